@@ -1,0 +1,145 @@
+//! What there is: the ttys that are plugged in and the containers that exist. Pure.
+//!
+//! Events and enumerations only change this state; nothing is done here. Any mixture of lost,
+//! repeated and late events that is followed by an enumeration ends in the same inventory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Device;
+
+/// A container's id, 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContainerId(pub String);
+
+impl ContainerId {
+    /// The first twelve digits, as Docker's own tools print it.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// Who a container is. How its ports look inside is read when it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    pub name: String,
+    pub state: ContainerState,
+    pub labels: BTreeMap<String, String>,
+    /// The labels that came with the image, so that they can be told from its own.
+    pub image_labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerState {
+    Running,
+    /// Frozen: it has a /dev, but nothing can be executed in it until it is unpaused.
+    Paused,
+    /// Created, exited or on its way there: it has no /dev.
+    Stopped,
+}
+
+/// What udev says happened to a tty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// It is there, with these properties: udev's add, change, bind, move and online.
+    Present(Device),
+    /// It is gone; only its sysname is known then.
+    Gone(String),
+}
+
+/// Devices by sysname, containers by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    pub devices: BTreeMap<String, Device>,
+    pub containers: BTreeMap<ContainerId, Container>,
+}
+
+impl Inventory {
+    pub fn apply(&mut self, event: DeviceEvent) {
+        match event {
+            DeviceEvent::Present(device) => {
+                self.devices.insert(device.sysname.clone(), device);
+            }
+            DeviceEvent::Gone(sysname) => {
+                self.devices.remove(&sysname);
+            }
+        }
+    }
+
+    /// Replaces all devices by what an enumeration has found.
+    pub fn replace_devices(&mut self, devices: impl IntoIterator<Item = Device>) {
+        let named = devices.into_iter().map(|d| (d.sysname.clone(), d));
+        self.devices = named.collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::device;
+    use proptest::prelude::*;
+
+    /// What can happen to a tty, and what a listener may hear of it.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Plug(u8, u8),
+        Unplug(u8),
+        LoseNext,
+        Repeat,
+        Enumerate,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..4u8, 0..4u8).prop_map(|(tty, serial)| Step::Plug(tty, serial)),
+            (0..4u8).prop_map(Step::Unplug),
+            Just(Step::LoseNext),
+            Just(Step::Repeat),
+            Just(Step::Enumerate),
+        ];
+        proptest::collection::vec(step, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn lost_and_repeated_events_before_an_enumeration_do_not_matter(steps in steps()) {
+            let mut world: BTreeMap<String, Device> = BTreeMap::new();
+            let mut inventory = Inventory::default();
+            let (mut lose, mut last) = (false, None);
+            for step in steps {
+                let event = match step {
+                    Step::Plug(tty, serial) => {
+                        let device = device(&format!("ttyUSB{tty}"), &serial.to_string());
+                        world.insert(device.sysname.clone(), device.clone());
+                        DeviceEvent::Present(device)
+                    }
+                    Step::Unplug(tty) => {
+                        world.remove(&format!("ttyUSB{tty}"));
+                        DeviceEvent::Gone(format!("ttyUSB{tty}"))
+                    }
+                    Step::LoseNext => { lose = true; continue }
+                    Step::Repeat => match last.clone() { Some(event) => event, None => continue },
+                    Step::Enumerate => {
+                        inventory.replace_devices(world.values().cloned());
+                        prop_assert_eq!(&inventory.devices, &world);
+                        continue;
+                    }
+                };
+                last = Some(event.clone());
+                if !std::mem::take(&mut lose) {
+                    inventory.apply(event);
+                }
+            }
+            inventory.replace_devices(world.values().cloned());
+            prop_assert_eq!(inventory.devices, world);
+        }
+    }
+}

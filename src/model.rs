@@ -1,0 +1,557 @@
+//! The words of the trade, as plain data: device numbers, devices, paths, modes, names.
+//!
+//! Every type here is valid by construction. A string that a user, a label or a USB device
+//! supplied becomes one of them or is refused with a reason. No I/O, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a value was refused, as the second half of a sentence: "mode "0999": {reason}".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+fn refuse<T>(reason: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid(reason.into()))
+}
+
+/// A character device number, `major:minor`. It is the device's whole identity for the kernel;
+/// the name in /dev is only a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct DevNum {
+    pub major: u32,
+    pub minor: u32,
+}
+
+impl fmt::Display for DevNum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for DevNum {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let parsed = text.split_once(':').and_then(|(major, minor)| {
+            Some(Self {
+                major: major.parse().ok()?,
+                minor: minor.parse().ok()?,
+            })
+        });
+        parsed.map_or_else(|| refuse("is not MAJOR:MINOR"), Ok)
+    }
+}
+
+impl From<DevNum> for String {
+    fn from(devnum: DevNum) -> Self {
+        devnum.to_string()
+    }
+}
+
+impl TryFrom<String> for DevNum {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+/// The longest file name, in bytes (`NAME_MAX`, limits.h).
+const NAME_MAX: usize = 255;
+
+/// Temporary names under which nodes and links are prepared before they are renamed into place.
+pub const TEMPORARY_PREFIX: &str = ".ttyplugd.";
+
+/// What a container runtime itself puts into /dev (OCI runtime-spec, config-linux.md, "Default
+/// Devices" and "Default Filesystems"; config.md, "/dev symbolic links"). A port that took one of
+/// these names would break the container.
+const RUNTIME_NAMES: [&str; 15] = [
+    "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
+    "stdin", "stdout", "tty", "urandom",
+];
+
+/// The absolute path of a node or link inside a container: below /dev, without `.`, `..`, empty
+/// or overlong components and control characters, and none of the names that the container
+/// runtime owns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct NodePath(String);
+
+impl NodePath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The directory that the name is in, e.g. `/dev` or `/dev/serial/by-id`.
+    pub fn directory(&self) -> &str {
+        self.split().0
+    }
+
+    /// The last component.
+    pub fn name(&self) -> &str {
+        self.split().1
+    }
+
+    fn split(&self) -> (&str, &str) {
+        self.0.rsplit_once('/').unwrap_or(("/dev", &self.0))
+    }
+
+    /// The text of a symbolic link at `self` that leads to `node`, relative as udev's own are
+    /// (`../../ttyUSB0`), so that it holds wherever the container's root is seen from.
+    pub fn relative_target(&self, node: &NodePath) -> String {
+        let from: Vec<&str> = self.directory().split('/').collect();
+        let to: Vec<&str> = node.0.split('/').collect();
+        let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        let mut parts = vec![".."; from.len() - common];
+        parts.extend(&to[common..]);
+        parts.join("/")
+    }
+}
+
+impl fmt::Display for NodePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<NodePath> for String {
+    fn from(path: NodePath) -> Self {
+        path.0
+    }
+}
+
+impl TryFrom<String> for NodePath {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl FromStr for NodePath {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if !text.starts_with('/') {
+            return refuse("is not an absolute path; write it as /dev/NAME");
+        }
+        let Some(below) = text.strip_prefix("/dev/") else {
+            return refuse("is outside /dev; only a path below /dev can be served");
+        };
+        if text.len() > 1024 {
+            return refuse("is longer than 1024 bytes");
+        }
+        if below.chars().any(char::is_control) {
+            return refuse("has a control character");
+        }
+        for part in below.split('/') {
+            match part {
+                "" => return refuse("has an empty component"),
+                "." | ".." => return refuse("has a \".\" or \"..\" component"),
+                _ if part.len() > NAME_MAX => {
+                    return refuse("has a component of more than 255 bytes");
+                }
+                _ if part.starts_with(TEMPORARY_PREFIX) => {
+                    return refuse("uses the prefix of this program's temporary names");
+                }
+                _ => {}
+            }
+        }
+        let first = below.split('/').next().unwrap_or_default();
+        if RUNTIME_NAMES.contains(&first) {
+            return refuse(format!(
+                "is taken: /dev/{first} belongs to the container runtime"
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Permission bits of a node, at most 0777: set-user-id, set-group-id and sticky mean nothing on
+/// a character device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mode(pub u32);
+
+impl Mode {
+    /// What udev gives serial ports (`50-udev-default.rules`: GROUP="dialout", MODE="0660").
+    pub const DEFAULT: Self = Self(0o660);
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let octal = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if octal && bits <= 0o777 => Ok(Self(bits)),
+            _ => refuse("is not an octal mode from 0000 to 0777"),
+        }
+    }
+}
+
+/// A user or group: a number, or a name to be looked up in the container's own
+/// /etc/passwd or /etc/group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Account {
+    Number(u32),
+    Name(String),
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for Account {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+            // (uid_t)-1 means "leave as it is" to chown(2).
+            return match text.parse::<u32>() {
+                Ok(number) if number != u32::MAX => Ok(Self::Number(number)),
+                _ => refuse("is too large for a user or group number"),
+            };
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'$');
+        if text.is_empty() || text.len() > 32 || !text.bytes().all(plain) || text.starts_with('-') {
+            return refuse("is neither a number nor a user or group name");
+        }
+        Ok(Self::Name(text.to_owned()))
+    }
+}
+
+/// The operator's name for a port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct PortName(String);
+
+impl PortName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<PortName> for String {
+    fn from(name: PortName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for PortName {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl FromStr for PortName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+            return refuse("is not a port name: 1 to 64 letters, digits, \"-\" and \"_\"");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// How long an application's early open() may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    Off,
+    Seconds(u64),
+    Forever,
+}
+
+impl FromStr for Hold {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let unit = |suffix: &str, seconds: u64| {
+            let number = text.strip_suffix(suffix)?;
+            let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            digits
+                .then(|| number.parse::<u64>().ok()?.checked_mul(seconds))
+                .flatten()
+        };
+        match text {
+            "off" => Ok(Self::Off),
+            "forever" => Ok(Self::Forever),
+            _ => match unit("s", 1).or(unit("m", 60)).or(unit("h", 3600)) {
+                Some(seconds) if seconds > 0 => Ok(Self::Seconds(seconds)),
+                _ => refuse("is not \"off\", \"forever\" or a time such as \"60s\" or \"5m\""),
+            },
+        }
+    }
+}
+
+/// One tty as udev reports it, reduced to what can be matched or must be made.
+///
+/// A USB device chooses its own strings, so every text here is hostile: it is compared and
+/// printed, and the only ones that become names in a container are `node` and `links`, which are
+/// [`NodePath`]s.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The kernel's name, e.g. `ttyUSB0`; unique among all ttys at one time.
+    pub sysname: String,
+    /// The place in sysfs below /sys, which tells one plug of a device from the next.
+    pub devpath: String,
+    /// The host's own node, e.g. `/dev/ttyUSB0`.
+    pub node: NodePath,
+    pub devnum: DevNum,
+    /// The group of the host's node, the default for nodes in containers.
+    pub gid: u32,
+    /// What udev knows of it, by udev's names (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
+    pub properties: BTreeMap<String, String>,
+    /// The driver of the nearest parent that has one, e.g. `cdc_acm`.
+    pub driver: Option<String>,
+    /// udev's stable names for it, in /dev/serial/by-id and /dev/serial/by-path.
+    pub links: BTreeSet<NodePath>,
+}
+
+/// The two directories in which udev keeps stable names of serial ports (`60-serial.rules`).
+pub const LINK_DIRECTORIES: [&str; 2] = ["/dev/serial/by-id", "/dev/serial/by-path"];
+
+impl Device {
+    /// Reads a device from udev's properties, as a uevent or the udev database has them.
+    /// Returns the device, and the link names in it that cannot be made anywhere.
+    ///
+    /// `None` where a device has no node (`DEVNAME`, `MAJOR`, `MINOR`) and so nothing to offer.
+    pub fn from_properties<'a>(
+        properties: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        driver: Option<String>,
+        gid: u32,
+    ) -> Option<(Self, Vec<String>)> {
+        let raw: BTreeMap<String, &[u8]> = properties
+            .into_iter()
+            .map(|(key, value)| (printable(key), value))
+            .collect();
+        let text = |key: &str| raw.get(key).map(|value| printable(value));
+
+        let mut links = BTreeSet::new();
+        let mut refused = Vec::new();
+        for link in raw.get("DEVLINKS").unwrap_or(&&b""[..]).split(|b| *b == b' ') {
+            let Some(directory) = LINK_DIRECTORIES.iter().find(|directory| {
+                let rest = link.strip_prefix(directory.as_bytes());
+                rest.is_some_and(|rest| rest.starts_with(b"/"))
+            }) else {
+                continue;
+            };
+            let path = str::from_utf8(link)
+                .ok()
+                .and_then(|text| text.parse::<NodePath>().ok())
+                .filter(|path| path.directory() == *directory);
+            match path {
+                Some(path) => drop(links.insert(path)),
+                None => refused.push(printable(link)),
+            }
+        }
+        let devpath = text("DEVPATH")?;
+        let device = Self {
+            sysname: devpath.rsplit('/').next()?.to_owned(),
+            node: text("DEVNAME")?.parse().ok()?,
+            devnum: DevNum {
+                major: text("MAJOR")?.parse().ok()?,
+                minor: text("MINOR")?.parse().ok()?,
+            },
+            driver: text("ID_USB_DRIVER").or(driver),
+            properties: raw
+                .iter()
+                .filter(|(key, _)| KEPT_PROPERTIES.contains(&key.as_str()))
+                .map(|(key, value)| (key.clone(), printable(value)))
+                .collect(),
+            devpath,
+            gid,
+            links,
+        };
+        Some((device, refused))
+    }
+
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.properties.get(key).map(String::as_str)
+    }
+
+    /// An administrator's udev rule took it out with `ENV{TTYPLUGD_IGNORE}="1"`.
+    pub fn is_ignored(&self) -> bool {
+        self.property("TTYPLUGD_IGNORE").is_some_and(|v| v != "0")
+    }
+
+    /// Offered to containers that ask for every port: a USB serial device with our udev tag.
+    pub fn is_offered(&self) -> bool {
+        let tags = self.property("CURRENT_TAGS").or(self.property("TAGS"));
+        let tagged = tags.is_some_and(|tags| tags.split(':').any(|tag| tag == "ttyplugd"));
+        tagged && self.property("ID_BUS") == Some("usb") && !self.is_ignored()
+    }
+
+    /// The names of the links in one of [`LINK_DIRECTORIES`], without the directory.
+    pub fn link_names<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a str> {
+        self.links
+            .iter()
+            .filter(move |link| link.directory() == directory)
+            .map(NodePath::name)
+    }
+
+    /// Orders devices by where they are plugged in, which does not change with the plug order.
+    pub fn by_path_order(&self) -> (&str, &str, &str) {
+        let by_path = self.link_names(LINK_DIRECTORIES[1]).next();
+        // U+10FFFF sorts a device without a by-path name after all that have one.
+        (
+            by_path.unwrap_or("\u{10ffff}"),
+            &self.devpath,
+            &self.sysname,
+        )
+    }
+}
+
+/// The udev properties that a device is matched by, offered by, or shown with; the others are
+/// forgotten, since a daemon on a small machine keeps every tty in memory.
+const KEPT_PROPERTIES: [&str; 13] = [
+    "CURRENT_TAGS",
+    "ID_BUS",
+    "ID_MODEL",
+    "ID_MODEL_FROM_DATABASE",
+    "ID_MODEL_ID",
+    "ID_PATH",
+    "ID_SERIAL_SHORT",
+    "ID_USB_INTERFACE_NUM",
+    "ID_VENDOR",
+    "ID_VENDOR_FROM_DATABASE",
+    "ID_VENDOR_ID",
+    "TAGS",
+    "TTYPLUGD_IGNORE",
+];
+
+/// Bytes as text: what is not valid UTF-8 appears as `\xNN`, the form that udev itself uses for
+/// encoded strings (libudev, `udev_util_encode_string`).
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_path_stays_below_dev_and_off_the_runtimes_names() {
+        for good in [
+            "/dev/zwave",
+            "/dev/serial/by-id/usb-a b;rm $(touch x)",
+            "/dev/bus/é",
+        ] {
+            assert_eq!(good.parse::<NodePath>().map(String::from), Ok(good.into()));
+        }
+        let long = format!("/dev/{}", "x".repeat(256));
+        for bad in [
+            "zwave", "/dev", "/dev/", "/tmp/x", "/dev/../x", "/dev/./x", "/dev//x", "/dev/x/",
+            "/dev/null", "/dev/pts/0", "/dev/a\nb", "/dev/.ttyplugd.1", &long, "", "/devil/x",
+        ] {
+            assert!(bad.parse::<NodePath>().is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_its_node_by_a_relative_path() {
+        let path = |text: &str| text.parse::<NodePath>().unwrap();
+        for (link, node, target) in [
+            ("/dev/serial/by-id/x", "/dev/zwave", "../../zwave"),
+            ("/dev/serial/by-id/x", "/dev/serial/y", "../y"),
+            ("/dev/serial/by-id/x", "/dev/serial/by-id/y", "y"),
+            ("/dev/x", "/dev/a/b", "a/b"),
+        ] {
+            assert_eq!(path(link).relative_target(&path(node)), target);
+        }
+    }
+
+    #[test]
+    fn modes_accounts_holds_and_names_are_checked() {
+        assert_eq!("0660".parse(), Ok(Mode(0o660)));
+        assert_eq!("600".parse(), Ok(Mode(0o600)));
+        for bad in ["0999", "7777", "", "rw", "+660", "-1", " 660"] {
+            assert!(bad.parse::<Mode>().is_err(), "{bad}");
+        }
+        assert_eq!("20".parse(), Ok(Account::Number(20)));
+        assert_eq!("dialout".parse(), Ok(Account::Name("dialout".into())));
+        for bad in ["", "a b", "-x", "4294967295", "a:b", "$(id)"] {
+            assert!(bad.parse::<Account>().is_err(), "{bad}");
+        }
+        assert_eq!("5m".parse(), Ok(Hold::Seconds(300)));
+        for bad in ["", "0s", "60", "s", "-1s", "1d", "99999999999999999999h"] {
+            assert!(bad.parse::<Hold>().is_err(), "{bad}");
+        }
+        for bad in ["", "a b", "a.b", "a/b", "é"] {
+            assert!(bad.parse::<PortName>().is_err(), "{bad}");
+        }
+    }
+
+    fn device(properties: &[(&str, &[u8])]) -> Option<(Device, Vec<String>)> {
+        let properties = properties.iter().map(|(k, v)| (k.as_bytes(), *v));
+        Device::from_properties(properties, None, 20)
+    }
+
+    #[test]
+    fn hostile_properties_become_text_and_hostile_links_are_refused() {
+        let (device, refused) = device(&[
+            ("DEVPATH", b"/devices/x/tty/ttyUSB0"),
+            ("DEVNAME", b"/dev/ttyUSB0"),
+            ("MAJOR", b"188"),
+            ("MINOR", b"0"),
+            ("ID_SERIAL_SHORT", b"$(touch /x)\xff\n"),
+            (
+                "DEVLINKS",
+                b"/dev/serial/by-id/ok;rm /dev/serial/by-id/../../x /dev/serial/by-id/\xff \
+                  /dev/serial/by-path/p /dev/other /dev/serial/by-identity/x",
+            ),
+        ])
+        .unwrap();
+        assert_eq!(device.property("ID_SERIAL_SHORT"), Some("$(touch /x)\\xff\n"));
+        let links: Vec<_> = device.links.iter().map(NodePath::as_str).collect();
+        assert_eq!(links, ["/dev/serial/by-id/ok;rm", "/dev/serial/by-path/p"]);
+        assert_eq!(refused.len(), 2);
+    }
+
+    #[test]
+    fn a_device_without_a_node_is_no_device() {
+        assert_eq!(device(&[("DEVPATH", b"/devices/x/tty/ttyUSB0")]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_from_udev_make_the_reader_panic(
+            pairs in proptest::collection::vec((".*", proptest::collection::vec(0u8.., 0..64)), 0..8),
+        ) {
+            let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(k, v)| (k.as_str(), &v[..])).collect();
+            let _ = device(&pairs);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a port is, whoever defined it: `[[port]]` in a file and `ttyplugd.port.NAME.*` on a
+//! container use the same words, which are checked here once.
+
+use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
+use crate::selector::{ContainerMatch, DeviceMatch};
+
+/// A port: a device chosen by what it is, and how it appears in containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub name: PortName,
+    pub device: DeviceMatch,
+    /// Who gets it. Empty for a port that containers ask for by label.
+    pub containers: Vec<ContainerMatch>,
+    pub look: Look,
+    /// For how long an early open() is to be held; `None` is the default.
+    pub hold: Option<Hold>,
+}
+
+/// How a port appears in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// `None` is the host's own name for the device.
+    pub node: Option<NodePath>,
+    pub mode: Mode,
+    pub owner: Account,
+    /// `None` is the group of the host's node.
+    pub group: Option<Account>,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self {
+            node: None,
+            mode: Mode::DEFAULT,
+            owner: Account::Number(0),
+            group: None,
+        }
+    }
+}
+
+/// The optional words of a port as they were written.
+#[derive(Debug, Default)]
+pub struct Words<'a> {
+    pub node: Option<&'a str>,
+    pub mode: Option<&'a str>,
+    pub owner: Option<&'a str>,
+    pub group: Option<&'a str>,
+    pub hold: Option<&'a str>,
+}
+
+/// A word that was refused: its key, the word itself, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {word:?} {reason}")]
+pub struct BadWord {
+    pub key: &'static str,
+    pub word: String,
+    pub reason: Invalid,
+}
+
+impl Words<'_> {
+    /// # Errors
+    /// The first word that is not valid.
+    pub fn check(&self) -> Result<(Look, Option<Hold>), BadWord> {
+        let default = Look::default();
+        let look = Look {
+            node: check("node", self.node)?,
+            mode: check("mode", self.mode)?.unwrap_or(default.mode),
+            owner: check("owner", self.owner)?.unwrap_or(default.owner),
+            group: check("group", self.group)?,
+        };
+        Ok((look, check("hold", self.hold)?))
+    }
+}
+
+fn check<T: std::str::FromStr<Err = Invalid>>(
+    key: &'static str,
+    word: Option<&str>,
+) -> Result<Option<T>, BadWord> {
+    word.map(|word| {
+        word.parse().map_err(|reason| BadWord {
+            key,
+            word: word.to_owned(),
+            reason,
+        })
+    })
+    .transpose()
+}

@@ -1,0 +1,79 @@
+#!/bin/bash
+# Imports the images of the tests into the engine of DOCKER_HOST. No registry is asked.
+#
+#   ttyplugd-test/busybox    a shell and everything else; its dialout is 77, which no host has
+#   ttyplugd-test/labelled   the same, and the image itself carries ttyplugd.enable=true
+#   ttyplugd-test/noshell    one program that sleeps: no shell, no mknod
+#   ttyplugd-test/nomknod    a shell, and nothing that could make a node
+#   ttyplugd-test/hangshell  a shell that never does what it was asked to
+set -euo pipefail
+
+work=$(mktemp -d "${TTYPLUGD_TEST_DIR:?is not set: run this below tests/with-engine.sh}/images.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+busybox=$(command -v busybox)
+
+# put ROOT PROGRAM PATH: copies PROGRAM to PATH below ROOT, with the libraries that it needs.
+put() {
+    local root=$1 program=$2 path=$3 library
+    install -D "$program" "$root$path"
+    # For a static program ldd prints no path.
+    for library in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*' || true); do
+        install -D "$library" "$root$library"
+    done
+}
+
+# base NAME: a root file system with nothing in it but the files that the engine or libc look for.
+base() {
+    local root=$work/$1
+    mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp}
+    printf '%s\n' root:x:0:0:root:/:/bin/sh app:x:1000:1000:app:/:/bin/sh >"$root/etc/passwd"
+    printf '%s\n' root:x:0: dialout:x:77: app:x:1000: >"$root/etc/group"
+    echo "$root"
+}
+
+# with_busybox NAME: a base with busybox under all its names.
+with_busybox() {
+    local root applet
+    root=$(base "$1")
+    put "$root" "$busybox" /bin/busybox
+    for applet in $("$busybox" --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+    done
+    for applet in sh mknod chown chmod mv ln rm mkdir stat stty sleep cat ls id; do
+        [ -e "$root/bin/$applet" ] || { echo "images: this busybox has no $applet" >&2; exit 1; }
+    done
+    echo "$root"
+}
+
+# import NAME [CHANGE...]: makes an image of the root file system NAME.
+import() {
+    local name=$1 change=()
+    for line in 'CMD ["sleep", "1000000"]' "${@:2}"; do change+=(--change "$line"); done
+    tar -C "$work/$name" --numeric-owner --owner=0 --group=0 -c . |
+        timeout 60 docker import "${change[@]}" - "ttyplugd-test/$name" >/dev/null
+}
+
+with_busybox busybox >/dev/null
+import busybox 'ENV PATH=/bin'
+
+with_busybox labelled >/dev/null
+import labelled 'ENV PATH=/bin' 'LABEL ttyplugd.enable=true'
+
+# busybox does what its name says, so under this one name it is a program that sleeps.
+root=$(base noshell)
+put "$root" "$busybox" /sleep
+import noshell 'ENV PATH=/'
+
+# busybox's own shell runs its other applets without any file of their name, hence dash.
+root=$(base nomknod)
+put "$root" "$(command -v dash)" /bin/sh
+for program in sleep chown chmod mv ln rm cat ls; do
+    put "$root" "$(command -v $program)" "/bin/$program"
+done
+import nomknod 'ENV PATH=/bin'
+
+root=$(with_busybox hangshell)
+rm "$root/bin/sh"
+printf '#!/bin/ash\nexec sleep 1000000\n' >"$root/bin/sh"
+chmod 755 "$root/bin/sh"
+import hangshell 'ENV PATH=/bin'

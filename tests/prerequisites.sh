@@ -1,0 +1,94 @@
+#!/bin/bash
+# Installs what building and testing needs and this machine lacks (Debian 12, 13, Raspberry Pi OS).
+#
+#   tests/prerequisites.sh         to build
+#   tests/prerequisites.sh test    to test: an engine, udevd, a busybox
+#   tests/prerequisites.sh lint    to test and lint: cargo-deny as well
+#
+# Says nothing when nothing is missing.
+# It never starts, stops or configures an engine: dockerd is installed only where there is none.
+set -euo pipefail
+
+what=${1:-build}
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin
+
+fail() {
+    echo "prerequisites: $*" >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+case $what in
+build | test | lint) ;;
+*) fail "unknown argument \"$what\": build, test or lint" ;;
+esac
+
+missing=()
+has cc || missing+=(gcc libc6-dev)
+has make || missing+=(make)
+has pkg-config || missing+=(pkg-config)
+{ has pkg-config && pkg-config --exists libudev; } || missing+=(libudev-dev)
+if [ "$what" != build ]; then
+    has udevadm || missing+=(udev)
+    has flock || missing+=(util-linux)
+    # Debian's busybox and busybox-static exclude each other, and either will do.
+    has busybox || missing+=(busybox-static)
+    has dockerd || missing+=(docker.io)
+    # A kernel with AppArmor makes the engine refuse to start containers without its parser.
+    if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null || true)" = Y ]; then
+        has apparmor_parser || missing+=(apparmor)
+    fi
+fi
+
+install() {
+    has apt-get || fail "missing: $*, and there is no apt-get here to install it"
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        has sudo || fail "missing: $*; install it as root"
+        as_root=(sudo)
+    fi
+    echo "prerequisites: installing $*" >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
+        install -y -q --no-install-recommends "$@" >&2
+}
+
+if [ ${#missing[@]} != 0 ]; then
+    has apt-get || fail "missing: ${missing[*]}, and there is no apt-get here to install it"
+    if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo apt-get update -q >&2; fi
+    install "${missing[@]}"
+fi
+
+# The command-line client is part of docker.io up to Debian 12 and a package of its own from 13 on.
+if [ "$what" != build ] && ! has docker; then
+    install docker-cli
+fi
+
+# A version such as 1.85.0 as a number, 185.
+minor() {
+    "$1" --version | sed -En 's/^[a-z]+ 1\.([0-9]+)\..*/1\1/p'
+}
+
+if ! has cargo; then
+    fail "there is no cargo: install Rust 1.85 or newer, from https://rustup.rs or with apt-get install rustup"
+fi
+for tool in cargo rustc; do
+    version=$(minor "$tool")
+    [ "${version:-0}" -ge 185 ] || fail "$("$tool" --version) is too old: Rust 1.85 or newer is needed"
+done
+
+if [ "$what" = lint ]; then
+    cargo fmt --version >/dev/null 2>&1 ||
+        fail "there is no rustfmt: rustup component add rustfmt, or apt-get install rustfmt"
+    cargo clippy --version >/dev/null 2>&1 ||
+        fail "there is no clippy: rustup component add clippy, or apt-get install rust-clippy"
+    if ! has cargo-deny; then
+        # 0.18.3 is the last that Rust 1.85 can build, 0.19 the first that needs 1.88.
+        deny=()
+        [ "$(minor rustc)" -ge 188 ] || deny=(--version 0.18.3)
+        echo "prerequisites: building cargo-deny, which takes some minutes" >&2
+        cargo install --quiet --locked cargo-deny "${deny[@]}" >&2
+    fi
+fi
