@@ -32,9 +32,19 @@ pub struct Want {
 pub struct Share {
     pub wants: Vec<Want>,
     /// Ports that are assigned to it and whose device is not plugged in.
-    pub absent: Vec<String>,
+    pub absent: Vec<Absent>,
     /// What could not be given, as sentences with their remedy.
     pub conflicts: Vec<String>,
+}
+
+/// A port without its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    pub port: String,
+    /// Where it will appear; `None` where that is the host's name for the device.
+    pub node: Option<NodePath>,
+    /// The stable names that its device had when it was last there.
+    pub links: Vec<NodePath>,
 }
 
 /// The device that each port has been given, by the port's key, so that the choice among several
@@ -71,21 +81,23 @@ impl Assigned {
 pub fn assign(settings: &Settings, inventory: &Inventory, before: &Choices) -> Assigned {
     let mut assigned = Assigned::default();
     let mut choose = |key: String, port: &Port| {
-        let device = chosen(port, &inventory.devices, before.get(&key));
-        let known = before.get(&key).cloned();
-        if let Some(device) = device {
-            let choice = Choice {
+        let known = before.get(&key);
+        let device = chosen(port, &inventory.devices, known);
+        let choice = match (device, known) {
+            (Some(device), _) => Choice {
                 devpath: device.devpath.clone(),
                 links: device.links.clone(),
-            };
+            },
+            (None, known) => known.cloned().unwrap_or_default(),
+        };
+        let given = device.ok_or_else(|| choice.links.iter().cloned().collect());
+        if choice != Choice::default() {
             assigned.choices.insert(key, choice);
-        } else if let Some(known) = known {
-            assigned.choices.insert(key, known);
         }
-        device
+        given
     };
 
-    let of_file: Vec<(&Port, Option<&Device>)> = settings
+    let of_file: Vec<(&Port, Given)> = settings
         .ports
         .iter()
         .map(|port| (port, choose(port.name.to_string(), port)))
@@ -100,7 +112,7 @@ pub fn assign(settings: &Settings, inventory: &Inventory, before: &Choices) -> A
             }
         };
         let service = labels::compose_service(&container.labels, &own);
-        let mut ports: Vec<(&Port, Option<&Device>)> = of_file
+        let mut ports: Vec<(&Port, Given)> = of_file
             .iter()
             .filter(|(port, _)| {
                 wishes.used.contains(&port.name)
@@ -109,7 +121,7 @@ pub fn assign(settings: &Settings, inventory: &Inventory, before: &Choices) -> A
                         .iter()
                         .any(|c| c.matches(&container.name, service.as_ref(), &own))
             })
-            .copied()
+            .cloned()
             .collect();
         for port in &wishes.own {
             ports.push((port, choose(format!("{}/{}", id.0, port.name), port)));
@@ -123,15 +135,21 @@ pub fn assign(settings: &Settings, inventory: &Inventory, before: &Choices) -> A
     assigned
 }
 
+/// The device that a port has been given, or the names that it had when it was last there.
+type Given<'a> = Result<&'a Device, Vec<NodePath>>;
+
 impl Container {
     /// The labels that count under `policy`.
     pub fn counting_labels(&self, policy: LabelPolicy) -> BTreeMap<String, String> {
         match policy {
             LabelPolicy::Image => self.labels.clone(),
-            LabelPolicy::Container | LabelPolicy::Off => {
-                labels::own_labels(&self.labels, &self.image_labels)
-            }
+            LabelPolicy::Container | LabelPolicy::Off => self.own_labels(),
         }
+    }
+
+    /// The labels that were set when the container was created.
+    pub fn own_labels(&self) -> BTreeMap<String, String> {
+        labels::own_labels(&self.labels, &self.image_labels)
     }
 }
 
@@ -148,15 +166,19 @@ fn chosen<'a>(
 }
 
 fn share(
-    ports: &[(&Port, Option<&Device>)],
+    ports: &[(&Port, Given)],
     wishes: &Wishes,
     devices: &BTreeMap<String, Device>,
 ) -> Share {
     let mut share = Share::default();
     for (port, device) in ports {
         match device {
-            Some(device) => share.add(want(port.name.to_string(), &port.look, device)),
-            None => share.absent.push(port.name.to_string()),
+            Ok(device) => share.add(want(port.name.to_string(), &port.look, device)),
+            Err(links) => share.absent.push(Absent {
+                port: port.name.to_string(),
+                node: port.look.node.clone(),
+                links: links.clone(),
+            }),
         }
     }
     if wishes.every_port {
@@ -284,7 +306,8 @@ mod tests {
         assert_eq!(lines(&kept, "1"), ["zwave /dev/zwave 188:1"]);
         let gone = assign(&settings(ZWAVE), &inventory(&[], &app), &kept.choices);
         assert_eq!(gone.choices, kept.choices);
-        assert_eq!(gone.shares.values().next().unwrap().as_ref().unwrap().absent, ["zwave"]);
+        let absent = &gone.shares.values().next().unwrap().as_ref().unwrap().absent[0];
+        assert_eq!((absent.port.as_str(), absent.links.len()), ("zwave", 2));
     }
 
     #[test]

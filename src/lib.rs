@@ -1,11 +1,24 @@
 //! ttyplugd makes serial ports work in running Docker containers.
+pub mod accounts;
 pub mod assign;
 pub mod config;
+pub mod daemon;
+pub mod docker;
 #[cfg(test)]
 mod fixtures;
 pub mod inventory;
 pub mod labels;
+pub mod logging;
 pub mod model;
+pub mod monitor;
+pub mod mounts;
+pub mod observe;
+pub mod pidfd;
 pub mod plan;
 pub mod port;
+pub mod reconcile;
+pub mod rights;
+pub mod script;
 pub mod selector;
+pub mod state;
+pub mod watch;

@@ -171,6 +171,16 @@ pub struct Plan {
 }
 
 impl Op {
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Sweep { path } => path,
+            Self::RemoveLink { path, .. }
+            | Self::RemoveNode { path, .. }
+            | Self::MakeNode { path, .. }
+            | Self::MakeLink { path, .. } => path.as_str(),
+        }
+    }
+
     /// Operations from here on do not depend on the ones before.
     pub fn begins_port(&self) -> bool {
         !matches!(self, Self::MakeLink { .. })

@@ -1,0 +1,390 @@
+//! The engine: the only module that knows `bollard`.
+//!
+//! What the engine says becomes plain data here, and every call has a time limit.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::time::{Duration, SystemTime};
+
+use bollard::API_DEFAULT_VERSION;
+use bollard::errors::Error as ApiError;
+use bollard::exec::StartExecResults;
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EventMessage,
+    ExecConfig, HostConfig,
+};
+use bollard::query_parameters::{EventsOptions, ListContainersOptions};
+use futures_util::{Stream, StreamExt};
+use nix::sys::stat::{major, minor};
+use tokio::time::timeout;
+
+use crate::inventory::{Container, ContainerId, ContainerState};
+use crate::model::DevNum;
+use crate::observe::ForeignMounts;
+use crate::pidfd::kill_member;
+use crate::rights::Rights;
+
+/// Where the engine listens when DOCKER_HOST says nothing.
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+/// How long one call to the engine may take. `inspect` of a container waits for the container's
+/// lock, which the engine holds while a runtime is creating it.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a command in a container may take.
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
+
+/// How much of what a command says is kept.
+const OUTPUT_LIMIT: usize = 4096;
+
+/// The events that change what a container should have or can be given. Without this filter the
+/// engine would also report the start and end of our own exec.
+const EVENTS: [&str; 8] = [
+    "create", "start", "die", "destroy", "rename", "pause", "unpause", "update",
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the container is gone")]
+    Gone,
+    #[error("the engine did not answer within {} s", CALL_LIMIT.as_secs())]
+    Silent,
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<ApiError> for EngineError {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::DockerResponseServerError {
+                status_code: 404, ..
+            } => Self::Gone,
+            ApiError::DockerResponseServerError {
+                status_code,
+                message,
+            } => Self::Other(format!("the engine answered {status_code}: {message}")),
+            ApiError::RequestTimeoutError => Self::Silent,
+            error => Self::Other(format!("the engine cannot be asked: {error}")),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, EngineError>;
+
+/// A container as it runs, as far as it matters for serving it.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The first process, in the host's numbers.
+    pub pid: i64,
+    /// When it was started, in the engine's words: a new text is a new /dev.
+    pub started_at: String,
+    pub paused: bool,
+    pub foreign: ForeignMounts,
+    pub rights: Rights,
+}
+
+/// How a command in a container ended.
+#[derive(Debug)]
+pub enum Executed {
+    /// It ran to its end; what it said on both streams.
+    Ended(String),
+    /// It was killed at the time limit.
+    Hung,
+}
+
+/// What happened to a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerEvent {
+    Changed(ContainerId),
+    Destroyed(ContainerId),
+}
+
+/// A connection to the engine.
+#[derive(Debug)]
+pub struct Engine {
+    docker: bollard::Docker,
+    /// Labels by image id; an image never changes.
+    image_labels: RefCell<HashMap<String, BTreeMap<String, String>>>,
+}
+
+/// The socket of the engine: DOCKER_HOST, which must be a unix socket, or Docker's own default.
+///
+/// # Errors
+/// Another kind of address; nodes can be made on this machine only.
+pub fn socket_path() -> anyhow::Result<String> {
+    match std::env::var("DOCKER_HOST") {
+        Err(_) => Ok(DEFAULT_SOCKET.to_owned()),
+        Ok(host) if host.is_empty() => Ok(DEFAULT_SOCKET.to_owned()),
+        Ok(host) => match host.strip_prefix("unix://") {
+            Some(path) => Ok(path.to_owned()),
+            None => anyhow::bail!(
+                "DOCKER_HOST is {host:?}; only a unix socket of this machine can be used, \
+                 e.g. unix://{DEFAULT_SOCKET}"
+            ),
+        },
+    }
+}
+
+impl Engine {
+    /// Connects and agrees on an API version, which engines of different age need.
+    ///
+    /// # Errors
+    /// No engine listens there, or it does not answer.
+    pub async fn connect(socket: &str) -> Result<Self> {
+        let limit = CALL_LIMIT.as_secs();
+        let docker = bollard::Docker::connect_with_unix(socket, limit, API_DEFAULT_VERSION)?;
+        let docker = limited(docker.negotiate_version()).await?;
+        Ok(Self {
+            docker,
+            image_labels: RefCell::default(),
+        })
+    }
+
+    /// The engine's own version, e.g. `20.10.24`.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn version(&self) -> Result<String> {
+        let version = limited(self.docker.version()).await?;
+        Ok(version.version.unwrap_or_default())
+    }
+
+    /// What happens to containers from `since` on. The engine repeats what happened between then
+    /// and the subscription (moby, daemon/events: the last 256 events), so that a list that is
+    /// asked for after `since` and this stream have no gap between them.
+    pub fn events(&self, since: SystemTime) -> impl Stream<Item = Result<ContainerEvent>> + use<> {
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+        let options = EventsOptions {
+            since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
+            until: None,
+            filters: Some(HashMap::from([
+                ("type".to_owned(), words(&["container"])),
+                ("event".to_owned(), words(&EVENTS)),
+            ])),
+        };
+        self.docker
+            .events(Some(options))
+            .filter_map(async |message| match message {
+                Ok(message) => container_event(message).map(Ok),
+                Err(error) => Some(Err(error.into())),
+            })
+    }
+
+    /// All containers, running or not.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn containers(&self) -> Result<BTreeMap<ContainerId, Container>> {
+        let containers = self.list(None).await?;
+        let images: BTreeSet<_> = containers.iter().filter_map(|c| c.image_id.clone()).collect();
+        self.image_labels
+            .borrow_mut()
+            .retain(|image, _| images.contains(image));
+        let mut known = BTreeMap::new();
+        for summary in containers {
+            known.extend(self.container_from(summary).await?);
+        }
+        Ok(known)
+    }
+
+    /// One container, from the list: unlike `inspect`, that does not wait for the lock that the
+    /// engine holds while the container is being created.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn container(&self, id: &ContainerId) -> Result<Option<Container>> {
+        for summary in self.list(Some(id)).await? {
+            if let Some((found, container)) = self.container_from(summary).await? {
+                if found == *id {
+                    return Ok(Some(container));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn list(&self, id: Option<&ContainerId>) -> Result<Vec<ContainerSummary>> {
+        let options = ListContainersOptions {
+            all: true,
+            filters: id.map(|id| HashMap::from([("id".to_owned(), vec![id.0.clone()])])),
+            ..ListContainersOptions::default()
+        };
+        limited(self.docker.list_containers(Some(options))).await
+    }
+
+    async fn container_from(
+        &self,
+        summary: ContainerSummary,
+    ) -> Result<Option<(ContainerId, Container)>> {
+        let Some(id) = summary.id else { return Ok(None) };
+        let labels: BTreeMap<_, _> = summary.labels.unwrap_or_default().into_iter().collect();
+        let image_labels = match &summary.image_id {
+            Some(image) if !labels.is_empty() => self.image_labels(image, &labels).await?,
+            _ => BTreeMap::new(),
+        };
+        let names = summary.names.unwrap_or_default();
+        // A container that others are linked to has further names, of the form /other/alias.
+        let own = names.iter().filter_map(|name| name.strip_prefix('/'));
+        let name = own.clone().find(|name| !name.contains('/'));
+        let container = Container {
+            name: name.unwrap_or(&id).to_owned(),
+            state: match summary.state {
+                Some(ContainerSummaryStateEnum::RUNNING) => ContainerState::Running,
+                Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
+                _ => ContainerState::Stopped,
+            },
+            labels,
+            image_labels,
+        };
+        Ok(Some((ContainerId(id), container)))
+    }
+
+    /// The labels that an image carries. Where the image is gone nobody can tell whose labels the
+    /// container has, so that all of them are taken for the image's and none of them counts.
+    async fn image_labels(
+        &self,
+        image: &str,
+        of_container: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
+        if let Some(known) = self.image_labels.borrow().get(image) {
+            return Ok(known.clone());
+        }
+        let labels: BTreeMap<_, _> = match limited(self.docker.inspect_image(image)).await {
+            Ok(inspected) => {
+                let labels = inspected.config.and_then(|config| config.labels);
+                labels.unwrap_or_default().into_iter().collect()
+            }
+            Err(EngineError::Gone) => return Ok(of_container.clone()),
+            Err(error) => return Err(error),
+        };
+        let mut known = self.image_labels.borrow_mut();
+        known.insert(image.to_owned(), labels.clone());
+        Ok(labels)
+    }
+
+    /// How a container runs now; `None` where it does not.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn inspect(&self, id: &ContainerId) -> Result<Option<Running>> {
+        match limited(self.docker.inspect_container(&id.0, None)).await {
+            Ok(response) => Ok(running(response)),
+            Err(EngineError::Gone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs a command in a container as its user 0 and waits for its end.
+    ///
+    /// # Errors
+    /// The engine refuses, the container is gone, or it is paused.
+    pub async fn exec(&self, id: &ContainerId, argv: Vec<String>) -> Result<Executed> {
+        let config = ExecConfig {
+            cmd: Some(argv),
+            user: Some("0".to_owned()),
+            // The image's own working directory may be missing, and then nothing could run.
+            working_dir: Some("/".to_owned()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..ExecConfig::default()
+        };
+        let exec = limited(self.docker.create_exec(&id.0, config)).await?.id;
+        let run = async {
+            let mut said = String::new();
+            if let StartExecResults::Attached { mut output, .. } =
+                self.docker.start_exec(&exec, None).await?
+            {
+                while let Some(chunk) = output.next().await {
+                    let text = String::from_utf8_lossy(&chunk?.into_bytes()).into_owned();
+                    if said.len() < OUTPUT_LIMIT {
+                        said.push_str(&text);
+                    }
+                }
+            }
+            Ok(said)
+        };
+        match timeout(EXEC_LIMIT, run).await {
+            Ok(said) => said.map(Executed::Ended),
+            Err(_) => {
+                self.kill_exec(id, &exec).await;
+                Ok(Executed::Hung)
+            }
+        }
+    }
+
+    /// The engine has no call that ends an exec. Left alone, a hung one would be joined by
+    /// another at every retry.
+    async fn kill_exec(&self, id: &ContainerId, exec: &str) {
+        let pid = limited(self.docker.inspect_exec(exec)).await.ok();
+        let pid = pid.and_then(|exec| exec.pid).and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.filter(|pid| *pid > 1) {
+            if let Err(error) = kill_member(pid, &id.0) {
+                tracing::warn!(container_id = %id.0, pid, %error, "a hung command could not be killed");
+            }
+        }
+    }
+}
+
+/// Adds the time limit that bollard's own does not give: a call that waits for a connection or
+/// for the rest of an answer.
+async fn limited<T>(call: impl Future<Output = std::result::Result<T, ApiError>>) -> Result<T> {
+    match timeout(CALL_LIMIT, call).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(EngineError::Silent),
+    }
+}
+
+fn container_event(message: EventMessage) -> Option<ContainerEvent> {
+    let id = ContainerId(message.actor?.id?);
+    match message.action?.as_str() {
+        "destroy" => Some(ContainerEvent::Destroyed(id)),
+        _ => Some(ContainerEvent::Changed(id)),
+    }
+}
+
+fn running(response: ContainerInspectResponse) -> Option<Running> {
+    let state = response.state?;
+    let pid = state.pid.filter(|pid| *pid > 0)?;
+    if !state.running.unwrap_or(false) {
+        return None;
+    }
+    let mounts = response.mounts.unwrap_or_default();
+    let foreign = mounts
+        .into_iter()
+        // `--mount type=tmpfs` is listed among the mounts, and is the container's own.
+        .filter(|mount| mount.typ.as_deref() != Some("tmpfs"))
+        .filter_map(|mount| mount.destination)
+        .collect();
+    Some(Running {
+        pid,
+        started_at: state.started_at.unwrap_or_default(),
+        paused: state.paused.unwrap_or(false),
+        foreign,
+        rights: rights(response.host_config.unwrap_or_default()),
+    })
+}
+
+fn rights(host_config: HostConfig) -> Rights {
+    let devices = host_config.devices.unwrap_or_default();
+    let number = |path: String| {
+        if !path.starts_with("/dev/") {
+            return None;
+        }
+        let node = std::fs::metadata(path).ok()?;
+        let devnum = DevNum {
+            major: u32::try_from(major(node.rdev())).ok()?,
+            minor: u32::try_from(minor(node.rdev())).ok()?,
+        };
+        node.file_type().is_char_device().then_some(devnum)
+    };
+    Rights {
+        everything: host_config.privileged.unwrap_or(false),
+        rules: host_config.device_cgroup_rules.unwrap_or_default(),
+        devices: devices
+            .into_iter()
+            .filter_map(|device| number(device.path_on_host?))
+            .collect(),
+    }
+}

@@ -1,0 +1,91 @@
+//! Where log lines go and what identifies their kinds.
+//!
+//! Values are fields of their own, never parts of the message: `journalctl CONTAINER_NAME=…`
+//! finds them. tracing-journald turns `container_name` into `CONTAINER_NAME`.
+
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
+
+use clap::ValueEnum;
+use tracing::field::Field;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// MESSAGE_ID (systemd.journal-fields(7)) of the lines that an operator may want to find by kind.
+pub mod kind {
+    pub const MADE: &str = "ebbf723e51c34370a2c86dac0bcf7d9a";
+    pub const REMOVED: &str = "b32683bc6d3940df8a38edb115a8e3c6";
+    pub const TROUBLE: &str = "c5fd0add1fc04afca4a6cac9ff6138f3";
+    pub const NO_RIGHT: &str = "9bf4e2f839b34f52b70a124e87863cd0";
+    pub const ENGINE_LOST: &str = "e5a8fafac7514f0d98026dd80da4542a";
+    pub const ENGINE_FOUND: &str = "72cadb49d6d943c1948d3b4b7b9ffb57";
+    pub const CONFIG_REJECTED: &str = "cb02b1e8b1574e9ea3b168ab89b78437";
+    pub const EVENTS_LOST: &str = "3a7512101aa24ecd9412f73964f0883b";
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// The journal where standard error is connected to it, else text.
+    Auto,
+    /// The journal.
+    Journal,
+    /// Text on standard error.
+    Text,
+}
+
+/// Sets up logging for the rest of the process.
+///
+/// # Errors
+/// The journal was asked for and is not there.
+pub fn start(format: LogFormat) -> io::Result<()> {
+    let journal = match format {
+        LogFormat::Journal => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => stderr_is_the_journal(),
+    };
+    if journal {
+        let layer = tracing_journald::layer()?
+            .with_field_prefix(None)
+            .with_syslog_identifier("ttyplugd".to_owned());
+        let registry = tracing_subscriber::registry();
+        registry.with(layer).with(level()).init();
+    } else {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(io::stderr)
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .fmt_fields(debug_fn(without_message_id));
+        let registry = tracing_subscriber::registry();
+        registry.with(layer).with(level()).init();
+    }
+    Ok(())
+}
+
+fn level() -> tracing_subscriber::filter::LevelFilter {
+    tracing_subscriber::filter::LevelFilter::INFO
+}
+
+/// A person who reads text has no use for the 128-bit name of a kind of message.
+fn without_message_id(
+    writer: &mut Writer<'_>,
+    field: &Field,
+    value: &dyn std::fmt::Debug,
+) -> std::fmt::Result {
+    match field.name() {
+        "message_id" => Ok(()),
+        "message" => write!(writer, "{value:?}"),
+        name => write!(writer, " {name}={value:?}"),
+    }
+}
+
+/// A service manager that connects standard error to the journal says so, with the device and
+/// inode of the stream, which a program that redirects it does not have
+/// (systemd.exec(5), $JOURNAL_STREAM).
+fn stderr_is_the_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = std::fs::metadata("/proc/self/fd/2");
+    stderr.is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+}

@@ -1,0 +1,188 @@
+//! The host's ttys: the only module that knows `udev`.
+//!
+//! udev's own types are not Send and keep a reference into libudev, so every device becomes a
+//! [`model::Device`](crate::model::Device) before it leaves this module.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::inventory::DeviceEvent;
+use crate::model::{Device, printable};
+
+/// The members of SO_MEMINFO's array, and the one that counts messages that did not fit into the
+/// buffer (linux/sock_diag.h, `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS`).
+const MEMINFO_VARS: usize = 9;
+const MEMINFO_DROPS: usize = 8;
+
+/// udevd's control socket. Where it is missing, libudev subscribes to nothing and says nothing
+/// (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_new_full`).
+const UDEV_CONTROL: &str = "/run/udev/control";
+
+/// A subscription to what udevd announces about ttys, after its rules have run.
+pub struct Monitor {
+    socket: AsyncFd<udev::MonitorSocket>,
+    /// The kernel's count of messages that did not fit into the socket's buffer, when last read.
+    drops: u32,
+    /// There was no udevd at the time of subscribing, so that nothing will ever arrive.
+    deaf: bool,
+}
+
+/// What was heard at one time.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub events: Vec<DeviceEvent>,
+    /// Messages were lost; only an enumeration tells what is there now.
+    pub lost: bool,
+}
+
+impl Monitor {
+    /// Subscribes. To be called before [`enumerate`], so that nothing falls in between.
+    ///
+    /// # Errors
+    /// The netlink socket cannot be made.
+    pub fn listen() -> anyhow::Result<Self> {
+        let deaf = !Path::new(UDEV_CONTROL).exists();
+        let listen = || -> io::Result<_> {
+            let socket = udev::MonitorBuilder::new()?
+                .match_subsystem("tty")?
+                .listen()?;
+            // SAFETY: the socket owns its descriptor and returns the same one until it is
+            // dropped, which AsyncFd does only after it has deregistered it.
+            Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? })
+        };
+        let socket = listen().context("udev's events cannot be subscribed to")?;
+        let drops = drops(&socket)?;
+        Ok(Self {
+            socket,
+            drops,
+            deaf,
+        })
+    }
+
+    /// There was no udevd when we subscribed.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// There was no udevd when we subscribed and now there is one: time to subscribe again.
+    pub fn could_hear_now(&self) -> bool {
+        self.deaf && Path::new(UDEV_CONTROL).exists()
+    }
+
+    /// Waits for events and returns all that have arrived.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub async fn next(&mut self) -> anyhow::Result<Heard> {
+        let mut ready = self.socket.readable().await?;
+        let monitor = ready.get_inner();
+        let mut events = Vec::new();
+        loop {
+            events.extend(monitor.iter().filter_map(|event| heard(&event)));
+            // The iterator ends at every error, ENOBUFS among them, with messages still queued
+            // (udev 0.9, src/monitor.rs, SocketIter::next).
+            let mut socket = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
+            poll(&mut socket, PollTimeout::ZERO)?;
+            let more = socket[0].revents().unwrap_or(PollFlags::empty());
+            if !more.contains(PollFlags::POLLIN) {
+                break;
+            }
+        }
+        ready.clear_ready();
+        let lost = self.has_lost()?;
+        Ok(Heard { events, lost })
+    }
+
+    /// Whether messages were lost since the last look.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn has_lost(&mut self) -> anyhow::Result<bool> {
+        let before = std::mem::replace(&mut self.drops, drops(&self.socket)?);
+        Ok(before != self.drops)
+    }
+}
+
+fn drops(socket: &AsyncFd<udev::MonitorSocket>) -> anyhow::Result<u32> {
+    let mut info = [0u32; MEMINFO_VARS];
+    let mut length = libc::socklen_t::try_from(size_of_val(&info))?;
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to `info`,
+    // which has room for as many and holds any bits (socket(7), getsockopt(2)).
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)
+        .context("the drop counter of udev's socket cannot be read (SO_MEMINFO)")?;
+    Ok(info[MEMINFO_DROPS])
+}
+
+fn heard(event: &udev::Event) -> Option<DeviceEvent> {
+    if event.event_type() == udev::EventType::Remove {
+        let sysname = printable(event.sysname().as_bytes());
+        return Some(DeviceEvent::Gone(sysname));
+    }
+    convert(event).map(DeviceEvent::Present)
+}
+
+/// The ttys for which udev's rules have run. One that the kernel has just made and udev has not
+/// seen yet follows as an event.
+///
+/// # Errors
+/// sysfs cannot be read.
+pub fn enumerate() -> anyhow::Result<Vec<Device>> {
+    let scan = || -> io::Result<Vec<Device>> {
+        let mut enumerator = udev::Enumerator::new()?;
+        enumerator.match_subsystem("tty")?;
+        enumerator.match_is_initialized()?;
+        let devices = enumerator.scan_devices()?;
+        Ok(devices.filter_map(|device| convert(&device)).collect())
+    };
+    scan().context("the devices cannot be enumerated in sysfs")
+}
+
+fn convert(device: &udev::Device) -> Option<Device> {
+    let properties: Vec<_> = device.properties().collect();
+    let pairs = properties
+        .iter()
+        .map(|property| (property.name().as_bytes(), property.value().as_bytes()));
+    let group = device.devnode().and_then(|node| std::fs::metadata(node).ok());
+    let gid = group.map_or(0, |node| node.gid());
+    let (device, refused) = Device::from_properties(pairs, driver(device), gid)?;
+    for link in refused {
+        tracing::warn!(
+            serial_device = %device.node,
+            link,
+            "a stable name of the device is left out, because it is no valid path; look at the \
+             udev rule that gives it"
+        );
+    }
+    Some(device)
+}
+
+/// A tty itself has no driver; the nearest parent that has one drives it.
+fn driver(device: &udev::Device) -> Option<String> {
+    let mut device = device.parent();
+    while let Some(parent) = device {
+        if let Some(driver) = parent.driver() {
+            return Some(printable(driver.as_bytes()));
+        }
+        device = parent.parent();
+    }
+    None
+}

@@ -1,0 +1,74 @@
+//! The second gate: which devices a container's device cgroup lets it open. Pure.
+
+use crate::model::DevNum;
+
+/// What is known of a container's device rights from how it was created.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// `--privileged`.
+    pub everything: bool,
+    /// `device_cgroup_rules`, e.g. `c 188:* rmw`.
+    pub rules: Vec<String>,
+    /// The numbers of its `--device` nodes.
+    pub devices: Vec<DevNum>,
+}
+
+impl Rights {
+    /// Whether the container may open the device for reading and writing.
+    pub fn allow(&self, devnum: DevNum) -> bool {
+        self.everything
+            || self.devices.contains(&devnum)
+            || self.rules.iter().any(|rule| rule_allows(rule, devnum) == Some(true))
+    }
+
+    /// The line for a compose file that gives the right to every device of this major number.
+    pub fn missing_line(devnum: DevNum) -> String {
+        format!("device_cgroup_rules: [\"c {}:* rmw\"]", devnum.major)
+    }
+}
+
+/// A rule is `TYPE MAJOR:MINOR ACCESS`, with `*` for any number
+/// (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
+fn rule_allows(rule: &str, devnum: DevNum) -> Option<bool> {
+    let mut words = rule.split_whitespace();
+    let kind = words.next()?;
+    let (major, minor) = words.next()?.split_once(':')?;
+    let access = words.next()?;
+    let fits = |text: &str, number: u32| text == "*" || text.parse() == Ok(number);
+    Some(
+        matches!(kind, "c" | "a")
+            && fits(major, devnum.major)
+            && fits(minor, devnum.minor)
+            && access.contains('r')
+            && access.contains('w'),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_gives_the_right_when_kind_number_and_access_fit() {
+        let devnum = DevNum { major: 188, minor: 3 };
+        for (rule, expected) in [
+            ("c 188:* rmw", true),
+            ("c 188:3 rw", true),
+            ("a *:* rwm", true),
+            ("c 188:3 r", false),
+            ("c 188:* m", false),
+            ("b 188:* rmw", false),
+            ("c 166:* rmw", false),
+            ("c 188:4 rmw", false),
+            ("c 188", false),
+            ("", false),
+        ] {
+            let rights = Rights { rules: vec![rule.into()], ..Rights::default() };
+            assert_eq!(rights.allow(devnum), expected, "{rule}");
+        }
+        let devices = Rights { devices: vec![devnum], ..Rights::default() };
+        assert!(devices.allow(devnum));
+        assert!(!Rights::default().allow(devnum));
+        assert_eq!(Rights::missing_line(devnum), "device_cgroup_rules: [\"c 188:* rmw\"]");
+    }
+}

@@ -1,0 +1,328 @@
+//! What outlives the daemon, in /var/lib/ttyplugd: what we made in which container, who the
+//! containers are and what they are assigned, and which device each port has been given.
+//!
+//! Files are small JSON documents, replaced whole by rename(2). The record of what we made is
+//! written before every change of a container. It is not synced to disk: when the power fails,
+//! the containers' /dev is gone as well, and a record that is lost only means that nothing is
+//! ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::assign::{Assigned, Choices};
+use crate::inventory::{ContainerId, Inventory};
+use crate::model::NodePath;
+use crate::plan::Record;
+
+const OWNED: &str = "owned.json";
+const CONTAINERS: &str = "containers.json";
+const PORTS: &str = "ports.json";
+
+/// The version of all three documents. A reader that meets another one starts afresh.
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Document<T> {
+    schema: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// What we made, per container. A container has a new /dev at every start, so a record holds
+/// for one start only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Owned {
+    containers: BTreeMap<ContainerId, OwnedContainer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct OwnedContainer {
+    started_at: String,
+    entries: Record,
+}
+
+/// Who the containers are and what they are assigned, for readers that must not ask the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Containers {
+    containers: BTreeMap<ContainerId, KnownContainer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KnownContainer {
+    name: String,
+    /// The labels that count.
+    labels: BTreeMap<String, String>,
+    assignments: Vec<KnownAssignment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KnownAssignment {
+    port: String,
+    /// Absent while the port's device is unplugged and no `node` is configured.
+    node: Option<NodePath>,
+    links: Vec<NodePath>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Ports {
+    ports: Choices,
+}
+
+/// The state directory and what is in it. One process at a time writes it.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    owned: Owned,
+    containers: Containers,
+    ports: Ports,
+}
+
+impl Store {
+    /// Makes the directory where it is missing and reads what is in it.
+    ///
+    /// # Errors
+    /// A directory that cannot be made. A document that cannot be read is logged and replaced.
+    pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| {
+                format!(
+                    "the state directory {} cannot be made; run as root, or choose another with \
+                     --state-dir",
+                    directory.display()
+                )
+            })?;
+        Ok(Self::read(directory))
+    }
+
+    /// Reads the state without making anything; an absent directory is an empty state.
+    pub fn read(directory: &Path) -> Self {
+        Self {
+            owned: read(directory, OWNED),
+            containers: read(directory, CONTAINERS),
+            ports: read(directory, PORTS),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// What we made in a container since it was started at `started_at`.
+    pub fn record(&self, id: &ContainerId, started_at: &str) -> Record {
+        match self.owned.containers.get(id) {
+            Some(owned) if owned.started_at == started_at => owned.entries.clone(),
+            _ => Record::new(),
+        }
+    }
+
+    pub fn has_record(&self, id: &ContainerId) -> bool {
+        self.owned.containers.contains_key(id)
+    }
+
+    /// How many nodes and links there are that we made.
+    pub fn entries(&self) -> usize {
+        self.owned
+            .containers
+            .values()
+            .map(|owned| owned.entries.len())
+            .sum()
+    }
+
+    /// # Errors
+    /// A file that cannot be written; the container must not be touched then.
+    pub fn put_record(
+        &mut self,
+        id: &ContainerId,
+        started_at: &str,
+        entries: Record,
+    ) -> anyhow::Result<()> {
+        let mut owned = self.owned.clone();
+        if entries.is_empty() {
+            owned.containers.remove(id);
+        } else {
+            let container = OwnedContainer {
+                started_at: started_at.to_owned(),
+                entries,
+            };
+            owned.containers.insert(id.clone(), container);
+        }
+        self.replace_owned(owned)
+    }
+
+    /// Forgets what was made in containers that are gone or stopped.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn keep_records_of(&mut self, alive: &BTreeSet<&ContainerId>) -> anyhow::Result<()> {
+        let mut owned = self.owned.clone();
+        owned.containers.retain(|id, _| alive.contains(id));
+        self.replace_owned(owned)
+    }
+
+    fn replace_owned(&mut self, owned: Owned) -> anyhow::Result<()> {
+        if owned != self.owned {
+            write(&self.directory, OWNED, &owned, Durable::No)?;
+            self.owned = owned;
+        }
+        Ok(())
+    }
+
+    pub fn choices(&self) -> &Choices {
+        &self.ports.ports
+    }
+
+    /// Writes who the containers are and what they are assigned, where that has changed.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn put_assignments(
+        &mut self,
+        inventory: &Inventory,
+        assigned: &Assigned,
+    ) -> anyhow::Result<()> {
+        let ports = Ports {
+            ports: assigned.choices.clone(),
+        };
+        if ports != self.ports {
+            write(&self.directory, PORTS, &ports, Durable::Yes)?;
+            self.ports = ports;
+        }
+        let known = inventory.containers.iter().map(|(id, container)| {
+            let share = assigned.shares.get(id).and_then(|share| share.as_ref().ok());
+            let present = share.into_iter().flat_map(|share| &share.wants);
+            let absent = share.into_iter().flat_map(|share| &share.absent);
+            let known = KnownContainer {
+                name: container.name.clone(),
+                labels: container.own_labels(),
+                assignments: present
+                    .map(|want| KnownAssignment {
+                        port: want.port.clone(),
+                        node: Some(want.node.clone()),
+                        links: want.links.clone(),
+                    })
+                    .chain(absent.map(|absent| KnownAssignment {
+                        port: absent.port.clone(),
+                        node: absent.node.clone(),
+                        links: absent.links.clone(),
+                    }))
+                    .collect(),
+            };
+            (id.clone(), known)
+        });
+        let containers = Containers {
+            containers: known.collect(),
+        };
+        if containers != self.containers {
+            write(&self.directory, CONTAINERS, &containers, Durable::Yes)?;
+            self.containers = containers;
+        }
+        Ok(())
+    }
+}
+
+fn read<T: DeserializeOwned + Default>(directory: &Path, name: &str) -> T {
+    let path = directory.join(name);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return T::default(),
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "a state file cannot be read; starting without it");
+            return T::default();
+        }
+    };
+    match serde_json::from_slice::<Document<T>>(&text) {
+        Ok(document) if document.schema == SCHEMA => document.content,
+        Ok(document) => {
+            let schema = document.schema;
+            tracing::warn!(file = %path.display(), schema, "a state file is of another version; starting without it");
+            T::default()
+        }
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "a state file is damaged; starting without it");
+            T::default()
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Durable {
+    Yes,
+    No,
+}
+
+/// Replaces a document: readers see the old one or the new one, whole.
+fn write<T: Serialize>(directory: &Path, name: &str, content: &T, durable: Durable) -> anyhow::Result<()> {
+    let document = Document {
+        schema: SCHEMA,
+        content,
+    };
+    let path = directory.join(name);
+    let new = directory.join(format!("{name}.new"));
+    let text = serde_json::to_vec_pretty(&document)?;
+    let written = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&text)?;
+        if durable == Durable::Yes {
+            file.sync_data()?;
+        }
+        fs::rename(&new, &path)
+    };
+    written().with_context(|| {
+        format!(
+            "{} cannot be written; nothing is changed in any container until it can, so that \
+             nothing of ours is ever forgotten",
+            path.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::DevNum;
+    use crate::plan::Made;
+
+    #[test]
+    fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
+        let directory = tempfile::tempdir().unwrap();
+        let id = ContainerId("a".repeat(64));
+        let made = Made::Node(DevNum { major: 188, minor: 0 });
+        let record = Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))]);
+        let mut store = Store::open(directory.path()).unwrap();
+        store.put_record(&id, "monday", record.clone()).unwrap();
+
+        let again = Store::open(directory.path()).unwrap();
+        assert_eq!(again.record(&id, "monday"), record);
+        assert_eq!(again.record(&id, "tuesday"), Record::new());
+        store.keep_records_of(&BTreeSet::new()).unwrap();
+        assert!(!Store::open(directory.path()).unwrap().has_record(&id));
+    }
+
+    #[test]
+    fn a_damaged_file_or_one_of_another_version_is_an_empty_state() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in ["", "{", "[]", "{\"schema\": 2, \"containers\": {}}", "{\"containers\": 7}"] {
+            fs::write(directory.path().join(OWNED), text).unwrap();
+            assert_eq!(Store::open(directory.path()).unwrap().entries(), 0, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_in_a_state_file_make_the_reader_panic(bytes: Vec<u8>) {
+            let _ = serde_json::from_slice::<Document<Owned>>(&bytes);
+        }
+    }
+}
