@@ -57,7 +57,10 @@ mod tests {
         assert_eq!(number(&Account::Number(20), "group", ""), Ok(20));
         for missing in ["tty", "broken", "odd", "dial"] {
             let error = number(&name(missing), "group", group).unwrap_err();
-            assert_eq!(error.to_string(), format!("the container has no group {missing:?}"));
+            assert_eq!(
+                error.to_string(),
+                format!("the container has no group {missing:?}")
+            );
         }
     }
 }

@@ -159,17 +159,17 @@ fn chosen<'a>(
     devices: &'a BTreeMap<String, Device>,
     before: Option<&Choice>,
 ) -> Option<&'a Device> {
-    let candidates = || devices.values().filter(|device| port.device.matches(device));
-    let kept = before
-        .and_then(|choice| candidates().find(|device| device.devpath == choice.devpath));
+    let candidates = || {
+        devices
+            .values()
+            .filter(|device| port.device.matches(device))
+    };
+    let kept =
+        before.and_then(|choice| candidates().find(|device| device.devpath == choice.devpath));
     kept.or_else(|| candidates().min_by(|a, b| a.by_path_order().cmp(&b.by_path_order())))
 }
 
-fn share(
-    ports: &[(&Port, Given)],
-    wishes: &Wishes,
-    devices: &BTreeMap<String, Device>,
-) -> Share {
+fn share(ports: &[(&Port, Given)], wishes: &Wishes, devices: &BTreeMap<String, Device>) -> Share {
     let mut share = Share::default();
     for (port, device) in ports {
         match device {
@@ -185,7 +185,11 @@ fn share(
         for device in devices.values().filter(|device| device.is_offered()) {
             let want = want(device.sysname.clone(), &Look::default(), device);
             // The same device may already be there under its host name through a port.
-            if !share.wants.iter().any(|w| w.node == want.node && w.devnum == want.devnum) {
+            if !share
+                .wants
+                .iter()
+                .any(|w| w.node == want.node && w.devnum == want.devnum)
+            {
                 share.add(want);
             }
         }
@@ -288,7 +292,9 @@ mod tests {
 
     fn lines(assigned: &Assigned, id: &str) -> Vec<String> {
         let wants = assigned.wants(&ContainerId(id.into())).iter();
-        wants.map(|w| format!("{} {} {}", w.port, w.node, w.devnum)).collect()
+        wants
+            .map(|w| format!("{} {} {}", w.port, w.node, w.devnum))
+            .collect()
     }
 
     #[test]
@@ -306,13 +312,23 @@ mod tests {
         assert_eq!(lines(&kept, "1"), ["zwave /dev/zwave 188:1"]);
         let gone = assign(&settings(ZWAVE), &inventory(&[], &app), &kept.choices);
         assert_eq!(gone.choices, kept.choices);
-        let absent = &gone.shares.values().next().unwrap().as_ref().unwrap().absent[0];
+        let absent = &gone
+            .shares
+            .values()
+            .next()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .absent[0];
         assert_eq!((absent.port.as_str(), absent.links.len()), ("zwave", 2));
     }
 
     #[test]
     fn one_port_serves_many_containers_and_one_container_has_many_ports() {
-        let labels = [("ttyplugd.enable", "true"), ("ttyplugd.port.zwave.use", "true")];
+        let labels = [
+            ("ttyplugd.enable", "true"),
+            ("ttyplugd.port.zwave.use", "true"),
+        ];
         let all = inventory(
             &[device("ttyUSB0", "A"), device("ttyUSB1", "B")],
             &[
@@ -325,12 +341,19 @@ mod tests {
         assert_eq!(lines(&assigned, "1"), ["zwave /dev/zwave 188:0"]);
         assert_eq!(
             lines(&assigned, "2"),
-            ["zwave /dev/zwave 188:0", "ttyUSB0 /dev/ttyUSB0 188:0", "ttyUSB1 /dev/ttyUSB1 188:1"]
+            [
+                "zwave /dev/zwave 188:0",
+                "ttyUSB0 /dev/ttyUSB0 188:0",
+                "ttyUSB1 /dev/ttyUSB1 188:1"
+            ]
         );
         assert!(!assigned.shares.contains_key(&ContainerId("3".into())));
         // A link belongs to the first port that has the device.
         let wants = assigned.wants(&ContainerId("2".into()));
-        assert_eq!(wants.iter().map(|w| w.links.len()).collect::<Vec<_>>(), [2, 0, 2]);
+        assert_eq!(
+            wants.iter().map(|w| w.links.len()).collect::<Vec<_>>(),
+            [2, 0, 2]
+        );
     }
 
     #[test]
@@ -340,7 +363,10 @@ mod tests {
         let assigned = assign(&settings(&text), &one, &Choices::default());
         assert_eq!(lines(&assigned, "1"), ["aeotec /dev/zwave 188:0"]);
         let share = assigned.shares.values().next().unwrap().as_ref().unwrap();
-        assert!(share.conflicts[0].contains("port zwave is left out"), "{share:?}");
+        assert!(
+            share.conflicts[0].contains("port zwave is left out"),
+            "{share:?}"
+        );
     }
 
     #[test]
@@ -362,7 +388,11 @@ mod tests {
         let mut app = container("x", &[("ttyplugd.enable", "true")]);
         app.image_labels = app.labels.clone();
         let all = inventory(&[device("ttyUSB0", "A")], &[("1", app)]);
-        assert!(assign(&settings(""), &all, &Choices::default()).shares.is_empty());
+        assert!(
+            assign(&settings(""), &all, &Choices::default())
+                .shares
+                .is_empty()
+        );
         let assigned = assign(&settings("labels = \"image\""), &all, &Choices::default());
         assert_eq!(lines(&assigned, "1").len(), 1);
     }
@@ -372,19 +402,31 @@ mod tests {
         let mut app = container("app", &[]);
         app.state = ContainerState::Stopped;
         let all = inventory(&[device("ttyUSB0", "A")], &[("1", app)]);
-        assert_eq!(lines(&assign(&settings(ZWAVE), &all, &Choices::default()), "1").len(), 1);
+        assert_eq!(
+            lines(&assign(&settings(ZWAVE), &all, &Choices::default()), "1").len(),
+            1
+        );
     }
 
     #[test]
     fn a_name_that_two_devices_claim_goes_to_one_and_is_reported() {
         let (mut a, mut b) = (device("ttyUSB0", "A"), device("ttyUSB1", "B"));
-        let shared: NodePath = "/dev/serial/by-id/usb-1a86_USB_Serial-if00-port0".parse().unwrap();
+        let shared: NodePath = "/dev/serial/by-id/usb-1a86_USB_Serial-if00-port0"
+            .parse()
+            .unwrap();
         a.links.insert(shared.clone());
         b.links.insert(shared.clone());
-        let all = inventory(&[a, b], &[("1", container("x", &[("ttyplugd.enable", "true")]))]);
+        let all = inventory(
+            &[a, b],
+            &[("1", container("x", &[("ttyplugd.enable", "true")]))],
+        );
         let assigned = assign(&settings(""), &all, &Choices::default());
         let share = assigned.shares.values().next().unwrap().as_ref().unwrap();
-        let holders: Vec<_> = share.wants.iter().map(|w| w.links.contains(&shared)).collect();
+        let holders: Vec<_> = share
+            .wants
+            .iter()
+            .map(|w| w.links.contains(&shared))
+            .collect();
         assert_eq!(holders, [true, false]);
         assert!(share.conflicts[0].contains("by-path"));
         assert_eq!(shared_links(&all.devices)[&shared], ["ttyUSB0", "ttyUSB1"]);

@@ -302,7 +302,8 @@ impl Place<'_> {
                 ),
             }
         }
-        let account = |a: &'_ Option<Spanned<AccountFragment>>| a.as_ref().map(|a| a.get_ref().0.clone());
+        let account =
+            |a: &'_ Option<Spanned<AccountFragment>>| a.as_ref().map(|a| a.get_ref().0.clone());
         let (owner, group) = (account(&fragment.owner), account(&fragment.group));
         let words = Words {
             node: text(&fragment.node),
@@ -407,7 +408,10 @@ mod tests {
         .unwrap();
         assert_eq!(settings.labels, LabelPolicy::Off);
         let port = &settings.ports[0];
-        assert_eq!(port.device.to_string(), "by-id=usb-*,product=0200,vendor=0658");
+        assert_eq!(
+            port.device.to_string(),
+            "by-id=usb-*,product=0200,vendor=0658"
+        );
         let containers: Vec<_> = port.containers.iter().map(ToString::to_string).collect();
         assert_eq!(containers, ["zwave-*", "home/zwave", "label role=zwave"]);
         assert_eq!(port.look.mode.to_string(), "0600");
@@ -418,28 +422,64 @@ mod tests {
     fn a_mistake_is_named_with_its_line_and_remedy() {
         let port = "[[port]]\nname = \"a\"\nmatch = { vendor = \"1\" }\n";
         for (text, expected) in [
-            ("prot = 1", r#"config.toml:1: unknown key "prot"; did you mean "port"?"#),
-            (&format!("{port}contaners = []"), r#":4: unknown key "contaners"; did you mean "containers"?"#),
-            ("[[port]]\nname = \"a\"\nmatch = { vender = \"1\" }", r#":3: unknown key "vender"; did you mean "vendor"?"#),
-            (&format!("{port}mode = \"0999\""), r#":4: port "a": mode "0999" is not an octal mode"#),
+            (
+                "prot = 1",
+                r#"config.toml:1: unknown key "prot"; did you mean "port"?"#,
+            ),
+            (
+                &format!("{port}contaners = []"),
+                r#":4: unknown key "contaners"; did you mean "containers"?"#,
+            ),
+            (
+                "[[port]]\nname = \"a\"\nmatch = { vender = \"1\" }",
+                r#":3: unknown key "vender"; did you mean "vendor"?"#,
+            ),
+            (
+                &format!("{port}mode = \"0999\""),
+                r#":4: port "a": mode "0999" is not an octal mode"#,
+            ),
             (&format!("{port}mode = 660"), ":4: invalid type: integer"),
-            (&format!("{port}node = \"zwave\""), r#":4: port "a": node "zwave" is not an absolute path"#),
+            (
+                &format!("{port}node = \"zwave\""),
+                r#":4: port "a": node "zwave" is not an absolute path"#,
+            ),
             (&format!("{port}node = \"/tmp/x\""), "outside /dev"),
             (&format!("{port}node = \"/dev/../x\""), "component"),
-            (&format!("{port}containers = [\"[\"]"), ":4: port \"a\": containers: \"[\" is not a glob"),
-            (&format!("{port}containers = [{{ lable = \"a=b\" }}]"), "did you mean \"label\"?"),
-            (&format!("{port}containers = [{{ label = \"a\" }}]"), "is not KEY=VALUE"),
-            (&format!("{port}owner = -1"), ":4: port \"a\": owner \"-1\" is neither"),
+            (
+                &format!("{port}containers = [\"[\"]"),
+                ":4: port \"a\": containers: \"[\" is not a glob",
+            ),
+            (
+                &format!("{port}containers = [{{ lable = \"a=b\" }}]"),
+                "did you mean \"label\"?",
+            ),
+            (
+                &format!("{port}containers = [{{ label = \"a\" }}]"),
+                "is not KEY=VALUE",
+            ),
+            (
+                &format!("{port}owner = -1"),
+                ":4: port \"a\": owner \"-1\" is neither",
+            ),
             (&format!("{port}{port}"), ":5: port \"a\" is defined twice"),
-            ("[[port]]\nname = \"a b\"\nmatch = { vendor = \"[\" }", ":2: name \"a b\""),
-            ("[[port]]\nname = \"a b\"\nmatch = { vendor = \"[\" }", ":3: port \"a b\": vendor is not a glob"),
+            (
+                "[[port]]\nname = \"a b\"\nmatch = { vendor = \"[\" }",
+                ":2: name \"a b\"",
+            ),
+            (
+                "[[port]]\nname = \"a b\"\nmatch = { vendor = \"[\" }",
+                ":3: port \"a b\": vendor is not a glob",
+            ),
             ("[[port]]\nname = \"a\"\nmatch = {}", "match is empty"),
             ("[[port]]\nname = \"a\"", "missing field `match`"),
             ("labels = \"none\"", "unknown variant"),
             ("[[port", ":1: "),
         ] {
             let error = parse_one(text).unwrap_err();
-            assert!(error.contains(expected), "{text}\n gave {error}\n not {expected}");
+            assert!(
+                error.contains(expected),
+                "{text}\n gave {error}\n not {expected}"
+            );
         }
     }
 
@@ -447,12 +487,25 @@ mod tests {
     fn a_drop_in_replaces_a_port_of_the_same_name_and_adds_others() {
         let file = |name: &str, text: &str| (PathBuf::from(name), text.to_owned());
         let settings = parse(&[
-            file("config.toml", "labels = \"off\"\n[[port]]\nname = \"b\"\nmatch = { vendor = \"1\" }"),
-            file("conf.d/10.toml", "[[port]]\nname = \"b\"\nmatch = { vendor = \"2\" }"),
-            file("conf.d/20.toml", "[[port]]\nname = \"a\"\nmatch = { vendor = \"3\" }"),
+            file(
+                "config.toml",
+                "labels = \"off\"\n[[port]]\nname = \"b\"\nmatch = { vendor = \"1\" }",
+            ),
+            file(
+                "conf.d/10.toml",
+                "[[port]]\nname = \"b\"\nmatch = { vendor = \"2\" }",
+            ),
+            file(
+                "conf.d/20.toml",
+                "[[port]]\nname = \"a\"\nmatch = { vendor = \"3\" }",
+            ),
         ])
         .unwrap();
-        let ports: Vec<_> = settings.ports.iter().map(|p| p.device.to_string()).collect();
+        let ports: Vec<_> = settings
+            .ports
+            .iter()
+            .map(|p| p.device.to_string())
+            .collect();
         assert_eq!(ports, ["vendor=3", "vendor=2"]);
         assert_eq!(settings.labels, LabelPolicy::Off);
     }

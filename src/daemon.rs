@@ -461,7 +461,10 @@ impl Daemon {
     }
 
     fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
-        let retries = self.work.values().filter(|work| !work.running && work.due.is_some());
+        let retries = self
+            .work
+            .values()
+            .filter(|work| !work.running && work.due.is_some());
         let retries = retries.filter_map(|work| work.not_before);
         let wakes = retries.chain([self.next_resync]).chain(watchdog);
         wakes.min().unwrap_or(self.next_resync)
@@ -469,8 +472,16 @@ impl Daemon {
 
     fn tell_status(&mut self) {
         let world = self.world.borrow();
-        let troubled = self.work.values().filter(|work| !work.troubles.is_empty()).count();
-        let offered = world.inventory.devices.values().filter(|device| device.is_offered());
+        let troubled = self
+            .work
+            .values()
+            .filter(|work| !work.troubles.is_empty())
+            .count();
+        let offered = world
+            .inventory
+            .devices
+            .values()
+            .filter(|device| device.is_offered());
         let engine = match self.engine {
             Some(_) => "",
             None => "waiting for the engine; ",
@@ -494,7 +505,9 @@ impl Daemon {
         self.slots.close();
         let drain = async { while self.jobs.join_next().await.is_some() {} };
         if timeout(DRAIN_LIMIT, drain).await.is_err() {
-            tracing::warn!("stopping in the middle of an operation; the next start goes on with it");
+            tracing::warn!(
+                "stopping in the middle of an operation; the next start goes on with it"
+            );
         }
     }
 }
@@ -517,7 +530,9 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_five_minutes() {
-        let seconds: Vec<_> = [0, 1, 2, 8, 9, 40, u32::MAX].map(|n| backoff(n).as_secs()).into();
+        let seconds: Vec<_> = [0, 1, 2, 8, 9, 40, u32::MAX]
+            .map(|n| backoff(n).as_secs())
+            .into();
         assert_eq!(seconds, [1, 2, 4, 256, 300, 300, 300]);
     }
 }

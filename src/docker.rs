@@ -154,7 +154,9 @@ impl Engine {
     /// and the subscription (moby, daemon/events: the last 256 events), so that a list that is
     /// asked for after `since` and this stream have no gap between them.
     pub fn events(&self, since: SystemTime) -> impl Stream<Item = Result<ContainerEvent>> + use<> {
-        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = since
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
         let options = EventsOptions {
             since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
@@ -178,7 +180,10 @@ impl Engine {
     /// The engine does not answer.
     pub async fn containers(&self) -> Result<BTreeMap<ContainerId, Container>> {
         let containers = self.list(None).await?;
-        let images: BTreeSet<_> = containers.iter().filter_map(|c| c.image_id.clone()).collect();
+        let images: BTreeSet<_> = containers
+            .iter()
+            .filter_map(|c| c.image_id.clone())
+            .collect();
         self.image_labels
             .borrow_mut()
             .retain(|image, _| images.contains(image));
@@ -218,7 +223,9 @@ impl Engine {
         &self,
         summary: ContainerSummary,
     ) -> Result<Option<(ContainerId, Container)>> {
-        let Some(id) = summary.id else { return Ok(None) };
+        let Some(id) = summary.id else {
+            return Ok(None);
+        };
         let labels: BTreeMap<_, _> = summary.labels.unwrap_or_default().into_iter().collect();
         let image_labels = match &summary.image_id {
             Some(image) if !labels.is_empty() => self.image_labels(image, &labels).await?,
@@ -318,7 +325,9 @@ impl Engine {
     /// another at every retry.
     async fn kill_exec(&self, id: &ContainerId, exec: &str) {
         let pid = limited(self.docker.inspect_exec(exec)).await.ok();
-        let pid = pid.and_then(|exec| exec.pid).and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid
+            .and_then(|exec| exec.pid)
+            .and_then(|pid| i32::try_from(pid).ok());
         if let Some(pid) = pid.filter(|pid| *pid > 1) {
             if let Err(error) = kill_member(pid, &id.0) {
                 tracing::warn!(container_id = %id.0, pid, %error, "a hung command could not be killed");

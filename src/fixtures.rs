@@ -8,7 +8,10 @@ use crate::model::Device;
 pub(crate) fn device(sysname: &str, serial: &str) -> Device {
     let minor = sysname.trim_start_matches(|c: char| !c.is_ascii_digit());
     let properties = [
-        ("DEVPATH", format!("/devices/usb1/1-{serial}/{sysname}/tty/{sysname}")),
+        (
+            "DEVPATH",
+            format!("/devices/usb1/1-{serial}/{sysname}/tty/{sysname}"),
+        ),
         ("DEVNAME", format!("/dev/{sysname}")),
         ("MAJOR", "188".to_owned()),
         ("MINOR", minor.to_owned()),

@@ -202,33 +202,60 @@ mod tests {
         ])
         .unwrap();
         assert!(wishes.every_port);
-        assert_eq!(wishes.own[0].look.node.as_ref().unwrap().as_str(), "/dev/zwave");
+        assert_eq!(
+            wishes.own[0].look.node.as_ref().unwrap().as_str(),
+            "/dev/zwave"
+        );
         assert_eq!(wishes.used[0].as_str(), "meter");
     }
 
     #[test]
     fn a_label_that_is_not_understood_is_named() {
         for (pairs, expected) in [
-            (&[("ttyplugd.enable", "yes")][..], "\"ttyplugd.enable\": \"yes\" is neither"),
+            (
+                &[("ttyplugd.enable", "yes")][..],
+                "\"ttyplugd.enable\": \"yes\" is neither",
+            ),
             (&[("ttyplugd.enabel", "true")], "did you mean \"enable\"?"),
-            (&[("ttyplugd.port.x", "1")], "is not ttyplugd.port.NAME.WORD"),
+            (
+                &[("ttyplugd.port.x", "1")],
+                "is not ttyplugd.port.NAME.WORD",
+            ),
             (&[("ttyplugd.port.x.nodes", "1")], "did you mean \"node\"?"),
-            (&[("ttyplugd.port.x.node", "/dev/x")], "\"ttyplugd.port.x.match\": is missing"),
+            (
+                &[("ttyplugd.port.x.node", "/dev/x")],
+                "\"ttyplugd.port.x.match\": is missing",
+            ),
             (&[("ttyplugd.port.x.match", "vender=1")], "bad key vender"),
             (
-                &[("ttyplugd.port.x.match", "vendor=1"), ("ttyplugd.port.x.mode", "0999")],
+                &[
+                    ("ttyplugd.port.x.match", "vendor=1"),
+                    ("ttyplugd.port.x.mode", "0999"),
+                ],
                 "\"ttyplugd.port.x.mode\": \"0999\" is not an octal mode",
             ),
             (
-                &[("ttyplugd.port.x.match", "vendor=1"), ("ttyplugd.port.x.node", "/etc/x")],
+                &[
+                    ("ttyplugd.port.x.match", "vendor=1"),
+                    ("ttyplugd.port.x.node", "/etc/x"),
+                ],
                 "outside /dev",
             ),
-            (&[("ttyplugd.port.zwave.use", "true")], "defines no port \"zwave\""),
             (
-                &[("ttyplugd.port.meter.use", "true"), ("ttyplugd.port.meter.mode", "0660")],
+                &[("ttyplugd.port.zwave.use", "true")],
+                "defines no port \"zwave\"",
+            ),
+            (
+                &[
+                    ("ttyplugd.port.meter.use", "true"),
+                    ("ttyplugd.port.meter.mode", "0660"),
+                ],
                 "beside other words",
             ),
-            (&[("ttyplugd.port.a b.match", "vendor=1")], "not a port name"),
+            (
+                &[("ttyplugd.port.a b.match", "vendor=1")],
+                "not a port name",
+            ),
         ] {
             let error = read(pairs).unwrap_err().to_string();
             assert!(error.contains(expected), "{error} is not {expected}");
@@ -238,7 +265,10 @@ mod tests {
     #[test]
     fn labels_that_are_off_ask_for_nothing() {
         let labels = map(&[("ttyplugd.enable", "true")]);
-        assert_eq!(wishes(&labels, LabelPolicy::Off, &[]), Ok(Wishes::default()));
+        assert_eq!(
+            wishes(&labels, LabelPolicy::Off, &[]),
+            Ok(Wishes::default())
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! ttyplugd makes serial ports work in running Docker containers.
 pub mod accounts;
 pub mod assign;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod docker;

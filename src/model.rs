@@ -354,14 +354,18 @@ impl Device {
 
         let mut links = BTreeSet::new();
         let mut refused = Vec::new();
-        for link in raw.get("DEVLINKS").unwrap_or(&&b""[..]).split(|b| *b == b' ') {
+        for link in raw
+            .get("DEVLINKS")
+            .unwrap_or(&&b""[..])
+            .split(|b| *b == b' ')
+        {
             let Some(directory) = LINK_DIRECTORIES.iter().find(|directory| {
                 let rest = link.strip_prefix(directory.as_bytes());
                 rest.is_some_and(|rest| rest.starts_with(b"/"))
             }) else {
                 continue;
             };
-            let path = str::from_utf8(link)
+            let path = std::str::from_utf8(link)
                 .ok()
                 .and_then(|text| text.parse::<NodePath>().ok())
                 .filter(|path| path.directory() == *directory);
@@ -473,8 +477,21 @@ mod tests {
         }
         let long = format!("/dev/{}", "x".repeat(256));
         for bad in [
-            "zwave", "/dev", "/dev/", "/tmp/x", "/dev/../x", "/dev/./x", "/dev//x", "/dev/x/",
-            "/dev/null", "/dev/pts/0", "/dev/a\nb", "/dev/.ttyplugd.1", &long, "", "/devil/x",
+            "zwave",
+            "/dev",
+            "/dev/",
+            "/tmp/x",
+            "/dev/../x",
+            "/dev/./x",
+            "/dev//x",
+            "/dev/x/",
+            "/dev/null",
+            "/dev/pts/0",
+            "/dev/a\nb",
+            "/dev/.ttyplugd.1",
+            &long,
+            "",
+            "/devil/x",
         ] {
             assert!(bad.parse::<NodePath>().is_err(), "{bad} was accepted");
         }
@@ -534,7 +551,10 @@ mod tests {
             ),
         ])
         .unwrap();
-        assert_eq!(device.property("ID_SERIAL_SHORT"), Some("$(touch /x)\\xff\n"));
+        assert_eq!(
+            device.property("ID_SERIAL_SHORT"),
+            Some("$(touch /x)\\xff\n")
+        );
         let links: Vec<_> = device.links.iter().map(NodePath::as_str).collect();
         assert_eq!(links, ["/dev/serial/by-id/ok;rm", "/dev/serial/by-path/p"]);
         assert_eq!(refused.len(), 2);

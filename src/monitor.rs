@@ -28,6 +28,11 @@ const MEMINFO_DROPS: usize = 8;
 /// (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_new_full`).
 const UDEV_CONTROL: &str = "/run/udev/control";
 
+/// Whether udevd has been started; its socket outlives it, so that this is no proof that it runs.
+pub fn udevd_is_there() -> bool {
+    Path::new(UDEV_CONTROL).exists()
+}
+
 /// A subscription to what udevd announces about ttys, after its rules have run.
 pub struct Monitor {
     socket: AsyncFd<udev::MonitorSocket>,
@@ -35,6 +40,15 @@ pub struct Monitor {
     drops: u32,
     /// There was no udevd at the time of subscribing, so that nothing will ever arrive.
     deaf: bool,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor")
+            .field("drops", &self.drops)
+            .field("deaf", &self.deaf)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What was heard at one time.
@@ -51,7 +65,7 @@ impl Monitor {
     /// # Errors
     /// The netlink socket cannot be made.
     pub fn listen() -> anyhow::Result<Self> {
-        let deaf = !Path::new(UDEV_CONTROL).exists();
+        let deaf = !udevd_is_there();
         let listen = || -> io::Result<_> {
             let socket = udev::MonitorBuilder::new()?
                 .match_subsystem("tty")?
@@ -76,7 +90,7 @@ impl Monitor {
 
     /// There was no udevd when we subscribed and now there is one: time to subscribe again.
     pub fn could_hear_now(&self) -> bool {
-        self.deaf && Path::new(UDEV_CONTROL).exists()
+        self.deaf && udevd_is_there()
     }
 
     /// Waits for events and returns all that have arrived.
@@ -161,7 +175,9 @@ fn convert(device: &udev::Device) -> Option<Device> {
     let pairs = properties
         .iter()
         .map(|property| (property.name().as_bytes(), property.value().as_bytes()));
-    let group = device.devnode().and_then(|node| std::fs::metadata(node).ok());
+    let group = device
+        .devnode()
+        .and_then(|node| std::fs::metadata(node).ok());
     let gid = group.map_or(0, |node| node.gid());
     let (device, refused) = Device::from_properties(pairs, driver(device), gid)?;
     for link in refused {

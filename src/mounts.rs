@@ -41,7 +41,12 @@ fn parse_line(line: &str) -> Option<Mount> {
 /// Space, tab, newline and backslash appear as `\ooo` (proc(5)).
 fn unescape(field: &str) -> String {
     let mut text = field.to_owned();
-    for (escape, plain) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+    for (escape, plain) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
         text = text.replace(escape, plain);
     }
     text

@@ -19,6 +19,7 @@ use crate::inventory::ContainerId;
 use crate::model::{DevNum, LINK_DIRECTORIES, Mode, NodePath, TEMPORARY_PREFIX, printable};
 use crate::mounts::{Mount, host_filesystems, parse_mountinfo};
 use crate::plan::{Actual, Found};
+use crate::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 
 /// What has been seen in a container.
 #[derive(Debug, Default)]
@@ -97,6 +98,27 @@ pub fn observe(
     Ok(view)
 }
 
+/// The programs that the script needs and that a running container does not have where they are
+/// usually found.
+///
+/// # Errors
+/// The container is gone or cannot be looked into.
+pub fn missing_programs(pid: i64, id: &ContainerId) -> anyhow::Result<Vec<String>> {
+    let root = Root::open(pid, id)?;
+    let exists = |path: &str| root.resolve(path, PATH_ONLY).is_ok();
+    let mut missing = Vec::new();
+    if !exists("/bin/sh") {
+        missing.push("/bin/sh".to_owned());
+    }
+    for program in PROGRAMS {
+        let mut places = PROGRAM_DIRECTORIES.iter();
+        if !places.any(|directory| exists(&format!("{directory}/{program}"))) {
+            missing.push(program.to_owned());
+        }
+    }
+    Ok(missing)
+}
+
 /// A tmpfs of this container alone is a tmpfs, mounted whole, that Docker did not bring in from
 /// outside and that is mounted nowhere on the host. devtmpfs is the host's own /dev, whatever
 /// part of it was mounted wherever.
@@ -168,8 +190,12 @@ const PATH_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 impl Root {
     fn open(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
         let directory = PATH_ONLY.union(OFlag::O_DIRECTORY);
-        let process = nix::fcntl::open(&PathBuf::from(format!("/proc/{pid}")), directory, StatMode::empty())
-            .with_context(|| format!("container {id} is gone: no process {pid}"))?;
+        let process = nix::fcntl::open(
+            &PathBuf::from(format!("/proc/{pid}")),
+            directory,
+            StatMode::empty(),
+        )
+        .with_context(|| format!("container {id} is gone: no process {pid}"))?;
         let root = openat(&process, "root", directory, StatMode::empty()).with_context(|| {
             format!("container {id} cannot be looked into; this takes root and CAP_SYS_PTRACE")
         })?;
@@ -186,7 +212,12 @@ impl Root {
 
     fn read_process_file(&self, name: &str) -> anyhow::Result<String> {
         let read = || -> io::Result<String> {
-            let fd = openat(&self.process, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, StatMode::empty())?;
+            let fd = openat(
+                &self.process,
+                name,
+                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+                StatMode::empty(),
+            )?;
             let mut bytes = Vec::new();
             File::from(fd).read_to_end(&mut bytes)?;
             Ok(printable(&bytes))
@@ -250,7 +281,9 @@ impl Root {
             let fd = self.resolve(path, PATH_ONLY)?;
             let mut bytes = Vec::new();
             if kind(&fstat(&fd)?) == SFlag::S_IFREG {
-                File::open(proc_path(&fd))?.take(1 << 20).read_to_end(&mut bytes)?;
+                File::open(proc_path(&fd))?
+                    .take(1 << 20)
+                    .read_to_end(&mut bytes)?;
             }
             Ok(bytes)
         };

@@ -48,7 +48,10 @@ impl fmt::Display for Found {
         match self {
             Self::Nothing => f.write_str("nothing"),
             Self::Node {
-                devnum, mode, uid, gid,
+                devnum,
+                mode,
+                uid,
+                gid,
             } => write!(f, "a node {devnum} {uid}:{gid} {mode}"),
             Self::EmptyFile => f.write_str("an empty file"),
             Self::Link { target } => write!(f, "a link to {target:?}"),
@@ -136,10 +139,22 @@ impl fmt::Display for Op {
             Self::RemoveLink { path, target } => write!(f, "remove-link {path} -> {target}"),
             Self::RemoveNode { path, devnum } => write!(f, "remove-node {path} {devnum}"),
             Self::MakeNode {
-                path, devnum, mode, uid, gid, replaces, ..
-            } => write!(f, "make-node {path} {devnum} {uid}:{gid} {mode}{}", instead(replaces)),
+                path,
+                devnum,
+                mode,
+                uid,
+                gid,
+                replaces,
+                ..
+            } => write!(
+                f,
+                "make-node {path} {devnum} {uid}:{gid} {mode}{}",
+                instead(replaces)
+            ),
             Self::MakeLink {
-                path, target, replaces,
+                path,
+                target,
+                replaces,
             } => write!(f, "make-link {path} -> {target}{}", instead(replaces)),
         }
     }
@@ -336,7 +351,11 @@ mod tests {
     use proptest::prelude::*;
 
     const NODES: [&str; 3] = ["/dev/a", "/dev/b", "/dev/sub/c"];
-    const LINKS: [&str; 3] = ["/dev/serial/by-id/x", "/dev/serial/by-id/y", "/dev/serial/by-path/z"];
+    const LINKS: [&str; 3] = [
+        "/dev/serial/by-id/x",
+        "/dev/serial/by-id/y",
+        "/dev/serial/by-path/z",
+    ];
 
     fn path(text: &str) -> NodePath {
         text.parse().unwrap()
@@ -348,11 +367,18 @@ mod tests {
 
     /// Wanted lists as `assign` makes them: each path once, nodes before links.
     fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
-        let port = (0..4u32, prop_oneof![Just(0o660), Just(0o600)], 0..2u32, any::<bool>());
+        let port = (
+            0..4u32,
+            prop_oneof![Just(0o660), Just(0o600)],
+            0..2u32,
+            any::<bool>(),
+        );
         proptest::collection::vec(proptest::option::of(port), 3).prop_map(|ports| {
             let mut wanted = Vec::new();
             for (i, port) in ports.into_iter().enumerate() {
-                let Some((minor, mode, gid, linked)) = port else { continue };
+                let Some((minor, mode, gid, linked)) = port else {
+                    continue;
+                };
                 wanted.push(Wanted {
                     port: format!("p{i}"),
                     node: path(NODES[i]),
@@ -383,7 +409,12 @@ mod tests {
 
     fn actual() -> impl Strategy<Value = Actual> {
         proptest::collection::vec(found(), 6).prop_map(|found| Actual {
-            entries: NODES.iter().chain(&LINKS).map(|p| path(p)).zip(found).collect(),
+            entries: NODES
+                .iter()
+                .chain(&LINKS)
+                .map(|p| path(p))
+                .zip(found)
+                .collect(),
             leftovers: BTreeSet::new(),
         })
     }
@@ -396,7 +427,12 @@ mod tests {
         ];
         let entry = proptest::collection::btree_set(made, 0..3);
         proptest::collection::vec(entry, 6).prop_map(|made| {
-            NODES.iter().chain(&LINKS).map(|p| path(p)).zip(made).collect()
+            NODES
+                .iter()
+                .chain(&LINKS)
+                .map(|p| path(p))
+                .zip(made)
+                .collect()
         })
     }
 
@@ -407,11 +443,28 @@ mod tests {
                 return;
             }
             Op::RemoveLink { path, .. } | Op::RemoveNode { path, .. } => (path, Found::Nothing),
-            Op::MakeNode { path, devnum, mode, uid, gid, .. } => (
+            Op::MakeNode {
                 path,
-                Found::Node { devnum: *devnum, mode: *mode, uid: *uid, gid: *gid },
+                devnum,
+                mode,
+                uid,
+                gid,
+                ..
+            } => (
+                path,
+                Found::Node {
+                    devnum: *devnum,
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                },
             ),
-            Op::MakeLink { path, target, .. } => (path, Found::Link { target: target.clone() }),
+            Op::MakeLink { path, target, .. } => (
+                path,
+                Found::Link {
+                    target: target.clone(),
+                },
+            ),
         };
         actual.entries.insert(path.clone(), found);
     }
@@ -530,7 +583,12 @@ mod tests {
             gid: 20,
             links: vec![],
         };
-        let old = Found::Node { devnum: number(0), mode: Mode(0o660), uid: 0, gid: 20 };
+        let old = Found::Node {
+            devnum: number(0),
+            mode: Mode(0o660),
+            uid: 0,
+            gid: 20,
+        };
         let actual = Actual {
             entries: BTreeMap::from([(path("/dev/zwave"), old)]),
             leftovers: BTreeSet::from(["/dev/.ttyplugd.7".into()]),

@@ -179,7 +179,9 @@ fn failure(first: &Op, executed: Result<Executed, EngineError>) -> Trouble {
 }
 
 fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {
-    let wanted = wants.iter().flat_map(|want| std::iter::once(&want.node).chain(&want.links));
+    let wanted = wants
+        .iter()
+        .flat_map(|want| std::iter::once(&want.node).chain(&want.links));
     wanted.chain(record.keys()).cloned().collect()
 }
 
@@ -192,10 +194,13 @@ fn resolve(wants: &[Want], view: &View, troubles: &mut Vec<Trouble>) -> Vec<Want
             Err(unknown) => troubles.push(Trouble {
                 port: Some(want.port.clone()),
                 cause: unknown.to_string(),
-                remedy: format!("give the port's {} as a number", match unknown.kind {
-                    "user" => "owner",
-                    kind => kind,
-                }),
+                remedy: format!(
+                    "give the port's {} as a number",
+                    match unknown.kind {
+                        "user" => "owner",
+                        kind => kind,
+                    }
+                ),
                 retry: false,
             }),
         }

@@ -18,7 +18,10 @@ impl Rights {
     pub fn allow(&self, devnum: DevNum) -> bool {
         self.everything
             || self.devices.contains(&devnum)
-            || self.rules.iter().any(|rule| rule_allows(rule, devnum) == Some(true))
+            || self
+                .rules
+                .iter()
+                .any(|rule| rule_allows(rule, devnum) == Some(true))
     }
 
     /// The line for a compose file that gives the right to every device of this major number.
@@ -50,7 +53,10 @@ mod tests {
 
     #[test]
     fn a_rule_gives_the_right_when_kind_number_and_access_fit() {
-        let devnum = DevNum { major: 188, minor: 3 };
+        let devnum = DevNum {
+            major: 188,
+            minor: 3,
+        };
         for (rule, expected) in [
             ("c 188:* rmw", true),
             ("c 188:3 rw", true),
@@ -63,12 +69,21 @@ mod tests {
             ("c 188", false),
             ("", false),
         ] {
-            let rights = Rights { rules: vec![rule.into()], ..Rights::default() };
+            let rights = Rights {
+                rules: vec![rule.into()],
+                ..Rights::default()
+            };
             assert_eq!(rights.allow(devnum), expected, "{rule}");
         }
-        let devices = Rights { devices: vec![devnum], ..Rights::default() };
+        let devices = Rights {
+            devices: vec![devnum],
+            ..Rights::default()
+        };
         assert!(devices.allow(devnum));
         assert!(!Rights::default().allow(devnum));
-        assert_eq!(Rights::missing_line(devnum), "device_cgroup_rules: [\"c 188:* rmw\"]");
+        assert_eq!(
+            Rights::missing_line(devnum),
+            "device_cgroup_rules: [\"c 188:* rmw\"]"
+        );
     }
 }

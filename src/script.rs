@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::NodePath;
+use crate::model::{NodePath, TEMPORARY_PREFIX};
 use crate::plan::{Op, Plan};
 
 /// Each operation enters its directory and then uses plain names in it, so that nobody can swap
@@ -60,10 +60,17 @@ pub fn command(plan: &Plan, real: &BTreeMap<String, String>) -> Option<Vec<Strin
                 argv.extend(["remove", real.get(directory)?, name].map(str::to_owned));
             }
             Op::RemoveLink { path, .. } | Op::RemoveNode { path, .. } => {
-                argv.extend(["remove", real_directory(real, path)?, path.name()].map(str::to_owned));
+                argv.extend(
+                    ["remove", real_directory(real, path)?, path.name()].map(str::to_owned),
+                );
             }
             Op::MakeNode {
-                path, devnum, mode, uid, gid, ..
+                path,
+                devnum,
+                mode,
+                uid,
+                gid,
+                ..
             } => argv.extend([
                 "node".to_owned(),
                 real_directory(real, path)?.to_owned(),
@@ -85,6 +92,19 @@ fn real_directory<'a>(real: &'a BTreeMap<String, String>, path: &NodePath) -> Op
     real.get(path.directory()).map(String::as_str)
 }
 
+/// The programs that the script needs in the image, besides /bin/sh.
+pub const PROGRAMS: [&str; 7] = ["chmod", "chown", "ln", "mkdir", "mknod", "mv", "rm"];
+
+/// Where they are looked for, beside the image's own PATH.
+pub const PROGRAM_DIRECTORIES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
 /// Why a command in a container failed, in the operator's words, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
@@ -97,7 +117,10 @@ pub struct Explained {
 pub fn explain(output: &str) -> Explained {
     let said = shorten(output);
     let has = |word: &str| output.contains(word);
-    let (cause, remedy) = if has("exec failed") || has("executable file not found") || has("/bin/sh") && has("no such file") {
+    let (cause, remedy) = if has("exec failed")
+        || has("executable file not found")
+        || has("/bin/sh") && has("no such file")
+    {
         if has("ermission denied") || has("peration not permitted") {
             (
                 "the engine refuses to execute /bin/sh in the container",
@@ -130,10 +153,7 @@ pub fn explain(output: &str) -> Explained {
             "remove what fills it, or give it a larger tmpfs",
         )
     } else {
-        (
-            "a command in the container failed",
-            "see what it said",
-        )
+        ("a command in the container failed", "see what it said")
     };
     Explained {
         cause: match said.as_str() {
@@ -144,10 +164,21 @@ pub fn explain(output: &str) -> Explained {
     }
 }
 
-/// One printable line of at most 300 characters.
-pub fn shorten(text: &str) -> String {
+/// One printable line of at most 300 characters, the same for the same failure: the number in a
+/// temporary name is another one at each try.
+fn shorten(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let words =
+        words
+            .filter(|word| !word.is_empty())
+            .map(|word| match word.split_once(TEMPORARY_PREFIX) {
+                Some((before, after)) => {
+                    let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
+                    format!("{before}{TEMPORARY_PREFIX}*{after}")
+                }
+                None => word.to_owned(),
+            });
+    let line = words.collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(300) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -187,7 +218,10 @@ mod tests {
 
     /// Runs the script on the host with a directory in the place of /dev.
     fn run(dev: &Path, ops: Vec<Op>) -> Output {
-        let plan = Plan { ops, ..Plan::default() };
+        let plan = Plan {
+            ops,
+            ..Plan::default()
+        };
         let dev = dev.to_str().unwrap();
         let real = ["/dev", "/dev/serial/by-id"]
             .map(|directory| (directory.to_owned(), directory.replacen("/dev", dev, 1)));
@@ -210,13 +244,28 @@ mod tests {
         let dev = dev.path().canonicalize().unwrap();
         let long = "x".repeat(255);
         let hostile = [
-            "$(touch x)", "a b", ";rm", "`id`", "-rf", "*", "'", "\"", "\\n", &long, "&", "|x", "é",
+            "$(touch x)",
+            "a b",
+            ";rm",
+            "`id`",
+            "-rf",
+            "*",
+            "'",
+            "\"",
+            "\\n",
+            &long,
+            "&",
+            "|x",
+            "é",
         ];
         for name in hostile {
-            let output = run(&dev, vec![
-                link(&format!("/dev/serial/by-id/{name}"), "../../node"),
-                link(&format!("/dev/{name}"), "node"),
-            ]);
+            let output = run(
+                &dev,
+                vec![
+                    link(&format!("/dev/serial/by-id/{name}"), "../../node"),
+                    link(&format!("/dev/{name}"), "node"),
+                ],
+            );
             assert!(output.status.success(), "{name}: {output:?}");
         }
         let mut expected: Vec<String> = hostile.map(str::to_owned).into();
@@ -232,7 +281,10 @@ mod tests {
         let dev = tempfile::tempdir().unwrap();
         let dev = dev.path().canonicalize().unwrap();
         std::fs::write(dev.join("port"), "").unwrap();
-        let output = run(&dev, vec![node("/dev/port"), link("/dev/serial/by-id/x", "../../port")]);
+        let output = run(
+            &dev,
+            vec![node("/dev/port"), link("/dev/serial/by-id/x", "../../port")],
+        );
         // Nodes can be made by root alone (mknod(2), EPERM), and unit tests run as anyone.
         if !nix::unistd::geteuid().is_root() {
             assert!(!output.status.success());
@@ -241,7 +293,10 @@ mod tests {
         assert!(output.status.success(), "{output:?}");
         let made = std::fs::metadata(dev.join("serial/by-id/x")).unwrap();
         assert!(made.file_type().is_char_device());
-        assert_eq!((made.mode() & 0o7777, made.uid(), made.gid()), (0o640, 0, 20));
+        assert_eq!(
+            (made.mode() & 0o7777, made.uid(), made.gid()),
+            (0o640, 0, 20)
+        );
         assert_eq!(names(&dev), ["port", "serial"]);
     }
 
@@ -265,7 +320,10 @@ mod tests {
         let dev = dev.path().canonicalize().unwrap();
         std::fs::create_dir(dev.join("serial")).unwrap();
         symlink(elsewhere.path(), dev.join("serial/by-id")).unwrap();
-        let output = run(&dev, vec![link("/dev/serial/by-id/x", "y"), link("/dev/z", "y")]);
+        let output = run(
+            &dev,
+            vec![link("/dev/serial/by-id/x", "y"), link("/dev/z", "y")],
+        );
         assert!(!output.status.success());
         assert_eq!(names(elsewhere.path()), [""; 0]);
     }
@@ -276,12 +334,17 @@ mod tests {
         let dev = dev.path().canonicalize().unwrap();
         std::fs::create_dir(dev.join("a")).unwrap();
         std::fs::write(dev.join("old"), "").unwrap();
-        let output = run(&dev, vec![
-            link("/dev/a", "x"),
-            link("/dev/skipped", "a"),
-            Op::Sweep { path: "/dev/old".into() },
-            link("/dev/b", "x"),
-        ]);
+        let output = run(
+            &dev,
+            vec![
+                link("/dev/a", "x"),
+                link("/dev/skipped", "a"),
+                Op::Sweep {
+                    path: "/dev/old".into(),
+                },
+                link("/dev/b", "x"),
+            ],
+        );
         assert!(!output.status.success());
         assert_eq!(names(&dev), ["a", "b"]);
     }
@@ -289,14 +352,27 @@ mod tests {
     #[test]
     fn failures_are_explained_with_a_remedy() {
         for (said, expected) in [
-            ("OCI runtime exec failed: exec failed: \"/bin/sh\": stat /bin/sh: no such file or directory", "no /bin/sh"),
+            (
+                "OCI runtime exec failed: exec failed: \"/bin/sh\": stat /bin/sh: no such file or directory",
+                "no /bin/sh",
+            ),
             ("ttyplugd: 16: mknod: not found", "lacks a program"),
-            ("mknod: ./.ttyplugd.7: Operation not permitted", "may not make nodes"),
-            ("mkdir: can't create directory '/dev/x': Read-only file system", "read-only"),
+            (
+                "mknod: ./.ttyplugd.7: Operation not permitted",
+                "may not make nodes",
+            ),
+            (
+                "mkdir: can't create directory '/dev/x': Read-only file system",
+                "read-only",
+            ),
             ("", "a command in the container failed"),
         ] {
             assert!(explain(said).cause.contains(expected), "{said}");
         }
+        assert_eq!(
+            shorten("mknod: ./.ttyplugd.17: no"),
+            "mknod: ./.ttyplugd.*: no"
+        );
         assert_eq!(shorten("a\n\u{1b}[31m b\0c"), "a [31m b c");
         assert!(shorten(&"é".repeat(1000)).len() < 1000);
     }

@@ -141,9 +141,10 @@ impl ContainerMatch {
     ) -> bool {
         match self {
             Self::Name(glob) => glob.matches(name),
-            Self::Service { project, service: s } => {
-                service.is_some_and(|(p, name)| project.matches(p) && s.matches(name))
-            }
+            Self::Service {
+                project,
+                service: s,
+            } => service.is_some_and(|(p, name)| project.matches(p) && s.matches(name)),
             Self::Label { key, value } => labels.get(key) == Some(value),
         }
     }
@@ -237,7 +238,9 @@ mod tests {
     #[test]
     fn a_device_with_the_ignore_property_matches_nothing() {
         let mut device = aeotec();
-        device.properties.insert("TTYPLUGD_IGNORE".into(), "1".into());
+        device
+            .properties
+            .insert("TTYPLUGD_IGNORE".into(), "1".into());
         let selector: DeviceMatch = "vendor=0658".parse().unwrap();
         assert!(!selector.matches(&device));
     }

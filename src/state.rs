@@ -195,7 +195,10 @@ impl Store {
             self.ports = ports;
         }
         let known = inventory.containers.iter().map(|(id, container)| {
-            let share = assigned.shares.get(id).and_then(|share| share.as_ref().ok());
+            let share = assigned
+                .shares
+                .get(id)
+                .and_then(|share| share.as_ref().ok());
             let present = share.into_iter().flat_map(|share| &share.wants);
             let absent = share.into_iter().flat_map(|share| &share.absent);
             let known = KnownContainer {
@@ -258,7 +261,12 @@ enum Durable {
 }
 
 /// Replaces a document: readers see the old one or the new one, whole.
-fn write<T: Serialize>(directory: &Path, name: &str, content: &T, durable: Durable) -> anyhow::Result<()> {
+fn write<T: Serialize>(
+    directory: &Path,
+    name: &str,
+    content: &T,
+    durable: Durable,
+) -> anyhow::Result<()> {
     let document = Document {
         schema: SCHEMA,
         content,
@@ -298,7 +306,10 @@ mod tests {
     fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
         let directory = tempfile::tempdir().unwrap();
         let id = ContainerId("a".repeat(64));
-        let made = Made::Node(DevNum { major: 188, minor: 0 });
+        let made = Made::Node(DevNum {
+            major: 188,
+            minor: 0,
+        });
         let record = Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))]);
         let mut store = Store::open(directory.path()).unwrap();
         store.put_record(&id, "monday", record.clone()).unwrap();
@@ -313,9 +324,19 @@ mod tests {
     #[test]
     fn a_damaged_file_or_one_of_another_version_is_an_empty_state() {
         let directory = tempfile::tempdir().unwrap();
-        for text in ["", "{", "[]", "{\"schema\": 2, \"containers\": {}}", "{\"containers\": 7}"] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "{\"schema\": 2, \"containers\": {}}",
+            "{\"containers\": 7}",
+        ] {
             fs::write(directory.path().join(OWNED), text).unwrap();
-            assert_eq!(Store::open(directory.path()).unwrap().entries(), 0, "{text}");
+            assert_eq!(
+                Store::open(directory.path()).unwrap().entries(),
+                0,
+                "{text}"
+            );
         }
     }
 

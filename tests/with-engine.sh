@@ -59,7 +59,7 @@ dir=$TTYPLUGD_TEST_DIR
 # What the engine and udevd make outside of their directories, whatever one tells them.
 # Only what did not exist before is removed, and of directories only empty ones.
 strays=()
-for path in /run/docker /run/mount /run/containerd /etc/docker /etc/docker/key.json /dev/char /dev/serial \
+for path in /run/docker /run/mount /run/containerd /etc/docker /etc/docker/key.json /dev/mqueue /dev/char /dev/serial \
     /run/udev/rules.d /sys/fs/cgroup/docker $(printf '%s/docker\n' /sys/fs/cgroup/*/); do
     [ -e "$path" ] || strays+=("$path")
 done

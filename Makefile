@@ -1,0 +1,72 @@
+# make build              the program, target/release/ttyplugd
+# make check              the quick checks: formatting, lints, every test that needs no engine
+# make test               all checks and tests, beside a Docker engine of its own
+# make demo               one port plugged, used and unplugged, with times
+# make bench              time from the uevent to the node, against the udev script it replaces
+# make install            DESTDIR= and PREFIX= as usual
+#
+# Whatever is missing is installed with apt-get (tests/prerequisites.sh).
+
+CARGO ?= cargo
+DESTDIR ?=
+PREFIX ?= /usr
+BINDIR ?= $(PREFIX)/bin
+# Where the distribution has its units and rules; both packages may lack a .pc file.
+UNITDIR ?= $(or $(shell pkg-config --variable=systemdsystemunitdir systemd 2>/dev/null),$(PREFIX)/lib/systemd/system)
+RULESDIR ?= $(or $(addsuffix /rules.d,$(shell pkg-config --variable=udevdir udev 2>/dev/null)),$(PREFIX)/lib/udev/rules.d)
+SHELL := /bin/bash
+# cargo install puts cargo-deny there, and not every PATH has it.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.PHONY: all build check test lint deny demo bench install clean
+
+all: build
+
+build:
+	tests/prerequisites.sh
+	$(CARGO) build --release --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+# Modules named with_engine need the engine; everything else runs anywhere.
+check:
+	tests/prerequisites.sh
+	$(MAKE) lint
+	$(CARGO) test --locked -- --skip with_engine::
+
+# The advisories are on the network. Without it everything else is checked still, and it is said.
+deny:
+	$(CARGO) deny --locked check bans licenses sources
+	@if timeout 120 $(CARGO) deny --locked fetch db 2>/dev/null; then \
+		$(CARGO) deny --locked --offline check advisories; \
+	else \
+		echo "deny: the advisory database cannot be reached, so advisories were not checked"; \
+	fi
+
+# cargo builds as whoever calls it; only the test program runs below with-engine.sh, as root.
+test:
+	tests/prerequisites.sh lint
+	$(MAKE) lint deny
+	$(CARGO) test --locked --lib --bins
+	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" test --locked --test it
+
+demo:
+	tests/prerequisites.sh test
+	$(CARGO) build --release --locked
+	tests/with-engine.sh tests/demo.sh
+
+bench:
+	tests/prerequisites.sh test
+	$(CARGO) build --release --locked
+	tests/with-engine.sh tests/bench.sh
+
+install:
+	[ -e target/release/ttyplugd ] || $(MAKE) build
+	install -D -m 755 target/release/ttyplugd "$(DESTDIR)$(BINDIR)/ttyplugd"
+	install -D -m 644 systemd/ttyplugd.service "$(DESTDIR)$(UNITDIR)/ttyplugd.service"
+	install -D -m 644 udev/70-ttyplugd.rules "$(DESTDIR)$(RULESDIR)/70-ttyplugd.rules"
+
+clean:
+	$(CARGO) clean

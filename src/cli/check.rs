@@ -1,0 +1,334 @@
+//! `ttyplugd check`: everything that would stop a port from working, and what to do about it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{ConfigFile, EXIT_USAGE, block_on, plain, print_json, survey};
+use crate::assign::shared_links;
+use crate::config::LabelPolicy;
+use crate::docker::Engine;
+use crate::inventory::{Container, ContainerId, ContainerState};
+use crate::labels;
+use crate::model::DevNum;
+use crate::monitor;
+use crate::observe::missing_programs;
+use crate::reconcile::{World, preview};
+use crate::rights::Rights;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// A port does not work because of it.
+    Error,
+    /// A port may not work as it is meant to.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+#[derive(Debug)]
+struct Finding {
+    level: Level,
+    /// What it is about: a file, a port, a container.
+    subject: String,
+    what: String,
+    /// What mends it; empty for a note.
+    remedy: String,
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn add(&mut self, level: Level, subject: &str, what: impl Into<String>, remedy: &str) {
+        self.findings.push(Finding {
+            level,
+            subject: subject.to_owned(),
+            what: what.into(),
+            remedy: remedy.to_owned(),
+        });
+    }
+}
+
+pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
+    let mut report = Report::default();
+    let settings = match config.load() {
+        Ok(settings) => settings,
+        Err(errors) => {
+            for error in errors {
+                let place = match error.line {
+                    Some(line) => format!("{}:{line}", error.file.display()),
+                    None => error.file.display().to_string(),
+                };
+                let remedy = "correct it; a running daemon keeps the old configuration until then";
+                report.add(Level::Error, &place, error.message, remedy);
+            }
+            report.print(as_json)?;
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    if !monitor::udevd_is_there() {
+        report.add(
+            Level::Error,
+            "udev",
+            "udevd is not running, so that no plug is ever heard",
+            "systemctl start systemd-udevd",
+        );
+    }
+    block_on(async {
+        match survey(settings, state).await {
+            Ok((engine, world)) => {
+                report.engine(&engine).await;
+                report.ports(&world.borrow());
+                let containers = world.borrow().inventory.containers.clone();
+                for (id, container) in &containers {
+                    report.container(&engine, &world, id, container).await;
+                }
+            }
+            Err(error) => report.add(
+                Level::Error,
+                "engine",
+                format!("{error:#}"),
+                "start Docker, or set DOCKER_HOST=unix://…; reading its socket takes root",
+            ),
+        }
+    })?;
+    report.print(as_json)?;
+    let failed = report.findings.iter().any(|f| f.level == Level::Error);
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+impl Report {
+    async fn engine(&mut self, engine: &Engine) {
+        match engine.version().await {
+            Ok(version) => self.add(
+                Level::Note,
+                "engine",
+                format!("Docker {version} answers"),
+                "",
+            ),
+            Err(error) => self.add(
+                Level::Error,
+                "engine",
+                error.to_string(),
+                "systemctl status docker",
+            ),
+        }
+    }
+
+    /// What can be said of the ports without looking into a container.
+    fn ports(&mut self, world: &World) {
+        let World {
+            settings,
+            inventory,
+            assigned,
+            ..
+        } = world;
+        for port in &settings.ports {
+            let subject = format!("port {}", port.name);
+            let devices: Vec<_> = inventory
+                .devices
+                .values()
+                .filter(|device| port.device.matches(device))
+                .map(|device| device.node.as_str())
+                .collect();
+            match devices.as_slice() {
+                [] => self.add(
+                    Level::Warning,
+                    &subject,
+                    format!("no device that is plugged in matches {}", port.device),
+                    "plug it in, or compare with `ttyplugd ports`",
+                ),
+                [device] => self.add(Level::Note, &subject, format!("is {device}"), ""),
+                several => self.add(
+                    Level::Warning,
+                    &subject,
+                    format!("several devices match: {}", several.join(", ")),
+                    "add `serial` or `by-path` to its match, so that the choice is yours",
+                ),
+            }
+            let users: Vec<_> = assigned
+                .shares
+                .iter()
+                .filter_map(|(id, share)| {
+                    let share = share.as_ref().ok()?;
+                    let has = share
+                        .wants
+                        .iter()
+                        .any(|want| want.port == port.name.as_str())
+                        || share
+                            .absent
+                            .iter()
+                            .any(|absent| absent.port == port.name.as_str());
+                    Some(inventory.containers.get(id)?.name.as_str()).filter(|_| has)
+                })
+                .collect();
+            if users.is_empty() {
+                self.add(
+                    Level::Warning,
+                    &subject,
+                    "no container is to have it",
+                    "compare its `containers` with `docker ps --all`, or set the label \
+                     ttyplugd.port.NAME.use=true on a container",
+                );
+            } else {
+                self.add(
+                    Level::Note,
+                    &subject,
+                    format!("is for {}", users.join(", ")),
+                    "",
+                );
+            }
+            if port.hold.is_some() {
+                let what = "`hold` is set, but this version does not hold opens";
+                self.add(Level::Note, &subject, what, "");
+            }
+        }
+        for (link, devices) in shared_links(&inventory.devices) {
+            self.add(
+                Level::Warning,
+                link.as_str(),
+                format!(
+                    "is claimed by {}; the last one that was plugged in has it",
+                    devices.join(" and ")
+                ),
+                "match these devices by by-path",
+            );
+        }
+    }
+
+    async fn container(
+        &mut self,
+        engine: &Engine,
+        world: &std::cell::RefCell<World>,
+        id: &ContainerId,
+        container: &Container,
+    ) {
+        let subject = format!("container {}", container.name);
+        let policy = world.borrow().settings.labels;
+        if policy == LabelPolicy::Container {
+            for label in labels::ignored_labels(&container.labels, &container.image_labels) {
+                self.add(
+                    Level::Warning,
+                    &subject,
+                    format!("the label {label} came with the image and does not count"),
+                    "set it on the container with another value, or labels = \"image\" in the file",
+                );
+            }
+        }
+        match world.borrow().assigned.shares.get(id) {
+            None => return,
+            Some(Err(error)) => {
+                let remedy = "correct the label and create the container again";
+                let what = format!("{error}; it gets no port");
+                return self.add(Level::Error, &subject, what, remedy);
+            }
+            Some(Ok(share)) => {
+                for conflict in &share.conflicts {
+                    self.add(Level::Error, &subject, conflict, "see above");
+                }
+            }
+        }
+        if container.state == ContainerState::Stopped {
+            return self.add(
+                Level::Note,
+                &subject,
+                "is not running; it is served when it starts",
+                "",
+            );
+        }
+        let preview = match preview(engine, world, id).await {
+            Ok(Some(preview)) => preview,
+            Ok(None) => return,
+            Err(trouble) => {
+                return self.add(Level::Error, &subject, trouble.cause, &trouble.remedy);
+            }
+        };
+        for trouble in &preview.troubles {
+            let port = trouble.port.as_deref().unwrap_or_default();
+            let what = format!("port {port}: {}", trouble.cause);
+            self.add(Level::Error, &subject, what, &trouble.remedy);
+        }
+        if preview.running.paused {
+            self.add(
+                Level::Note,
+                &subject,
+                "is paused; it is served when it goes on",
+                "",
+            );
+        }
+        let majors: BTreeSet<u32> = preview
+            .wants
+            .iter()
+            .filter(|want| !preview.running.rights.allow(want.devnum))
+            .map(|want| want.devnum.major)
+            .collect();
+        for major in majors {
+            self.add(
+                Level::Error,
+                &subject,
+                format!("its device cgroup does not let it open devices of major number {major}"),
+                &format!(
+                    "add to its service: {}",
+                    Rights::missing_line(DevNum { major, minor: 0 })
+                ),
+            );
+        }
+        match missing_programs(preview.running.pid, id) {
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => self.add(
+                Level::Error,
+                &subject,
+                format!("its image lacks {}", missing.join(", ")),
+                "use an image that has them, e.g. one with busybox or coreutils",
+            ),
+            Err(error) => self.add(Level::Error, &subject, format!("{error:#}"), "run as root"),
+        }
+    }
+
+    fn print(&self, as_json: bool) -> anyhow::Result<()> {
+        if as_json {
+            let findings: Vec<Value> = self.findings.iter().map(as_value).collect();
+            let ok = self.findings.iter().all(|f| f.level != Level::Error);
+            return print_json(&json!({ "schema": 1, "ok": ok, "findings": findings }));
+        }
+        for finding in &self.findings {
+            let style = match finding.level {
+                Level::Error => anstyle::AnsiColor::Red.on_default().bold(),
+                Level::Warning => anstyle::AnsiColor::Yellow.on_default(),
+                Level::Note => anstyle::AnsiColor::Green.on_default(),
+            };
+            let word = finding.level.word();
+            let (subject, what) = (plain(&finding.subject), plain(&finding.what));
+            // anstream takes the colour out again where nobody looks at a terminal (NO_COLOR).
+            anstream::println!("{style}{word:<7}{style:#} {subject}: {what}");
+            if finding.level != Level::Note {
+                anstream::println!("        {}", plain(&finding.remedy));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "ok",
+        }
+    }
+}
+
+fn as_value(finding: &Finding) -> Value {
+    json!({
+        "level": match finding.level { Level::Note => "note", level => level.word() },
+        "subject": finding.subject,
+        "what": finding.what,
+        "remedy": finding.remedy,
+    })
+}

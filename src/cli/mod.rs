@@ -1,0 +1,203 @@
+//! The command line: one file per command. This is the only place that prints.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::assign::{Assigned, assign};
+use crate::config::{self, ConfigError, Settings};
+use crate::docker::{Engine, socket_path};
+use crate::inventory::Inventory;
+use crate::logging::LogFormat;
+use crate::monitor::enumerate;
+use crate::reconcile::World;
+use crate::state::Store;
+
+mod check;
+mod plan;
+mod ports;
+mod run;
+
+/// Wrong usage or a wrong configuration; trying again does not help.
+const EXIT_USAGE: u8 = 2;
+
+const DEFAULT_CONFIG: &str = "/etc/ttyplugd/config.toml";
+
+/// Makes serial ports work in running Docker containers.
+///
+/// A tty that is plugged in appears in the containers that are meant to have it, with the right
+/// owner and mode and under a name that does not change; it goes when it is unplugged.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again.
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        state: StateDirectory,
+        /// Where the lock is, and sockets will be.
+        #[arg(long, value_name = "DIR", default_value = "/run/ttyplugd")]
+        run_dir: PathBuf,
+        /// Where log lines go.
+        #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
+        log_format: LogFormat,
+    },
+    /// Show the serial devices that are plugged in, and how to match each of them.
+    Ports {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show everything that would stop a port from working, and what to do about it.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        state: StateDirectory,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show what the daemon would do now, without doing it.
+    Plan {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        state: StateDirectory,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file; drop-ins are read from conf.d beside it. [default:
+    /// /etc/ttyplugd/config.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct StateDirectory {
+    /// What outlives the daemon.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/ttyplugd")]
+    state_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// Print one JSON object, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cli {
+    /// Carries out the command.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Run {
+                config,
+                state,
+                run_dir,
+                log_format,
+            } => run::run(&config, state.state_dir, run_dir, log_format),
+            Command::Ports { output } => ports::run(output.json),
+            Command::Check {
+                config,
+                state,
+                output,
+            } => check::run(&config, &state.state_dir, output.json),
+            Command::Plan {
+                config,
+                state,
+                output,
+            } => plan::run(&config, &state.state_dir, output.json),
+        };
+        result.unwrap_or_else(|error| {
+            eprintln!("ttyplugd: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+}
+
+impl ConfigFile {
+    fn path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
+    }
+
+    /// A file that was named has to be there; the default need not.
+    fn load(&self) -> Result<Settings, Vec<ConfigError>> {
+        match &self.config {
+            Some(file) if !file.exists() => Err(vec![ConfigError {
+                file: file.clone(),
+                line: None,
+                message: "there is no such file".to_owned(),
+            }]),
+            _ => config::load(self.path()),
+        }
+    }
+}
+
+/// Prints what is wrong with the configuration.
+fn complain(errors: &[ConfigError]) -> ExitCode {
+    for error in errors {
+        eprintln!("ttyplugd: {error}");
+    }
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// One thread is enough for all of it, and keeps udev's types where they are.
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Looking into a container may hang on its file systems; a daemon that serves dozens of
+        // containers must not wait for a thread then.
+        .max_blocking_threads(32)
+        .build()?;
+    let local = tokio::task::LocalSet::new();
+    let result = local.block_on(&runtime, work);
+    // A look into a container that hangs is not waited for.
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+/// Looks at everything once, as the daemon does when it starts.
+async fn survey(settings: Settings, state: &Path) -> anyhow::Result<(Engine, RefCell<World>)> {
+    let mut inventory = Inventory::default();
+    inventory.replace_devices(enumerate()?);
+    let socket = socket_path()?;
+    let engine = Engine::connect(&socket)
+        .await
+        .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
+    inventory.containers = engine.containers().await?;
+    let store = Store::read(state);
+    let assigned: Assigned = assign(&settings, &inventory, store.choices());
+    let world = World {
+        settings,
+        inventory,
+        assigned,
+        store,
+    };
+    Ok((engine, RefCell::new(world)))
+}
+
+/// Text for a terminal: a USB device or a label may hold escape sequences.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// Prints one JSON document.
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! `ttyplugd run`: the daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::{ConfigFile, EXIT_USAGE, block_on};
+use crate::daemon::{self, Directories};
+use crate::logging::{self, LogFormat};
+
+pub(super) fn run(
+    config: &ConfigFile,
+    state: PathBuf,
+    run: PathBuf,
+    log_format: LogFormat,
+) -> anyhow::Result<ExitCode> {
+    logging::start(log_format).context("the journal cannot be reached; use --log-format text")?;
+    let settings = match config.load() {
+        Ok(settings) => settings,
+        Err(errors) => {
+            daemon::reject(&errors);
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    let directories = Directories {
+        config: config.path().to_owned(),
+        run,
+        state,
+    };
+    match block_on(daemon::run(directories, settings))? {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The test bed: a real engine, a real udevd, real uevents and the real program.
+
+mod container;
+mod daemon;
+mod entry;
+mod port;
+pub(crate) mod proxy;
+mod wait;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tempfile::TempDir;
+
+pub(crate) use container::{Container, Recipe};
+pub(crate) use daemon::{Daemon, PROGRAM};
+pub(crate) use entry::{Entry, Node};
+pub(crate) use port::{MAJOR, Port, settle};
+pub(crate) use wait::{SOON, eventually, output, run};
+
+/// There is one set of test ttys and one engine, so tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// What one test has: its turn, and the daemon's files. At its end the ports are unplugged.
+pub(crate) struct Bed {
+    directory: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Bed {
+    /// Waits for its turn, and removes what a failed test left.
+    pub(crate) fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        engine("start");
+        unplug_everything();
+        let left = run("docker", &["ps", "--all", "--quiet"]);
+        for id in left.lines() {
+            run("docker", &["rm", "--force", id]);
+        }
+        Self {
+            directory: TempDir::new_in(test_dir()).expect("the test directory can be written to"),
+            _turn: turn,
+        }
+    }
+
+    /// A bed whose configuration file has this text.
+    pub(crate) fn with_config(text: &str) -> Self {
+        let bed = Self::new();
+        bed.configure(text);
+        bed
+    }
+
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.file("config.toml"), text).expect("a file can be written");
+    }
+
+    /// A file of the daemon's: `config.toml`, `state/owned.json`, …
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub(crate) fn daemon(&self) -> Daemon {
+        self.daemon_at(&docker_host())
+    }
+
+    pub(crate) fn daemon_at(&self, docker_host: &str) -> Daemon {
+        let mut daemon = Daemon::spawn(self.directory.path(), docker_host);
+        daemon.notifies(SOON, "READY=1");
+        daemon
+    }
+
+    /// Runs a command of `ttyplugd` on the same files.
+    pub(crate) fn ttyplugd(&self, arguments: &[&str]) -> Output {
+        Command::new("timeout")
+            .args(["60", PROGRAM])
+            .args(arguments)
+            .arg("--config")
+            .arg(self.file("config.toml"))
+            .arg("--state-dir")
+            .arg(self.file("state"))
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("timeout, of coreutils, runs")
+    }
+
+    /// Runs a command with `--json` and reads what it prints.
+    pub(crate) fn json(&self, command: &str) -> serde_json::Value {
+        let output = self.ttyplugd(&[command, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value: serde_json::Value = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{command} --json: {error}\n{text}\n{output:?}"));
+        assert_eq!(value["schema"], 1, "{text}");
+        value
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        unplug_everything();
+    }
+}
+
+fn unplug_everything() {
+    for number in port::NUMBERS {
+        Port::new(number).uevent("remove");
+    }
+    settle();
+}
+
+const HINT: &str = "these tests need an engine, a udevd and ttys of their own: run `make test`, \
+                    or cargo test below tests/with-engine.sh";
+
+/// The private engine. Any other is refused, since tests remove every container that they find.
+pub(crate) fn docker_host() -> String {
+    let host = std::env::var("DOCKER_HOST").expect(HINT);
+    assert_eq!(
+        host,
+        format!("unix://{}/docker.sock", test_dir().display()),
+        "{HINT}"
+    );
+    host
+}
+
+/// Where the private engine has its socket and the ports their properties.
+pub(crate) fn test_dir() -> PathBuf {
+    std::env::var_os("TTYPLUGD_TEST_DIR").expect(HINT).into()
+}
+
+/// Starts or stops the private engine.
+pub(crate) fn engine(action: &str) {
+    docker_host();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine.sh");
+    let status = Command::new("timeout")
+        .arg("170")
+        .arg(script)
+        .arg(action)
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "engine.sh {action} fails"
+    );
+}

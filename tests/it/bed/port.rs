@@ -1,0 +1,115 @@
+//! Serial ports that can be plugged in: virtual consoles that nobody uses, with a udev rule
+//! (tests/with-engine.sh) that gives them the identity which a test wrote for them.
+//!
+//! Writing to `uevent` in sysfs makes the kernel send a real uevent
+//! (Documentation/ABI/testing/sysfs-uevent). The device stays in sysfs after a `remove`, but what
+//! udev knew of it is gone and so are its links, as with a real one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use super::entry::{Entry, Node};
+use super::test_dir;
+use super::wait::run;
+
+pub(crate) const NUMBERS: std::ops::RangeInclusive<u64> = 60..=63;
+
+/// The major number of virtual consoles (Documentation/admin-guide/devices.txt).
+pub(crate) const MAJOR: u64 = 4;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    number: u64,
+    properties: BTreeMap<String, Vec<u8>>,
+}
+
+impl Port {
+    /// A Z-Wave stick at ttyNUMBER that is like no other port's but in vendor and product.
+    pub(crate) fn new(number: u64) -> Self {
+        assert!(NUMBERS.contains(&number));
+        let path = format!("pci-0000:00:14.0-usb-0:{number}:1.0");
+        Self {
+            number,
+            properties: BTreeMap::new(),
+        }
+        .with("ID_BUS", "usb")
+        .with("ID_VENDOR_ID", "0658")
+        .with("ID_MODEL_ID", "0200")
+        .with("ID_SERIAL_SHORT", format!("T{number}"))
+        .with("ID_PATH", &path)
+        .with("ID_USB_INTERFACE_NUM", "00")
+        .with("ID_USB_DRIVER", "cdc_acm")
+        .with("TEST_BY_ID", format!("usb-Test_T{number}-if00"))
+        .with("TEST_BY_PATH", path)
+    }
+
+    /// Sets a property, for the next [`Port::plug`]. `TEST_BY_ID` and `TEST_BY_PATH` become
+    /// links in /dev/serial.
+    pub(crate) fn with(mut self, key: &str, value: impl AsRef<[u8]>) -> Self {
+        self.properties.insert(key.into(), value.as_ref().to_vec());
+        self
+    }
+
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.properties.remove(key);
+        self
+    }
+
+    /// The host's name for it, e.g. /dev/tty63.
+    pub(crate) fn host_node(&self) -> String {
+        format!("/dev/tty{}", self.number)
+    }
+
+    /// Plugs it in and waits until udevd is done with it.
+    pub(crate) fn plug(&self) -> &Self {
+        self.describe();
+        self.uevent("add");
+        settle();
+        self
+    }
+
+    pub(crate) fn unplug(&self) {
+        self.uevent("remove");
+        settle();
+    }
+
+    /// Writes its properties to where udevd will read them.
+    pub(crate) fn describe(&self) {
+        let mut lines = Vec::new();
+        for (key, value) in &self.properties {
+            lines.extend([key.as_bytes(), b"=", value, b"\n"].concat());
+        }
+        let file = test_dir().join(format!("ports/tty{}", self.number));
+        fs::write(file, lines).expect("the directory of the ports can be written to");
+    }
+
+    /// Has the kernel send one uevent, and does not wait for anything.
+    pub(crate) fn uevent(&self, action: &str) {
+        let file = PathBuf::from(format!("/sys/class/tty/tty{}/uevent", self.number));
+        fs::write(&file, action).expect("root can write to sysfs");
+    }
+
+    /// The node that a container should get if nothing else is configured: the host's number
+    /// and group, root, 0660.
+    pub(crate) fn node(&self) -> Node {
+        let Entry::Node(host) = Entry::at(&PathBuf::from(self.host_node())) else {
+            panic!("{} is no device", self.host_node());
+        };
+        assert_eq!((host.major, host.minor), (MAJOR, self.number));
+        Node {
+            mode: 0o660,
+            uid: 0,
+            ..host
+        }
+    }
+
+    pub(crate) fn entry(&self) -> Entry {
+        Entry::Node(self.node())
+    }
+}
+
+/// Waits until udevd has handled every event so far.
+pub(crate) fn settle() {
+    run("udevadm", &["settle", "--timeout=30"]);
+}

@@ -1,0 +1,8 @@
+//! The integration tests, one crate so that they are linked once.
+//!
+//! `with_engine` needs a Docker engine, udevd and the test ttys: `make test` provides them.
+
+mod bed;
+mod golden;
+mod tidy;
+mod with_engine;

@@ -1,0 +1,31 @@
+//! What the daemon does on a real machine: every test plugs, starts and breaks real things.
+
+mod burst;
+mod containers;
+mod crash;
+mod engine;
+mod foreign;
+mod hostile;
+mod in_the_way;
+mod labels;
+mod plug;
+mod refused;
+mod reload;
+mod report;
+
+/// One port for one container under a fixed name.
+const ZWAVE: &str = r#"
+[[port]]
+name = "zwave"
+match = { vendor = "0658", serial = "Z1" }
+containers = ["zwave"]
+node = "/dev/zwave"
+"#;
+
+/// One port by its serial number for any of the containers.
+fn port_for(containers: &str, node: &str, more: &str) -> String {
+    format!(
+        "[[port]]\nname = \"zwave\"\nmatch = {{ serial = \"Z1\" }}\n\
+         containers = [{containers}]\nnode = {node:?}\n{more}\n"
+    )
+}

@@ -1,0 +1,176 @@
+//! Containers in which a node cannot be made: each is reported alone, none delays another.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::bed::{Bed, Entry, Port, Recipe, output, run};
+
+use super::port_for;
+
+fn stick(number: u64) -> Port {
+    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
+}
+
+/// Nothing that goes wrong in one container may take longer than this in another.
+const UNDELAYED: Duration = Duration::from_secs(3);
+
+/// A good container beside a bad one that `spoil` made so: the good one has its port at once,
+/// the bad one is reported with these words, and the unplug is as quick.
+fn a_bad_container(bad: Recipe, spoil: impl FnOnce(), words: &[&str]) {
+    let bed = Bed::with_config(&port_for("\"good\", \"bad\"", "/dev/zwave", ""));
+    let good = Recipe::new("good").start();
+    let bad = bad.start();
+    spoil();
+    let daemon = bed.daemon();
+    let port = stick(63);
+    port.plug();
+    let plugged = Instant::now();
+    good.gets("/dev/zwave", &port.entry());
+    assert!(plugged.elapsed() < UNDELAYED, "{:?}", plugged.elapsed());
+    daemon.logs(&[&["bad"], words].concat());
+    let unplugged = Instant::now();
+    port.unplug();
+    good.loses("/dev/zwave");
+    assert!(unplugged.elapsed() < UNDELAYED, "{:?}", unplugged.elapsed());
+    assert_eq!(bad.own_names(), [""; 0]);
+    daemon.stop();
+}
+
+#[test]
+fn a_container_without_a_shell_is_reported() {
+    a_bad_container(Recipe::new("bad").image("noshell"), || (), &["shell"]);
+}
+
+#[test]
+fn a_container_without_mknod_is_reported() {
+    a_bad_container(Recipe::new("bad").image("nomknod"), || (), &["mknod"]);
+}
+
+#[test]
+fn a_container_without_the_capability_is_reported() {
+    let bad = Recipe::new("bad").with(&["--cap-drop", "ALL"]);
+    a_bad_container(bad, || (), &["cap"]);
+}
+
+#[test]
+fn a_container_whose_dev_is_read_only_is_reported() {
+    let remount = || {
+        let pid = run("docker", &["inspect", "--format", "{{.State.Pid}}", "bad"]);
+        run(
+            "nsenter",
+            &["-t", &pid, "-m", "/bin/mount", "-o", "remount,ro", "/dev"],
+        );
+    };
+    a_bad_container(Recipe::new("bad"), remount, &["read-only"]);
+}
+
+#[test]
+fn a_container_whose_shell_hangs_is_reported() {
+    a_bad_container(Recipe::new("bad").image("hangshell"), || (), &["10 s"]);
+}
+
+/// The engine itself waits for the file when it looks up user 0 for an exec (moby, daemon/exec).
+#[test]
+fn a_container_whose_group_file_is_a_fifo_is_reported() {
+    let make_fifo = || {
+        let script = "rm /etc/group && mkfifo /etc/group";
+        run("docker", &["exec", "bad", "/bin/sh", "-c", script]);
+    };
+    a_bad_container(Recipe::new("bad"), make_fifo, &[]);
+}
+
+#[test]
+fn a_group_that_the_container_does_not_have_is_reported() {
+    let bed = Bed::with_config(&format!(
+        "{}[[port]]\nname = \"meter\"\nmatch = {{ serial = \"M1\" }}\ncontainers = [\"good\"]\n\
+         node = \"/dev/meter\"",
+        port_for("\"good\"", "/dev/zwave", "group = \"nosuchgroup\"")
+    ));
+    let container = Recipe::new("good").start();
+    let daemon = bed.daemon();
+    stick(63).plug();
+    daemon.logs(&["good", "nosuchgroup"]);
+    let meter = Port::new(62).with("ID_SERIAL_SHORT", "M1");
+    meter.plug();
+    container.gets("/dev/meter", &meter.entry());
+    assert_eq!(container.at("/dev/zwave"), Entry::Absent);
+    let check = bed.ttyplugd(&["check"]);
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert_eq!(check.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("nosuchgroup") && said.contains("good"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_failure_is_tried_again_and_succeeds_when_its_cause_is_gone() {
+    let bed = Bed::with_config(&port_for("\"zwave\"", "/dev/zwave", ""));
+    let container = Recipe::new("zwave").start();
+    let remount = |how: &str| {
+        let pid = container.inspect("{{.State.Pid}}");
+        let how = format!("remount,{how}");
+        run(
+            "nsenter",
+            &["-t", &pid, "-m", "/bin/mount", "-o", &how, "/dev"],
+        );
+    };
+    remount("ro");
+    let daemon = bed.daemon();
+    let port = stick(63);
+    port.plug();
+    daemon.logs(&["zwave", "read-only"]);
+    remount("rw");
+    container.gets("/dev/zwave", &port.entry());
+}
+
+#[test]
+fn check_names_what_is_missing_for_each_container() {
+    let bed = Bed::with_config(&port_for("\"*\"", "/dev/zwave", ""));
+    let port = stick(63);
+    port.plug();
+    let _noshell = Recipe::new("has-no-shell").image("noshell").start();
+    let _nomknod = Recipe::new("has-no-mknod").image("nomknod").start();
+    let _norule = Recipe::new("has-no-rule").start();
+    let rule = ["--device-cgroup-rule", "c 4:* rmw"];
+    let _good = Recipe::new("lacks-nothing").with(&rule).start();
+    let check = bed.ttyplugd(&["check"]);
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert_eq!(check.status.code(), Some(1), "{said}");
+    for words in [
+        &["has-no-shell", "shell"][..],
+        &["has-no-mknod", "mknod"],
+        &["has-no-rule", "device_cgroup_rules", "c 4:* rmw"],
+    ] {
+        assert!(
+            words.iter().all(|word| said.contains(word)),
+            "{words:?}: {said}"
+        );
+    }
+    assert!(!said.contains("lacks-nothing"), "{said}");
+}
+
+#[test]
+fn check_does_not_wait_for_a_hanging_engine() {
+    let bed = Bed::new();
+    let listener = std::os::unix::net::UnixListener::bind(bed.file("silent.sock"));
+    let _listener = listener.expect("a socket can be made");
+    let begin = Instant::now();
+    let check = Command::new("timeout")
+        .args(["60", crate::bed::PROGRAM, "check", "--config"])
+        .arg(bed.file("config.toml"))
+        .env(
+            "DOCKER_HOST",
+            format!("unix://{}", bed.file("silent.sock").display()),
+        )
+        .output()
+        .expect("timeout, of coreutils, runs");
+    assert_eq!(check.status.code(), Some(1), "{check:?}");
+    assert!(
+        begin.elapsed() < Duration::from_secs(45),
+        "{:?}",
+        begin.elapsed()
+    );
+    // Nothing of this test talked to the engine that is there.
+    assert!(output("docker", &["version"]).status.success());
+}
