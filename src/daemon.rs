@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How many containers are worked on at once. Each exec keeps the engine, its shim and a runtime
 /// busy; more of them at a time make each one slower and none of them sooner.
 const AT_ONCE: usize = 8;
+
+/// How long one container may keep its place among them.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// How long work that has begun may go on after we were told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
@@ -106,6 +110,7 @@ pub async fn run(directories: Directories, settings: Settings) -> anyhow::Result
             inventory,
             assigned: Assigned::default(),
             store,
+            hanging: BTreeMap::new(),
         })),
         engine: None,
         engine_error: None,
@@ -179,6 +184,20 @@ fn listen() -> anyhow::Result<Monitor> {
         );
     }
     Ok(monitor)
+}
+
+/// Does work when it has its turn. A turn is over after a while, even if the work is not: who
+/// takes longer is waiting for something that hangs, and must not keep the others waiting.
+///
+/// Returns `None` if there are no more turns, because the daemon is about to stop.
+async fn in_turn<T>(turns: &Semaphore, work: impl Future<Output = T>) -> Option<T> {
+    let turn = turns.acquire().await.ok()?;
+    let mut work = pin!(work);
+    if let Ok(result) = timeout(LONGEST_TURN, work.as_mut()).await {
+        return Some(result);
+    }
+    drop(turn);
+    Some(work.await)
 }
 
 /// Without a service manager there is nobody to tell, which is no error.
@@ -261,8 +280,10 @@ impl Daemon {
         let ids: Vec<_> = world.inventory.containers.keys().cloned().collect();
         drop(world);
         self.work.retain(|id, _| ids.contains(id));
-        for id in &ids {
-            self.mark(id);
+        // A list is no news of any one container: whoever is waiting after a failure waits on.
+        for id in ids {
+            let work = self.work.entry(id).or_default();
+            work.due = work.due.or(Some(Instant::now()));
         }
     }
 
@@ -380,8 +401,8 @@ impl Daemon {
             let (engine, world, slots) = (engine.clone(), self.world.clone(), self.slots.clone());
             let (id, name) = (id.clone(), container.name.clone());
             self.jobs.spawn_local(async move {
-                let _slot = slots.acquire().await;
-                let troubles = reconcile(&engine, &world, &id, &name, since.into_std()).await;
+                let work = reconcile(&engine, &world, &id, &name, since.into_std());
+                let troubles = in_turn(&slots, work).await.unwrap_or_default();
                 (id, troubles)
             });
         }
@@ -396,6 +417,7 @@ impl Daemon {
             inventory,
             assigned,
             store,
+            ..
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
         let old = std::mem::replace(assigned, new);

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::accounts;
@@ -30,7 +31,12 @@ pub struct World {
     pub inventory: Inventory,
     pub assigned: Assigned,
     pub store: Store,
+    /// Looks into containers that did not end in time. Their threads cannot be stopped, so that a
+    /// container is not looked into again before its last one has ended.
+    pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
 }
+
+type Look = Result<View, ObserveError>;
 
 /// Something that keeps a port from working in a container: what, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +83,7 @@ pub async fn preview(
     if wants.is_empty() && record.is_empty() {
         return Ok(None);
     }
-    let view = look(id, &running, paths(&wants, &record)).await?;
+    let view = look(world, id, &running, paths(&wants, &record)).await?;
     let mut troubles = Vec::new();
     let wanted = resolve(&wants, &view, &mut troubles);
     let plan = plan(&wanted, &view.actual, &record);
@@ -105,19 +111,23 @@ pub async fn reconcile(
     name: &str,
     since: Instant,
 ) -> Vec<Trouble> {
-    let preview = match preview(engine, world, id).await {
-        Ok(Some(preview)) => preview,
+    let troubles = match preview(engine, world, id).await {
         Ok(None) => return Vec::new(),
-        Err(trouble) => return vec![trouble],
-    };
-    // The event that unpauses a container brings it here again.
-    if preview.running.paused {
-        return Vec::new();
-    }
-    match apply(engine, world, id, name, since, preview).await {
-        Ok(troubles) => troubles,
+        // The event that unpauses a container brings it here again.
+        Ok(Some(preview)) if preview.running.paused => preview.troubles,
+        Ok(Some(preview)) => match apply(engine, world, id, name, since, preview).await {
+            Ok(troubles) => troubles,
+            Err(trouble) => vec![trouble],
+        },
         Err(trouble) => vec![trouble],
+    };
+    // What fails in a container that ends meanwhile is no trouble.
+    if troubles.iter().any(|trouble| trouble.retry) {
+        if let Ok(None) = engine.inspect(id).await {
+            return Vec::new();
+        }
     }
+    troubles
 }
 
 async fn apply(
@@ -145,7 +155,7 @@ async fn apply(
         .ok_or_else(|| trouble("a directory of the plan was not looked at", "report this"))?;
     let executed = engine.exec(id, argv).await;
 
-    let view = look(id, &running, paths(&wants, &plan.record)).await?;
+    let view = look(world, id, &running, paths(&wants, &plan.record)).await?;
     put_record(world, id, &running, settled(&plan.record, &view.actual))?;
     let mut unresolved = Vec::new();
     let wanted = resolve(&wants, &view, &mut unresolved);
@@ -209,13 +219,26 @@ fn resolve(wants: &[Want], view: &View, troubles: &mut Vec<Trouble>) -> Vec<Want
 }
 
 async fn look(
+    world: &RefCell<World>,
     id: &ContainerId,
     running: &Running,
     paths: BTreeSet<NodePath>,
 ) -> Result<View, Trouble> {
-    let (pid, id, foreign) = (running.pid, id.clone(), running.foreign.clone());
-    let look = tokio::task::spawn_blocking(move || observe(pid, &id, &foreign, &paths));
-    match timeout(OBSERVE_LIMIT, look).await {
+    let hangs = trouble(
+        "looking into the container takes too long",
+        "look for a file system in it that hangs",
+    );
+    let still_hangs = {
+        let hanging = &mut world.borrow_mut().hanging;
+        hanging.retain(|_, look| !look.is_finished());
+        hanging.contains_key(id)
+    };
+    if still_hangs {
+        return Err(hangs);
+    }
+    let (pid, container, foreign) = (running.pid, id.clone(), running.foreign.clone());
+    let mut look = spawn_blocking(move || observe(pid, &container, &foreign, &paths));
+    match timeout(OBSERVE_LIMIT, &mut look).await {
         Ok(Ok(Ok(view))) => Ok(view),
         Ok(Ok(Err(ObserveError::Forbidden(forbidden)))) => Err(Trouble {
             port: None,
@@ -229,10 +252,10 @@ async fn look(
             Err(trouble(format!("{error:#}"), "wait for the next try"))
         }
         Ok(Err(panicked)) => Err(trouble(panicked.to_string(), "report this")),
-        Err(_) => Err(trouble(
-            "looking into the container takes too long",
-            "look for a file system that hangs",
-        )),
+        Err(_) => {
+            world.borrow_mut().hanging.insert(id.clone(), look);
+            Err(hangs)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -185,6 +186,7 @@ async fn survey(settings: Settings, state: &Path) -> anyhow::Result<(Engine, Ref
         inventory,
         assigned,
         store,
+        hanging: BTreeMap::new(),
     };
     Ok((engine, RefCell::new(world)))
 }
