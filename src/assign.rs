@@ -2,6 +2,7 @@
 //! container should have. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +34,48 @@ pub struct Share {
     pub wants: Vec<Want>,
     /// Ports that are assigned to it and whose device is not plugged in.
     pub absent: Vec<Absent>,
-    /// What could not be given, as sentences with their remedy.
-    pub conflicts: Vec<String>,
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Two claims on one name in one container. The other one has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    /// A port is left out altogether.
+    Node {
+        port: String,
+        node: NodePath,
+        holder: String,
+    },
+    /// A port lacks one of its links.
+    Link { port: String, link: NodePath },
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node { port, node, holder } => {
+                write!(
+                    f,
+                    "port {port} is left out: port {holder} has {node} already"
+                )
+            }
+            Self::Link { port, link } => write!(
+                f,
+                "port {port} does not get the link {link}: another device of this container has \
+                 that name"
+            ),
+        }
+    }
+}
+
+impl Conflict {
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Node { .. } => "give one of the two ports another `node`",
+            Self::Link { .. } => "tell the devices apart by by-path",
+        }
+    }
 }
 
 /// A port without its device.
@@ -215,10 +256,11 @@ impl Share {
     /// Two ports want the same node: the first by name has it.
     fn add(&mut self, want: Want) {
         if let Some(first) = self.wants.iter().find(|first| first.node == want.node) {
-            self.conflicts.push(format!(
-                "port {} is left out: port {} has {} already; give one of them another `node`",
-                want.port, first.port, want.node
-            ));
+            self.conflicts.push(Conflict::Node {
+                port: want.port,
+                node: want.node,
+                holder: first.port.clone(),
+            });
         } else {
             self.wants.push(want);
         }
@@ -244,13 +286,12 @@ impl Share {
                     false
                 }
             });
-            for link in lost {
-                self.conflicts.push(format!(
-                    "port {} does not get the link {link}: another device of this container has \
-                     the same name; tell them apart by by-path",
-                    want.port
-                ));
-            }
+            let port = &want.port;
+            self.conflicts
+                .extend(lost.into_iter().map(|link| Conflict::Link {
+                    port: port.clone(),
+                    link,
+                }));
         }
     }
 }
@@ -363,10 +404,8 @@ mod tests {
         let assigned = assign(&settings(&text), &one, &Choices::default());
         assert_eq!(lines(&assigned, "1"), ["aeotec /dev/zwave 188:0"]);
         let share = assigned.shares.values().next().unwrap().as_ref().unwrap();
-        assert!(
-            share.conflicts[0].contains("port zwave is left out"),
-            "{share:?}"
-        );
+        let conflict = share.conflicts[0].to_string();
+        assert!(conflict.contains("port zwave is left out"), "{conflict}");
     }
 
     #[test]
@@ -428,7 +467,7 @@ mod tests {
             .map(|w| w.links.contains(&shared))
             .collect();
         assert_eq!(holders, [true, false]);
-        assert!(share.conflicts[0].contains("by-path"));
+        assert!(matches!(&share.conflicts[0], Conflict::Link { link, .. } if *link == shared));
         assert_eq!(shared_links(&all.devices)[&shared], ["ttyUSB0", "ttyUSB1"]);
     }
 }

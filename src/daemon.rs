@@ -19,7 +19,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::assign::{Assigned, assign};
+use crate::assign::{Assigned, Conflict, assign};
 use crate::config::{self, ConfigError, Settings};
 use crate::docker::{self, Engine};
 use crate::inventory::{ContainerId, ContainerState, Inventory};
@@ -455,7 +455,7 @@ impl Daemon {
         let Some(container) = world.inventory.containers.get(id) else {
             return;
         };
-        let before: &[String] = match old.shares.get(id) {
+        let before: &[Conflict] = match old.shares.get(id) {
             Some(Ok(share)) => &share.conflicts,
             _ => &[],
         };
@@ -473,7 +473,7 @@ impl Daemon {
                 .conflicts
                 .iter()
                 .filter(|conflict| !before.contains(conflict))
-                .for_each(|conflict| warn(conflict, "ttyplugd check")),
+                .for_each(|conflict| warn(&conflict.to_string(), conflict.remedy())),
             Some(Err(error)) => warn(
                 &format!("{error}; the container gets no port"),
                 "correct the label and create the container again",

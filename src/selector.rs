@@ -91,7 +91,7 @@ impl FromStr for DeviceMatch {
 /// What a device has under a key of `match`. A device can have several links.
 pub fn values<'a>(device: &'a Device, key: &str) -> Vec<&'a str> {
     let one = |value: Option<&'a str>| value.into_iter().collect();
-    match key {
+    let mut values: Vec<&str> = match key {
         "vendor" => one(device.property("ID_VENDOR_ID")),
         "product" => one(device.property("ID_MODEL_ID")),
         "serial" => one(device.property("ID_SERIAL_SHORT")),
@@ -104,7 +104,9 @@ pub fn values<'a>(device: &'a Device, key: &str) -> Vec<&'a str> {
         "driver" => one(device.driver.as_deref()),
         "sysname" => one(Some(&device.sysname)),
         _ => Vec::new(),
-    }
+    };
+    values.dedup();
+    values
 }
 
 /// One way to name containers.

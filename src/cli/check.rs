@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{ConfigFile, EXIT_USAGE, block_on, plain, print_json, survey};
-use crate::assign::shared_links;
+use crate::assign::{Conflict, shared_links};
 use crate::config::LabelPolicy;
 use crate::docker::Engine;
 use crate::inventory::{Container, ContainerId, ContainerState};
@@ -71,6 +71,15 @@ pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::R
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
+    if config.is_missing() {
+        let what = "there is no such file; ports are given by labels alone";
+        report.add(
+            Level::Warning,
+            &config.path().display().to_string(),
+            what,
+            "check the path",
+        );
+    }
     if !monitor::udevd_is_there() {
         report.add(
             Level::Error,
@@ -229,7 +238,11 @@ impl Report {
             }
             Some(Ok(share)) => {
                 for conflict in &share.conflicts {
-                    self.add(Level::Error, &subject, conflict, "see above");
+                    let level = match conflict {
+                        Conflict::Node { .. } => Level::Error,
+                        Conflict::Link { .. } => Level::Warning,
+                    };
+                    self.add(level, &subject, conflict.to_string(), conflict.remedy());
                 }
             }
         }

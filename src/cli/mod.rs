@@ -134,16 +134,13 @@ impl ConfigFile {
         self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
     }
 
-    /// A file that was named has to be there; the default need not.
     fn load(&self) -> Result<Settings, Vec<ConfigError>> {
-        match &self.config {
-            Some(file) if !file.exists() => Err(vec![ConfigError {
-                file: file.clone(),
-                line: None,
-                message: "there is no such file".to_owned(),
-            }]),
-            _ => config::load(self.path()),
-        }
+        config::load(self.path())
+    }
+
+    /// No file is needed, but one that was named is probably meant to be there.
+    fn is_missing(&self) -> bool {
+        self.config.as_ref().is_some_and(|file| !file.exists())
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) fn run(
     log_format: LogFormat,
 ) -> anyhow::Result<ExitCode> {
     logging::start(log_format).context("the journal cannot be reached; use --log-format text")?;
+    if config.is_missing() {
+        let file = config.path().display();
+        tracing::warn!(%file, "there is no such configuration file; ports are given by labels alone");
+    }
     let settings = match config.load() {
         Ok(settings) => settings,
         Err(errors) => {

@@ -16,7 +16,7 @@ use ttyplugd::accounts;
 use ttyplugd::assign::{Choices, assign};
 use ttyplugd::config;
 use ttyplugd::inventory::{Container, ContainerId, ContainerState, Inventory};
-use ttyplugd::model::{Device, DevNum, Mode, NodePath};
+use ttyplugd::model::{DevNum, Device, Mode, NodePath};
 use ttyplugd::plan::{Actual, Found, Record, plan};
 
 #[derive(Deserialize)]
@@ -47,8 +47,14 @@ fn golden() {
     let mut directories: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     directories.sort();
     assert!(directories.len() >= 10, "golden directories are missing");
-    let failed: Vec<_> = directories.iter().filter(|directory| !check(directory)).collect();
-    assert!(failed.is_empty(), "these plans are not as expected: {failed:#?}");
+    let failed: Vec<_> = directories
+        .iter()
+        .filter(|directory| !check(directory))
+        .collect();
+    assert!(
+        failed.is_empty(),
+        "these plans are not as expected: {failed:#?}"
+    );
 }
 
 fn check(directory: &Path) -> bool {
@@ -59,7 +65,10 @@ fn check(directory: &Path) -> bool {
     }
     let expected = fs::read_to_string(&expected).unwrap_or_default();
     if got != expected {
-        eprintln!("{}\n--- expected\n{expected}--- got\n{got}", directory.display());
+        eprintln!(
+            "{}\n--- expected\n{expected}--- got\n{got}",
+            directory.display()
+        );
     }
     got == expected
 }
@@ -95,7 +104,7 @@ fn run(directory: &Path) -> String {
                     writeln!(text, "  waiting: {}", absent.port).unwrap();
                 }
                 for conflict in &share.conflicts {
-                    writeln!(text, "  conflict: {conflict}").unwrap();
+                    writeln!(text, "  conflict: {conflict}; {}", conflict.remedy()).unwrap();
                 }
             }
             None => {}
@@ -109,7 +118,11 @@ fn run(directory: &Path) -> String {
             }
         }
         let actual = Actual {
-            entries: case.found.iter().map(|(p, f)| (p.clone(), found(f))).collect(),
+            entries: case
+                .found
+                .iter()
+                .map(|(p, f)| (p.clone(), found(f)))
+                .collect(),
             leftovers: case.leftovers.clone(),
         };
         let plan = plan(&wanted, &actual, &case.made);
@@ -141,7 +154,9 @@ fn devices(directory: &Path) -> Vec<Device> {
                 Some((&line[..equals], &line[equals + 1..]))
             });
             let device = Device::from_properties(lines, None, 20);
-            device.unwrap_or_else(|| panic!("{} is no device", path.display())).0
+            device
+                .unwrap_or_else(|| panic!("{} is no device", path.display()))
+                .0
         })
         .collect()
 }

@@ -5,8 +5,17 @@ use std::path::Path;
 
 /// No I/O, no clock, no runtime in these; `config` has one function that reads files.
 const PURE: [&str; 11] = [
-    "accounts", "assign", "config", "inventory", "labels", "model", "plan", "port", "rights",
-    "script", "selector",
+    "accounts",
+    "assign",
+    "config",
+    "inventory",
+    "labels",
+    "model",
+    "plan",
+    "port",
+    "rights",
+    "script",
+    "selector",
 ];
 
 /// The modules that may contain `unsafe`.
@@ -37,7 +46,11 @@ fn modules() -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    walk(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        "",
+        &mut found,
+    );
     assert!(found.len() > 20, "{found:?}");
     found
 }
@@ -45,8 +58,18 @@ fn modules() -> Vec<String> {
 #[test]
 fn pure_modules_do_no_io_and_have_no_clock() {
     let forbidden = [
-        "tokio", "bollard", "udev::", "nix::", "libc::", "std::net", "std::process", "std::time",
-        "std::env", "std::os", "tracing", "std::thread",
+        "tokio",
+        "bollard",
+        "udev::",
+        "nix::",
+        "libc::",
+        "std::net",
+        "std::process",
+        "std::time",
+        "std::env",
+        "std::os",
+        "tracing",
+        "std::thread",
     ];
     for module in PURE {
         let text = code(module);
@@ -59,7 +82,13 @@ fn pure_modules_do_no_io_and_have_no_clock() {
         }
     }
     let config = code("config");
-    let loader = config.split("pub fn load").nth(1).unwrap().split("\npub fn ").next().unwrap();
+    let loader = config
+        .split("pub fn load")
+        .nth(1)
+        .unwrap()
+        .split("\npub fn ")
+        .next()
+        .unwrap();
     assert_eq!(
         config.matches("std::fs").count(),
         loader.matches("std::fs").count(),
@@ -72,8 +101,14 @@ fn udev_stays_in_monitor_and_bollard_in_docker() {
     for module in modules() {
         let text = code(&module);
         let uses = |krate: &str| text.contains(&format!("{krate}::"));
-        assert!(!uses("udev") || module == "monitor", "src/{module}.rs uses udev");
-        assert!(!uses("bollard") || module == "docker", "src/{module}.rs uses bollard");
+        assert!(
+            !uses("udev") || module == "monitor",
+            "src/{module}.rs uses udev"
+        );
+        assert!(
+            !uses("bollard") || module == "docker",
+            "src/{module}.rs uses bollard"
+        );
     }
 }
 
@@ -82,8 +117,14 @@ fn unsafe_code_is_in_named_modules_and_each_block_says_why_it_is_safe() {
     for module in modules() {
         let text = source(&module);
         let blocks = text.matches("unsafe {").count();
-        assert!(blocks == 0 || UNSAFE.contains(&module.as_str()), "src/{module}.rs is unsafe");
-        assert!(text.matches("// SAFETY:").count() >= blocks, "src/{module}.rs");
+        assert!(
+            blocks == 0 || UNSAFE.contains(&module.as_str()),
+            "src/{module}.rs is unsafe"
+        );
+        assert!(
+            text.matches("// SAFETY:").count() >= blocks,
+            "src/{module}.rs"
+        );
     }
 }
 

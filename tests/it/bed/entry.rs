@@ -71,14 +71,18 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let watcher = std::thread::spawn(move || {
-            let mut seen = vec![Entry::at(&path)];
-            while !stopped.load(Ordering::Relaxed) {
+            let mut seen = Vec::new();
+            loop {
+                // Read before the last look, so that what was there at the end is not missed.
+                let last = stopped.load(Ordering::Relaxed);
                 let now = Entry::at(&path);
                 if seen.last() != Some(&now) {
                     seen.push(now);
                 }
+                if last {
+                    return seen;
+                }
             }
-            seen
         });
         Self {
             stop,
