@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::Shutdown;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,8 +20,8 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ttyplugd");
 pub(crate) struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
-    notifications: UnixDatagram,
-    notified: Vec<String>,
+    socket: UnixDatagram,
+    notified: Arc<Mutex<Vec<String>>>,
 }
 
 impl Daemon {
@@ -29,8 +30,7 @@ impl Daemon {
         let socket = directory.join("notify");
         // The daemon before this one had the same.
         let _ = fs::remove_file(&socket);
-        let notifications = UnixDatagram::bind(&socket).expect("a socket can be made");
-        notifications.set_nonblocking(true).expect("it can be set");
+        let bound = UnixDatagram::bind(&socket).expect("a socket can be made");
         let mut child = Command::new(PROGRAM)
             .arg("run")
             .arg("--config")
@@ -57,11 +57,14 @@ impl Daemon {
                 shared.lock().expect("nobody panics with it").push(line);
             }
         });
+        let notified = Arc::new(Mutex::new(Vec::new()));
+        let (shared, reader) = (Arc::clone(&notified), bound.try_clone().expect("it is open"));
+        std::thread::spawn(move || read_notifications(&reader, &shared));
         Self {
             child,
             log,
-            notifications,
-            notified: Vec::new(),
+            socket: bound,
+            notified,
         }
     }
 
@@ -69,29 +72,14 @@ impl Daemon {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id is positive"))
     }
 
-    /// Everything that it has told the service manager so far, one assignment each.
-    fn read_notifications(&mut self) {
-        let mut buffer = [0; 4096];
-        while let Ok(length) = self.notifications.recv(&mut buffer) {
-            let text = String::from_utf8_lossy(&buffer[..length]);
-            self.notified.extend(text.lines().map(String::from));
-        }
-    }
-
     /// Waits for a notification, e.g. `READY=1`, and forgets those before it.
     pub(crate) fn notifies(&mut self, limit: Duration, start: &str) -> String {
         eventually(limit, &format!("ttyplugd notifies {start}"), || {
-            self.read_notifications();
-            let found = self
-                .notified
-                .iter()
-                .position(|text| text.starts_with(start));
+            let mut notified = self.notified.lock().expect("nobody panics with it");
+            let found = notified.iter().position(|text| text.starts_with(start));
             if let Some(found) = found {
-                return Ok(self
-                    .notified
-                    .drain(..=found)
-                    .next_back()
-                    .expect("it is there"));
+                let said = notified.drain(..=found).next_back();
+                return Ok(said.expect("it is there"));
             }
             let ended = self.child.try_wait().expect("it is a child");
             assert!(
@@ -99,7 +87,7 @@ impl Daemon {
                 "ttyplugd has ended: {ended:?}\n{}",
                 self.log()
             );
-            Err(format!("it said {:?}\n{}", self.notified, self.log()))
+            Err(format!("it said {notified:?}\n{}", self.log()))
         })
     }
 
@@ -158,11 +146,23 @@ impl Daemon {
     }
 }
 
+/// Reads as systemd does, without a pause: the queue of a datagram socket is short
+/// (net.unix.max_dgram_qlen), and who writes to a full one waits (unix(7)).
+fn read_notifications(socket: &UnixDatagram, notified: &Mutex<Vec<String>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = socket.recv(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        let mut notified = notified.lock().expect("nobody panics with it");
+        notified.extend(text.lines().map(String::from));
+    }
+}
+
 impl Drop for Daemon {
     #[allow(clippy::print_stderr)]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = self.socket.shutdown(Shutdown::Both);
         if std::thread::panicking() {
             eprintln!("--- the log of ttyplugd\n{}\n---", self.log());
         }
