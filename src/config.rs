@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
 use toml::Spanned;
 
+use crate::fragment::{AccountFragment, ContainerFragment, FileFragment, PortFragment};
 use crate::model::PortName;
-use crate::port::{BadWord, Port, Words};
+use crate::port::{Port, Words};
 use crate::selector::{ContainerMatch, DeviceMatch};
 
 /// The configuration in force.
@@ -51,121 +51,6 @@ impl fmt::Display for ConfigError {
             write!(f, ":{line}")?;
         }
         write!(f, ": {}", self.message)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileFragment {
-    labels: Option<LabelPolicy>,
-    #[serde(default)]
-    port: Vec<PortFragment>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PortFragment {
-    name: Spanned<String>,
-    r#match: Spanned<MatchFragment>,
-    #[serde(default)]
-    containers: Vec<Spanned<ContainerFragment>>,
-    node: Option<Spanned<String>>,
-    mode: Option<Spanned<String>>,
-    owner: Option<Spanned<AccountFragment>>,
-    group: Option<Spanned<AccountFragment>>,
-    hold: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct MatchFragment {
-    vendor: Option<String>,
-    product: Option<String>,
-    serial: Option<String>,
-    interface: Option<String>,
-    by_id: Option<String>,
-    by_path: Option<String>,
-    driver: Option<String>,
-    sysname: Option<String>,
-}
-
-impl MatchFragment {
-    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        [
-            ("vendor", &self.vendor),
-            ("product", &self.product),
-            ("serial", &self.serial),
-            ("interface", &self.interface),
-            ("by-id", &self.by_id),
-            ("by-path", &self.by_path),
-            ("driver", &self.driver),
-            ("sysname", &self.sysname),
-        ]
-        .into_iter()
-        .filter_map(|(key, glob): (&str, &Option<String>)| Some((key, glob.as_deref()?)))
-    }
-}
-
-/// `"name"`, `"project/service"` or `{ label = "key=value" }`.
-enum ContainerFragment {
-    Name(String),
-    Label(String),
-}
-
-impl<'de> Deserialize<'de> for ContainerFragment {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            label: String,
-        }
-
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = ContainerFragment;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a container name, \"project/service\" or { label = \"key=value\" }")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(ContainerFragment::Name(name.to_owned()))
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                map: A,
-            ) -> Result<Self::Value, A::Error> {
-                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ContainerFragment::Label(table.label))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// A number or a name, kept as text.
-struct AccountFragment(String);
-
-impl<'de> Deserialize<'de> for AccountFragment {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = AccountFragment;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a user or group, as a number or a name")
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(AccountFragment(number.to_string()))
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(AccountFragment(name.to_owned()))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
     }
 }
 
@@ -326,19 +211,6 @@ impl Place<'_> {
             }),
             _ => Err(errors),
         }
-    }
-}
-
-impl PortFragment {
-    fn span_of(&self, bad: &BadWord) -> Range<usize> {
-        let span = match bad.key {
-            "node" => self.node.as_ref().map(Spanned::span),
-            "mode" => self.mode.as_ref().map(Spanned::span),
-            "hold" => self.hold.as_ref().map(Spanned::span),
-            "owner" => self.owner.as_ref().map(Spanned::span),
-            _ => self.group.as_ref().map(Spanned::span),
-        };
-        span.unwrap_or_else(|| self.name.span())
     }
 }
 

@@ -19,15 +19,17 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::assign::{Assigned, Conflict, assign};
-use crate::config::{self, ConfigError, Settings};
+use crate::assign::{Assigned, assign};
+use crate::config::{self, Settings};
 use crate::docker::{self, Engine};
-use crate::inventory::{ContainerId, ContainerState, Inventory};
+use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::logging::kind;
 use crate::monitor::{Heard, Monitor, enumerate};
-use crate::reconcile::{Trouble, World, reconcile};
+use crate::reconcile::{World, reconcile};
+use crate::report::{self, Reports, Source, Trouble};
 use crate::state::Store;
 use crate::watch::{News, watch};
+use crate::work::Work;
 
 /// Where the daemon keeps things.
 #[derive(Debug, Clone)]
@@ -50,31 +52,12 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 /// How long work that has begun may go on after we were told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
-/// How long to wait before the next try after so many failures: 1 s, doubling, at most 5 minutes.
-pub fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(300.min(1 << failures.min(9)))
-}
-
-/// What is known of the work for one container.
-#[derive(Debug, Default)]
-struct Work {
-    /// Since when there is something to do; `None` when there is nothing.
-    due: Option<Instant>,
-    running: bool,
-    failures: u32,
-    /// No sooner than this, after a failure.
-    not_before: Option<Instant>,
-    /// What has been reported, so that it is reported once.
-    troubles: BTreeSet<Trouble>,
-}
-
 struct Daemon {
     directories: Directories,
     world: Rc<RefCell<World>>,
     engine: Option<Rc<Engine>>,
-    /// The engine's last error, so that it is reported once.
-    engine_error: Option<String>,
     work: BTreeMap<ContainerId, Work>,
+    reports: Reports,
     jobs: JoinSet<(ContainerId, Vec<Trouble>)>,
     slots: Rc<Semaphore>,
     list_again: Rc<Notify>,
@@ -113,8 +96,8 @@ pub async fn run(directories: Directories, settings: Settings) -> anyhow::Result
             hanging: BTreeMap::new(),
         })),
         engine: None,
-        engine_error: None,
         work: BTreeMap::new(),
+        reports: Reports::default(),
         jobs: JoinSet::new(),
         slots: Rc::new(Semaphore::new(AT_ONCE)),
         list_again,
@@ -232,15 +215,8 @@ impl Daemon {
                 version,
                 containers,
             } => {
-                let count = containers.len();
-                tracing::info!(
-                    message_id = kind::ENGINE_FOUND,
-                    engine_version = version,
-                    containers = count,
-                    "connected to the engine"
-                );
+                self.reports.engine_found(&version, containers.len());
                 self.engine = Some(engine);
-                self.engine_error = None;
                 self.on_listed(containers);
             }
             News::Listed(containers) => self.on_listed(containers),
@@ -250,80 +226,51 @@ impl Daemon {
                 world.inventory.containers.insert(id.clone(), container);
                 drop(world);
                 if stopped {
-                    self.work.remove(&id);
+                    self.forget(&id);
                 } else {
                     self.mark(&id);
                 }
             }
             News::Changed(id, None) => {
                 self.world.borrow_mut().inventory.containers.remove(&id);
-                self.work.remove(&id);
+                self.forget(&id);
             }
             News::Lost(error) => {
                 self.engine = None;
-                let error = error.to_string();
-                if self.engine_error.as_ref() != Some(&error) {
-                    tracing::warn!(
-                        message_id = kind::ENGINE_LOST,
-                        error,
-                        "the engine is not there; waiting for it (systemctl status docker)"
-                    );
-                    self.engine_error = Some(error);
-                }
+                self.reports.engine_lost(&error);
             }
         }
     }
 
-    fn on_listed(&mut self, containers: BTreeMap<ContainerId, crate::inventory::Container>) {
-        let mut world = self.world.borrow_mut();
-        world.inventory.containers = containers;
-        let ids: Vec<_> = world.inventory.containers.keys().cloned().collect();
-        drop(world);
-        self.work.retain(|id, _| ids.contains(id));
-        // A list is no news of any one container: whoever is waiting after a failure waits on.
-        for id in ids {
-            let work = self.work.entry(id).or_default();
-            work.due = work.due.or(Some(Instant::now()));
+    fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
+        let old = std::mem::replace(
+            &mut self.world.borrow_mut().inventory.containers,
+            containers,
+        );
+        let world = self.world.clone();
+        let containers = &world.borrow().inventory.containers;
+        for id in old.keys().filter(|id| !containers.contains_key(id)) {
+            self.forget(id);
+        }
+        let now = Instant::now().into_std();
+        for id in containers.keys() {
+            self.work.entry(id.clone()).or_default().revisit(now);
         }
     }
 
     fn on_done(&mut self, id: &ContainerId, troubles: Vec<Trouble>) {
-        // Stopped or destroyed meanwhile: its troubles went with it.
-        let Some(work) = self.work.get_mut(id) else {
-            return;
-        };
-        work.running = false;
         let retry = troubles.iter().any(|trouble| trouble.retry);
-        if retry {
-            let pause = backoff(work.failures);
-            work.failures += 1;
-            work.not_before = Some(Instant::now() + pause);
-            work.due = work.due.or(Some(Instant::now()));
-        } else {
-            work.failures = 0;
-        }
-        self.report(id, troubles.into_iter().collect());
-    }
-
-    /// Says each trouble once, when it begins.
-    fn report(&mut self, id: &ContainerId, troubles: BTreeSet<Trouble>) {
-        let world = self.world.borrow();
-        let name = match world.inventory.containers.get(id) {
-            Some(container) => container.name.as_str(),
-            None => "",
-        };
         let work = self.work.entry(id.clone()).or_default();
-        for trouble in troubles.difference(&work.troubles) {
-            tracing::warn!(
-                message_id = kind::TROUBLE,
-                container_name = name,
-                container_id = %id.0,
-                port = trouble.port.as_deref().unwrap_or_default(),
-                remedy = trouble.remedy,
-                "{}", trouble.cause
-            );
+        work.end(Instant::now().into_std(), retry);
+        let world = self.world.clone();
+        match world.borrow().inventory.containers.get(id) {
+            Some(container) if container.state != ContainerState::Stopped => {
+                let reports = &mut self.reports;
+                reports.tell(id, &container.name, Source::Work, troubles);
+            }
+            // It has ended meanwhile, and its troubles with it.
+            _ => self.forget(id),
         }
-        work.troubles = troubles;
     }
 
     /// Reads the configuration again. One with mistakes leaves the old one in force.
@@ -335,7 +282,7 @@ impl Daemon {
                 self.world.borrow_mut().settings = settings;
                 tracing::info!("configuration read again");
             }
-            Err(errors) => reject(&errors),
+            Err(errors) => report::rejected(&errors),
         }
         self.resync()?;
         tell(&[NotifyState::Ready]);
@@ -366,11 +313,19 @@ impl Daemon {
         Ok(())
     }
 
-    /// There may be something to do for a container, and now is the time to try.
+    /// Something has changed for a container.
     fn mark(&mut self, id: &ContainerId) {
         let work = self.work.entry(id.clone()).or_default();
-        work.due = work.due.or(Some(Instant::now()));
-        work.not_before = None;
+        work.changed(Instant::now().into_std());
+    }
+
+    /// A container has stopped or is gone. Work on it that has begun comes to its own end first,
+    /// so that there are never two at a time on one container.
+    fn forget(&mut self, id: &ContainerId) {
+        if self.work.get(id).is_some_and(|work| !work.is_running()) {
+            self.work.remove(id);
+        }
+        self.reports.forget(id);
     }
 
     /// Computes what everybody should have, marks those for whom that has changed, and starts
@@ -386,22 +341,18 @@ impl Daemon {
             let Some(container) = container.filter(|c| c.state == ContainerState::Running) else {
                 continue;
             };
-            let now = Instant::now();
-            if work.running || work.not_before.is_some_and(|at| at > now) {
-                continue;
-            }
-            let Some(since) = work.due.take() else {
+            let now = Instant::now().into_std();
+            let Some(since) = work.begin(now) else {
                 continue;
             };
             if world.assigned.wants(id).is_empty() && !world.store.has_record(id) {
-                work.failures = 0;
+                work.end(now, false);
                 continue;
             }
-            work.running = true;
             let (engine, world, slots) = (engine.clone(), self.world.clone(), self.slots.clone());
             let (id, name) = (id.clone(), container.name.clone());
             self.jobs.spawn_local(async move {
-                let work = reconcile(&engine, &world, &id, &name, since.into_std());
+                let work = reconcile(&engine, &world, &id, &name, since);
                 let troubles = in_turn(&slots, work).await.unwrap_or_default();
                 (id, troubles)
             });
@@ -421,9 +372,6 @@ impl Daemon {
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
         let old = std::mem::replace(assigned, new);
-        if let Err(error) = store.put_assignments(inventory, assigned) {
-            tracing::error!("{error:#}");
-        }
         let alive: BTreeSet<_> = inventory
             .containers
             .iter()
@@ -432,7 +380,8 @@ impl Daemon {
             .collect();
         // Before the engine has told what there is, nothing is known to be gone.
         if self.engine.is_some() {
-            if let Err(error) = store.keep_records_of(&alive) {
+            let kept = store.put_assignments(inventory, assigned);
+            if let Err(error) = kept.and_then(|()| store.keep_records_of(&alive)) {
                 tracing::error!("{error:#}");
             }
         }
@@ -442,43 +391,17 @@ impl Daemon {
             .filter(|id| old.shares.get(id) != assigned.shares.get(id))
             .cloned()
             .collect();
-        drop(world);
-        for id in changed {
-            self.mark(&id);
-            self.report_share(&id, &old);
+        for id in &changed {
+            if let Some(container) = inventory.containers.get(id) {
+                let troubles = assigned.shares.get(id).map(report::of_share);
+                let troubles = troubles.into_iter().flatten();
+                self.reports
+                    .tell(id, &container.name, Source::Definition, troubles);
+            }
         }
-    }
-
-    /// What cannot be given, whatever the container looks like inside.
-    fn report_share(&self, id: &ContainerId, old: &Assigned) {
-        let world = self.world.borrow();
-        let Some(container) = world.inventory.containers.get(id) else {
-            return;
-        };
-        let before: &[Conflict] = match old.shares.get(id) {
-            Some(Ok(share)) => &share.conflicts,
-            _ => &[],
-        };
-        let warn = |cause: &str, remedy: &str| {
-            tracing::warn!(
-                message_id = kind::TROUBLE,
-                container_name = container.name,
-                container_id = %id.0,
-                remedy,
-                "{cause}"
-            );
-        };
-        match world.assigned.shares.get(id) {
-            Some(Ok(share)) => share
-                .conflicts
-                .iter()
-                .filter(|conflict| !before.contains(conflict))
-                .for_each(|conflict| warn(&conflict.to_string(), conflict.remedy())),
-            Some(Err(error)) => warn(
-                &format!("{error}; the container gets no port"),
-                "correct the label and create the container again",
-            ),
-            None => {}
+        drop(world);
+        for id in &changed {
+            self.mark(id);
         }
     }
 
@@ -486,19 +409,15 @@ impl Daemon {
         let retries = self
             .work
             .values()
-            .filter(|work| !work.running && work.due.is_some());
-        let retries = retries.filter_map(|work| work.not_before);
+            .filter_map(Work::wake)
+            .map(Instant::from_std);
         let wakes = retries.chain([self.next_resync]).chain(watchdog);
         wakes.min().unwrap_or(self.next_resync)
     }
 
     fn tell_status(&mut self) {
         let world = self.world.borrow();
-        let troubled = self
-            .work
-            .values()
-            .filter(|work| !work.troubles.is_empty())
-            .count();
+        let troubled = self.reports.troubled();
         let offered = world
             .inventory
             .devices
@@ -531,30 +450,5 @@ impl Daemon {
                 "stopping in the middle of an operation; the next start goes on with it"
             );
         }
-    }
-}
-
-/// Reports what is wrong with a configuration.
-pub fn reject(errors: &[ConfigError]) {
-    for error in errors {
-        tracing::error!(
-            message_id = kind::CONFIG_REJECTED,
-            file = %error.file.display(),
-            line = error.line.unwrap_or(0),
-            "configuration rejected: {error}"
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_doubles_up_to_five_minutes() {
-        let seconds: Vec<_> = [0, 1, 2, 8, 9, 40, u32::MAX]
-            .map(|n| backoff(n).as_secs())
-            .into();
-        assert_eq!(seconds, [1, 2, 4, 256, 300, 300, 300]);
     }
 }

@@ -1,8 +1,8 @@
 //! Devices, containers and settings for the tests of the pure modules.
 
 use crate::config::{self, Settings};
+use crate::device::Device;
 use crate::inventory::{Container, ContainerState};
-use crate::model::Device;
 
 /// A USB serial device with our tag. The serial also makes its stable names, and its place.
 pub(crate) fn device(sysname: &str, serial: &str) -> Device {

@@ -1,7 +1,7 @@
 //! The host's ttys: the only module that knows `udev`.
 //!
 //! udev's own types are not Send and keep a reference into libudev, so every device becomes a
-//! [`model::Device`](crate::model::Device) before it leaves this module.
+//! [`device::Device`](crate::device::Device) before it leaves this module.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -16,8 +16,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::device::{Device, printable};
 use crate::inventory::DeviceEvent;
-use crate::model::{Device, printable};
 
 /// The members of SO_MEMINFO's array, and the one that counts messages that did not fit into the
 /// buffer (linux/sock_diag.h, `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS`).

@@ -15,8 +15,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode as StatMode, SFlag, fstat, major, minor};
 
+use crate::device::{LINK_DIRECTORIES, printable};
 use crate::inventory::ContainerId;
-use crate::model::{DevNum, LINK_DIRECTORIES, Mode, NodePath, TEMPORARY_PREFIX, printable};
+use crate::model::{DevNum, Mode, NodePath, TEMPORARY_PREFIX};
 use crate::mounts::{Mount, host_filesystems, parse_mountinfo};
 use crate::plan::{Actual, Found};
 use crate::script::{PROGRAM_DIRECTORIES, PROGRAMS};

@@ -20,6 +20,7 @@ use crate::logging::kind;
 use crate::model::NodePath;
 use crate::observe::{ObserveError, View, observe};
 use crate::plan::{Op, Plan, Record, Wanted, plan, settled};
+use crate::report::Trouble;
 use crate::rights::Rights;
 use crate::script::{self, Explained};
 use crate::state::Store;
@@ -37,17 +38,6 @@ pub struct World {
 }
 
 type Look = Result<View, ObserveError>;
-
-/// Something that keeps a port from working in a container: what, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Trouble {
-    pub port: Option<String>,
-    pub cause: String,
-    pub remedy: String,
-    /// Whether trying again soon may help. What only the operator can mend waits for a change or
-    /// for the next resync.
-    pub retry: bool,
-}
 
 /// How long it may take to look into a container: its root may be on a file system that hangs.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(5);

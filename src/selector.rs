@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use glob::{MatchOptions, Pattern};
 
-use crate::model::{Device, Invalid, LINK_DIRECTORIES};
+use crate::device::{Device, LINK_DIRECTORIES};
+use crate::model::Invalid;
 
 /// The keys of a `match` table, in the order in which they are shown.
 pub const MATCH_KEYS: [&str; 8] = [

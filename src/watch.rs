@@ -8,9 +8,9 @@ use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
-use crate::daemon::backoff;
 use crate::docker::{ContainerEvent, Engine, EngineError};
 use crate::inventory::{Container, ContainerId};
+use crate::work::backoff;
 
 /// What the engine had to tell.
 #[derive(Debug)]

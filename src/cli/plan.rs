@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{ConfigFile, block_on, complain, plain, print_json, survey};
 use crate::inventory::ContainerState;
 use crate::plan::Op;
-use crate::reconcile::{Trouble, preview};
+use crate::reconcile::preview;
+use crate::report::Trouble;
 
 struct Row {
     id: String,

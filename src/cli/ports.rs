@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{plain, print_json};
 use crate::assign::shared_links;
-use crate::model::{Device, NodePath};
+use crate::device::Device;
+use crate::model::NodePath;
 use crate::monitor::enumerate;
 use crate::selector::{MATCH_KEYS, values};
 

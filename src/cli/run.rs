@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::{ConfigFile, EXIT_USAGE, block_on};
 use crate::daemon::{self, Directories};
 use crate::logging::{self, LogFormat};
+use crate::report;
 
 pub(super) fn run(
     config: &ConfigFile,
@@ -23,7 +24,7 @@ pub(super) fn run(
     let settings = match config.load() {
         Ok(settings) => settings,
         Err(errors) => {
-            daemon::reject(&errors);
+            report::rejected(&errors);
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };

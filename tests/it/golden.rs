@@ -15,8 +15,9 @@ use serde::Deserialize;
 use ttyplugd::accounts;
 use ttyplugd::assign::{Choices, assign};
 use ttyplugd::config;
+use ttyplugd::device::Device;
 use ttyplugd::inventory::{Container, ContainerId, ContainerState, Inventory};
-use ttyplugd::model::{DevNum, Device, Mode, NodePath};
+use ttyplugd::model::{DevNum, Mode, NodePath};
 use ttyplugd::plan::{Actual, Found, Record, plan};
 
 #[derive(Deserialize)]

@@ -58,7 +58,10 @@ impl Daemon {
             }
         });
         let notified = Arc::new(Mutex::new(Vec::new()));
-        let (shared, reader) = (Arc::clone(&notified), bound.try_clone().expect("it is open"));
+        let (shared, reader) = (
+            Arc::clone(&notified),
+            bound.try_clone().expect("it is open"),
+        );
         std::thread::spawn(move || read_notifications(&reader, &shared));
         Self {
             child,

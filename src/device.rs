@@ -1,0 +1,207 @@
+//! One tty: what udev says of it, reduced to what can be matched or must be made. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{DevNum, NodePath};
+
+/// One tty as udev reports it, reduced to what can be matched or must be made.
+///
+/// A USB device chooses its own strings, so every text here is hostile: it is compared and
+/// printed, and the only ones that become names in a container are `node` and `links`, which are
+/// [`NodePath`]s.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The kernel's name, e.g. `ttyUSB0`; unique among all ttys at one time.
+    pub sysname: String,
+    /// The place in sysfs below /sys, which tells one plug of a device from the next.
+    pub devpath: String,
+    /// The host's own node, e.g. `/dev/ttyUSB0`.
+    pub node: NodePath,
+    pub devnum: DevNum,
+    /// The group of the host's node, the default for nodes in containers.
+    pub gid: u32,
+    /// What udev knows of it, by udev's names (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
+    pub properties: BTreeMap<String, String>,
+    /// The driver of the nearest parent that has one, e.g. `cdc_acm`.
+    pub driver: Option<String>,
+    /// udev's stable names for it, in /dev/serial/by-id and /dev/serial/by-path.
+    pub links: BTreeSet<NodePath>,
+}
+
+/// The two directories in which udev keeps stable names of serial ports (`60-serial.rules`).
+pub const LINK_DIRECTORIES: [&str; 2] = ["/dev/serial/by-id", "/dev/serial/by-path"];
+
+impl Device {
+    /// Reads a device from udev's properties, as a uevent or the udev database has them.
+    /// Returns the device, and the link names in it that cannot be made anywhere.
+    ///
+    /// `None` where a device has no node (`DEVNAME`, `MAJOR`, `MINOR`) and so nothing to offer.
+    pub fn from_properties<'a>(
+        properties: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        driver: Option<String>,
+        gid: u32,
+    ) -> Option<(Self, Vec<String>)> {
+        let raw: BTreeMap<String, &[u8]> = properties
+            .into_iter()
+            .map(|(key, value)| (printable(key), value))
+            .collect();
+        let text = |key: &str| raw.get(key).map(|value| printable(value));
+
+        let mut links = BTreeSet::new();
+        let mut refused = Vec::new();
+        for link in raw
+            .get("DEVLINKS")
+            .unwrap_or(&&b""[..])
+            .split(|b| *b == b' ')
+        {
+            let Some(directory) = LINK_DIRECTORIES.iter().find(|directory| {
+                let rest = link.strip_prefix(directory.as_bytes());
+                rest.is_some_and(|rest| rest.starts_with(b"/"))
+            }) else {
+                continue;
+            };
+            let path = std::str::from_utf8(link)
+                .ok()
+                .and_then(|text| text.parse::<NodePath>().ok())
+                .filter(|path| path.directory() == *directory);
+            match path {
+                Some(path) => drop(links.insert(path)),
+                None => refused.push(printable(link)),
+            }
+        }
+        let devpath = text("DEVPATH")?;
+        let device = Self {
+            sysname: devpath.rsplit('/').next()?.to_owned(),
+            node: text("DEVNAME")?.parse().ok()?,
+            devnum: DevNum {
+                major: text("MAJOR")?.parse().ok()?,
+                minor: text("MINOR")?.parse().ok()?,
+            },
+            driver: text("ID_USB_DRIVER").or(driver),
+            properties: raw
+                .iter()
+                .filter(|(key, _)| KEPT_PROPERTIES.contains(&key.as_str()))
+                .map(|(key, value)| (key.clone(), printable(value)))
+                .collect(),
+            devpath,
+            gid,
+            links,
+        };
+        Some((device, refused))
+    }
+
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.properties.get(key).map(String::as_str)
+    }
+
+    /// An administrator's udev rule took it out with `ENV{TTYPLUGD_IGNORE}="1"`.
+    pub fn is_ignored(&self) -> bool {
+        self.property("TTYPLUGD_IGNORE").is_some_and(|v| v != "0")
+    }
+
+    /// Offered to containers that ask for every port: a USB serial device with our udev tag.
+    pub fn is_offered(&self) -> bool {
+        let tags = self.property("CURRENT_TAGS").or(self.property("TAGS"));
+        let tagged = tags.is_some_and(|tags| tags.split(':').any(|tag| tag == "ttyplugd"));
+        tagged && self.property("ID_BUS") == Some("usb") && !self.is_ignored()
+    }
+
+    /// The names of the links in one of [`LINK_DIRECTORIES`], without the directory.
+    pub fn link_names<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a str> {
+        self.links
+            .iter()
+            .filter(move |link| link.directory() == directory)
+            .map(NodePath::name)
+    }
+
+    /// Orders devices by where they are plugged in, which does not change with the plug order.
+    pub fn by_path_order(&self) -> (&str, &str, &str) {
+        let by_path = self.link_names(LINK_DIRECTORIES[1]).next();
+        // U+10FFFF sorts a device without a by-path name after all that have one.
+        (
+            by_path.unwrap_or("\u{10ffff}"),
+            &self.devpath,
+            &self.sysname,
+        )
+    }
+}
+
+/// The udev properties that a device is matched by, offered by, or shown with; the others are
+/// forgotten, since a daemon on a small machine keeps every tty in memory.
+const KEPT_PROPERTIES: [&str; 13] = [
+    "CURRENT_TAGS",
+    "ID_BUS",
+    "ID_MODEL",
+    "ID_MODEL_FROM_DATABASE",
+    "ID_MODEL_ID",
+    "ID_PATH",
+    "ID_SERIAL_SHORT",
+    "ID_USB_INTERFACE_NUM",
+    "ID_VENDOR",
+    "ID_VENDOR_FROM_DATABASE",
+    "ID_VENDOR_ID",
+    "TAGS",
+    "TTYPLUGD_IGNORE",
+];
+
+/// Bytes as text: what is not valid UTF-8 appears as `\xNN`, the form that udev itself uses for
+/// encoded strings (libudev, `udev_util_encode_string`).
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(properties: &[(&str, &[u8])]) -> Option<(Device, Vec<String>)> {
+        let properties = properties.iter().map(|(k, v)| (k.as_bytes(), *v));
+        Device::from_properties(properties, None, 20)
+    }
+
+    #[test]
+    fn hostile_properties_become_text_and_hostile_links_are_refused() {
+        let (device, refused) = device(&[
+            ("DEVPATH", b"/devices/x/tty/ttyUSB0"),
+            ("DEVNAME", b"/dev/ttyUSB0"),
+            ("MAJOR", b"188"),
+            ("MINOR", b"0"),
+            ("ID_SERIAL_SHORT", b"$(touch /x)\xff\n"),
+            (
+                "DEVLINKS",
+                b"/dev/serial/by-id/ok;rm /dev/serial/by-id/../../x /dev/serial/by-id/\xff \
+                  /dev/serial/by-path/p /dev/other /dev/serial/by-identity/x",
+            ),
+        ])
+        .unwrap();
+        assert_eq!(
+            device.property("ID_SERIAL_SHORT"),
+            Some("$(touch /x)\\xff\n")
+        );
+        let links: Vec<_> = device.links.iter().map(NodePath::as_str).collect();
+        assert_eq!(links, ["/dev/serial/by-id/ok;rm", "/dev/serial/by-path/p"]);
+        assert_eq!(refused.len(), 2);
+    }
+
+    #[test]
+    fn a_device_without_a_node_is_no_device() {
+        assert_eq!(device(&[("DEVPATH", b"/devices/x/tty/ttyUSB0")]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_from_udev_make_the_reader_panic(
+            pairs in proptest::collection::vec((".*", proptest::collection::vec(0u8.., 0..64)), 0..8),
+        ) {
+            let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(k, v)| (k.as_str(), &v[..])).collect();
+            let _ = device(&pairs);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+use super::*;
+use proptest::prelude::*;
+
+const NODES: [&str; 3] = ["/dev/a", "/dev/b", "/dev/sub/c"];
+const LINKS: [&str; 3] = [
+    "/dev/serial/by-id/x",
+    "/dev/serial/by-id/y",
+    "/dev/serial/by-path/z",
+];
+
+fn path(text: &str) -> NodePath {
+    text.parse().unwrap()
+}
+
+fn number(minor: u32) -> DevNum {
+    DevNum { major: 188, minor }
+}
+
+/// Wanted lists as `assign` makes them: each path once, nodes before links.
+fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
+    let port = (
+        0..4u32,
+        prop_oneof![Just(0o660), Just(0o600)],
+        0..2u32,
+        any::<bool>(),
+    );
+    proptest::collection::vec(proptest::option::of(port), 3).prop_map(|ports| {
+        let mut wanted = Vec::new();
+        for (i, port) in ports.into_iter().enumerate() {
+            let Some((minor, mode, gid, linked)) = port else {
+                continue;
+            };
+            wanted.push(Wanted {
+                port: format!("p{i}"),
+                node: path(NODES[i]),
+                devnum: number(minor),
+                mode: Mode(mode),
+                uid: 0,
+                gid,
+                links: linked.then(|| path(LINKS[i])).into_iter().collect(),
+            });
+        }
+        wanted
+    })
+}
+
+fn found() -> impl Strategy<Value = Found> {
+    prop_oneof![
+        4 => Just(Found::Nothing),
+        3 => (0..4u32).prop_map(|minor| Found::Node {
+            devnum: number(minor), mode: Mode(0o660), uid: 0, gid: 0,
+        }),
+        1 => Just(Found::EmptyFile),
+        1 => prop_oneof!["../../a", "../../b", "elsewhere"].prop_map(|target| Found::Link { target }),
+        1 => (0..4u32).prop_map(|minor| Found::Mount(Some(number(minor)))),
+        1 => Just(Found::Mount(None)),
+        1 => Just(Found::Other("a directory")),
+    ]
+}
+
+fn actual() -> impl Strategy<Value = Actual> {
+    proptest::collection::vec(found(), 6).prop_map(|found| Actual {
+        entries: NODES
+            .iter()
+            .chain(&LINKS)
+            .map(|p| path(p))
+            .zip(found)
+            .collect(),
+        leftovers: BTreeSet::new(),
+    })
+}
+
+/// A record may be of anything: of what is there, of what was there, of what never was.
+fn record() -> impl Strategy<Value = Record> {
+    let made = prop_oneof![
+        (0..4u32).prop_map(|minor| Made::Node(number(minor))),
+        prop_oneof!["../../a", "../../b"].prop_map(Made::Link),
+    ];
+    let entry = proptest::collection::btree_set(made, 0..3);
+    proptest::collection::vec(entry, 6).prop_map(|made| {
+        NODES
+            .iter()
+            .chain(&LINKS)
+            .map(|p| path(p))
+            .zip(made)
+            .collect()
+    })
+}
+
+fn perform(actual: &mut Actual, op: &Op) {
+    let (path, found) = match op {
+        Op::Sweep { path } => {
+            actual.leftovers.remove(path);
+            return;
+        }
+        Op::RemoveLink { path, .. } | Op::RemoveNode { path, .. } => (path, Found::Nothing),
+        Op::MakeNode {
+            path,
+            devnum,
+            mode,
+            uid,
+            gid,
+            ..
+        } => (
+            path,
+            Found::Node {
+                devnum: *devnum,
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+            },
+        ),
+        Op::MakeLink { path, target, .. } => (
+            path,
+            Found::Link {
+                target: target.clone(),
+            },
+        ),
+    };
+    actual.entries.insert(path.clone(), found);
+}
+
+/// Performs the operations of which `succeeds` says so, skipping what depends on a failed one.
+fn perform_some(actual: &mut Actual, plan: &Plan, mut succeeds: impl FnMut(usize) -> bool) {
+    let mut failed = false;
+    for (i, op) in plan.ops.iter().enumerate() {
+        failed &= !op.begins_port();
+        if !failed && succeeds(i) {
+            perform(actual, op);
+        } else {
+            failed = true;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_plan_converges_and_then_there_is_nothing_left_to_do(
+        wanted in wanted(), mut actual in actual(), record in record(),
+    ) {
+        let first = plan(&wanted, &actual, &record);
+        perform_some(&mut actual, &first, |_| true);
+        let second = plan(&wanted, &actual, &first.record);
+        prop_assert_eq!(&second.ops, &vec![]);
+        prop_assert_eq!(&second.blocked, &first.blocked);
+        prop_assert_eq!(settled(&first.record, &actual), second.record);
+    }
+
+    #[test]
+    fn stopping_anywhere_and_failing_anywhere_still_converges(
+        wanted in wanted(), mut actual in actual(), record in record(),
+        stop in 0..12usize, fail in proptest::collection::vec(any::<bool>(), 12),
+    ) {
+        let mut complete = actual.clone();
+        let whole = plan(&wanted, &actual, &record);
+        perform_some(&mut complete, &whole, |_| true);
+
+        // The record is on disk before the first operation, whatever happens to the rest.
+        perform_some(&mut actual, &whole, |i| i < stop && !fail.get(i).unwrap_or(&false));
+        let again = plan(&wanted, &actual, &whole.record);
+        perform_some(&mut actual, &again, |_| true);
+        prop_assert_eq!(actual.entries, complete.entries);
+    }
+
+    #[test]
+    fn only_what_is_assigned_or_recorded_is_ever_named(
+        wanted in wanted(), actual in actual(), record in record(),
+    ) {
+        for op in plan(&wanted, &actual, &record).ops {
+            match op {
+                Op::MakeNode { path, devnum, replaces, .. } => {
+                    prop_assert!(wanted.iter().any(|w| w.node == path && w.devnum == devnum));
+                    prop_assert!(!matches!(replaces, Found::Mount(_) | Found::Other(_)));
+                }
+                Op::MakeLink { path, replaces, .. } => {
+                    prop_assert!(wanted.iter().any(|w| w.links.contains(&path)));
+                    prop_assert!(!matches!(replaces, Found::Mount(_) | Found::Other(_)));
+                }
+                Op::RemoveNode { path, devnum } => {
+                    prop_assert!(record[&path].contains(&Made::Node(devnum)));
+                    let there = matches!(actual.at(&path), Found::Node { devnum: d, .. } if *d == devnum);
+                    prop_assert!(there);
+                }
+                Op::RemoveLink { path, target } => {
+                    prop_assert_eq!(actual.at(&path), &Found::Link { target: target.clone() });
+                    prop_assert!(record[&path].contains(&Made::Link(target)));
+                }
+                Op::Sweep { .. } => prop_assert!(false, "nothing was left over"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_number_of_ours_stays_that_is_no_longer_assigned(
+        before in wanted(), after in wanted(), stop in 0..12usize,
+    ) {
+        let mut actual = Actual::default();
+        let first = plan(&before, &actual, &Record::new());
+        perform_some(&mut actual, &first, |_| true);
+        let second = plan(&after, &actual, &first.record);
+        // Removals come before everything that is made.
+        let removals = second.ops.iter().filter(|op| matches!(op, Op::RemoveNode { .. } | Op::RemoveLink { .. })).count();
+        perform_some(&mut actual, &second, |i| i < stop.max(removals));
+        let third = plan(&after, &actual, &second.record);
+        perform_some(&mut actual, &third, |_| true);
+        for (path, found) in &actual.entries {
+            if let Found::Node { devnum, .. } = found {
+                prop_assert!(after.iter().any(|w| w.node == *path && w.devnum == *devnum));
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_ports_does_not_matter(
+        wanted in wanted(), actual in actual(), record in record(),
+    ) {
+        let mut reversed = wanted.clone();
+        reversed.reverse();
+        let (mut a, mut b) = (actual.clone(), actual.clone());
+        perform_some(&mut a, &plan(&wanted, &actual, &record), |_| true);
+        perform_some(&mut b, &plan(&reversed, &actual, &record), |_| true);
+        prop_assert_eq!(a.entries, b.entries);
+    }
+}
+
+#[test]
+fn a_number_change_at_a_fixed_name_is_one_replacement() {
+    let want = Wanted {
+        port: "zwave".into(),
+        node: path("/dev/zwave"),
+        devnum: number(1),
+        mode: Mode(0o660),
+        uid: 0,
+        gid: 20,
+        links: vec![],
+    };
+    let old = Found::Node {
+        devnum: number(0),
+        mode: Mode(0o660),
+        uid: 0,
+        gid: 20,
+    };
+    let actual = Actual {
+        entries: BTreeMap::from([(path("/dev/zwave"), old)]),
+        leftovers: BTreeSet::from(["/dev/.ttyplugd.7".into()]),
+    };
+    let record = Record::from([(path("/dev/zwave"), BTreeSet::from([Made::Node(number(0))]))]);
+    let plan = plan(&[want], &actual, &record);
+    let lines: Vec<_> = plan.ops.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "sweep /dev/.ttyplugd.7",
+            "make-node /dev/zwave 188:1 0:20 0660 instead of a node 188:0 0:20 0660",
+        ]
+    );
+    // Both numbers are ours until the container has been seen again.
+    assert_eq!(plan.record[&path("/dev/zwave")].len(), 2);
+}

@@ -1,0 +1,129 @@
+//! What is in the way, told to the operator once: when it begins, not at every try.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::assign::Share;
+use crate::config::ConfigError;
+use crate::docker::EngineError;
+use crate::inventory::ContainerId;
+use crate::labels::LabelError;
+use crate::logging::kind;
+
+/// Something that keeps a port from working in a container: what, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Trouble {
+    pub port: Option<String>,
+    pub cause: String,
+    pub remedy: String,
+    /// Whether trying again soon may help. What only the operator can mend waits for a change or
+    /// for the next resync.
+    pub retry: bool,
+}
+
+/// Where a trouble was found; each finds its own anew every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The configuration and the labels, whatever the container looks like inside.
+    Definition,
+    /// Serving the container.
+    Work,
+}
+
+/// What has been told.
+#[derive(Debug, Default)]
+pub struct Reports {
+    troubles: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Trouble>>>,
+    engine: Option<String>,
+}
+
+impl Reports {
+    /// These are all troubles of a container that a source knows of now.
+    pub fn tell(
+        &mut self,
+        id: &ContainerId,
+        name: &str,
+        source: Source,
+        troubles: impl IntoIterator<Item = Trouble>,
+    ) {
+        let troubles: BTreeSet<_> = troubles.into_iter().collect();
+        let of_container = self.troubles.entry(id.clone()).or_default();
+        let told = of_container.entry(source).or_default();
+        for trouble in troubles.difference(told) {
+            tracing::warn!(
+                message_id = kind::TROUBLE,
+                container_name = name,
+                container_id = %id.0,
+                port = trouble.port.as_deref().unwrap_or_default(),
+                remedy = trouble.remedy,
+                "{}", trouble.cause
+            );
+        }
+        *told = troubles;
+    }
+
+    /// The container has stopped or is gone, and its troubles with it.
+    pub fn forget(&mut self, id: &ContainerId) {
+        self.troubles.remove(id);
+    }
+
+    /// How many containers are in trouble.
+    pub fn troubled(&self) -> usize {
+        let troubled = |of: &&BTreeMap<_, BTreeSet<_>>| of.values().any(|set| !set.is_empty());
+        self.troubles.values().filter(troubled).count()
+    }
+
+    pub fn engine_found(&mut self, version: &str, containers: usize) {
+        self.engine = None;
+        tracing::info!(
+            message_id = kind::ENGINE_FOUND,
+            engine_version = version,
+            containers,
+            "connected to the engine"
+        );
+    }
+
+    pub fn engine_lost(&mut self, error: &EngineError) {
+        let error = error.to_string();
+        if self.engine.as_ref() != Some(&error) {
+            tracing::warn!(
+                message_id = kind::ENGINE_LOST,
+                error,
+                "the engine is not there; waiting for it (systemctl status docker)"
+            );
+            self.engine = Some(error);
+        }
+    }
+}
+
+/// What is wrong with what a container is to have.
+pub fn of_share(share: &Result<Share, LabelError>) -> Vec<Trouble> {
+    let trouble = |cause: String, remedy: &str| Trouble {
+        port: None,
+        cause,
+        remedy: remedy.to_owned(),
+        retry: false,
+    };
+    match share {
+        Ok(share) => share
+            .conflicts
+            .iter()
+            .map(|conflict| trouble(conflict.to_string(), conflict.remedy()))
+            .collect(),
+        Err(error) => vec![trouble(
+            format!("{error}; the container gets no port"),
+            "correct the label and create the container again",
+        )],
+    }
+}
+
+/// What is wrong with a configuration, which is not in force then.
+pub fn rejected(errors: &[ConfigError]) {
+    for error in errors {
+        tracing::error!(
+            message_id = kind::CONFIG_REJECTED,
+            file = %error.file.display(),
+            line = error.line.unwrap_or(0),
+            "configuration rejected: {error}"
+        );
+    }
+}

@@ -1,0 +1,211 @@
+#!/bin/bash
+# The main job, to look at: two containers get two ports while they run, use them and lose them.
+#
+#   tests/with-engine.sh tests/demo.sh [TTYPLUGD]
+#
+# Ends with 0 only if every step was really seen. TTYPLUGD is the program, target/release/ttyplugd
+# unless another is named.
+set -euo pipefail
+
+dir=$(mktemp -d "${TTYPLUGD_TEST_DIR:?is not set: run this below tests/with-engine.sh}/demo.XXXXXX")
+ttyplugd=$(realpath "${1:-$(dirname "$0")/../target/release/ttyplugd}")
+log=$dir/ttyplugd.log
+daemon=
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
+else
+    bold='' dim='' red='' green='' plain=''
+fi
+
+clean_up() {
+    [ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } 2>/dev/null || true
+    timeout 60 docker rm --force demo-labelled demo-named >/dev/null 2>&1 || true
+    for n in 62 63; do echo remove >/sys/class/tty/tty$n/uevent; done
+    rm -rf "$dir"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+step=0
+heading() {
+    step=$((step + 1))
+    printf '\n%s%d. %s%s\n' "$bold" $step "$*" "$plain"
+}
+
+# show COMMAND...: prints the command as one would type it, and runs it.
+show() {
+    local word line=
+    for word; do
+        if [[ $word =~ ^[A-Za-z0-9_=/.:,-]+$ ]]; then line+=" $word"; else line+=" '$word'"; fi
+    done
+    printf '   %s$%s%s\n' "$dim" "$line" "$plain"
+    timeout 60 "$@" >"$dir/said" 2>&1 || fail "it ends with status $?: $(cat "$dir/said")"
+    sed 's/^/     /' "$dir/said"
+}
+
+# Like show, for what takes a container's id as its only answer.
+show_quietly() {
+    show "$@" | head -n 1
+}
+
+seen() {
+    printf '   %sok%s  %s\n' "$green" "$plain" "$*"
+}
+
+fail() {
+    printf '   %sFAILED%s  %s\n\n' "$red" "$plain" "$*"
+    echo "The log of ttyplugd:"
+    cat "$log" 2>/dev/null
+    exit 1
+}
+
+# Microseconds; it has a comma in some locales.
+now() {
+    echo "${EPOCHREALTIME/[.,]/}"
+}
+
+# seen_within SECONDS SINCE WHAT COMMAND...: polls until COMMAND succeeds, and prints how long after
+# SINCE that was.
+seen_within() {
+    local limit=$1 since=$2 what=$3 end=$((SECONDS + $1))
+    until "${@:4}"; do
+        [ $SECONDS -lt $end ] || fail "$what: not within $limit s"
+        sleep 0.002
+    done
+    seen "$what: $((($(now) - since) / 1000)) ms"
+}
+
+# The files of a container, as the host sees them.
+root() {
+    echo "/proc/$(timeout 60 docker inspect --format '{{.State.Pid}}' "$1")/root"
+}
+
+# A node never shows itself before its number, owner and mode are final, so to be there is enough.
+all_there() {
+    local path
+    for path; do [ -c "$path" ] || return 1; done
+}
+
+all_gone() {
+    local path
+    for path; do [ ! -e "$path" ] || return 1; done
+}
+
+# check_node CONTAINER NODE MINOR: shows the node from inside, and checks what is shown.
+check_node() {
+    show docker exec "$1" ls -ln "$2"
+    grep -qE "^crw-rw---- +[0-9]+ 0 +$group +4, +$3 .* $2\$" "$dir/said" ||
+        fail "$2 in $1 is to be the device 4:$3 with mode 0660, of root and the group $group"
+}
+
+plug() {
+    echo add >/sys/class/tty/tty"$1"/uevent
+}
+
+unplug() {
+    echo remove >/sys/class/tty/tty"$1"/uevent
+}
+
+echo "$("$ttyplugd" --version), Docker $(timeout 60 docker version --format '{{.Server.Version}}')"
+echo "tty62 and tty63 of this machine, which nobody uses, play the serial adapters: the kernel's"
+echo "and udev's events are real, and so are the ports."
+
+# Vendor and product of a Z-Wave stick and of a Zigbee stick.
+describe() {
+    printf '%s\n' ID_BUS=usb "ID_VENDOR_ID=$2" "ID_MODEL_ID=$3" "ID_SERIAL_SHORT=$4" \
+        "TEST_BY_ID=usb-Demo_$4-if00" >"$TTYPLUGD_TEST_DIR/ports/tty$1"
+}
+describe 63 0658 0200 ZWAVE1
+describe 62 10c4 ea60 ZIGBEE1
+
+heading "The Z-Wave stick is plugged in before anything else runs"
+plug 63
+udevadm settle --timeout=10
+group=$(stat --format %g /dev/tty63)
+show ls -ln /dev/tty63
+
+heading "Two containers start: one asks by label, one knows nothing"
+rule=(--device-cgroup-rule 'c 4:* rmw')
+run=(docker run --detach --network none "${rule[@]}")
+show_quietly "${run[@]}" --name demo-labelled --label ttyplugd.enable=true ttyplugd-test/busybox
+show_quietly "${run[@]}" --name demo-named ttyplugd-test/busybox
+labelled=$(root demo-labelled)
+named=$(root demo-named)
+all_gone "$labelled/dev/tty63" "$named/dev/zwave" || fail "neither of them is to have a port yet"
+seen "neither of them has a port yet"
+
+heading "ttyplugd starts, with a file that gives the other container its ports by name"
+cat >"$dir/config.toml" <<END
+[[port]]
+name = "zwave"
+match = { vendor = "0658", product = "0200" }
+containers = ["demo-named"]
+node = "/dev/zwave"
+
+[[port]]
+name = "zigbee"
+match = { vendor = "10c4", product = "ea60" }
+containers = ["demo-named"]
+node = "/dev/zigbee"
+END
+sed 's/^/     /' "$dir/config.toml"
+printf '   %s$ ttyplugd run --config config.toml%s\n' "$dim" "$plain"
+since=$(now)
+"$ttyplugd" run --config "$dir/config.toml" --run-dir "$dir/run" --state-dir "$dir/state" \
+    --log-format text </dev/null >"$log" 2>&1 &
+daemon=$!
+seen_within 20 "$since" "the stick that was there already is in both, after the daemon's start" \
+    all_there "$labelled/dev/tty63" "$named/dev/zwave"
+check_node demo-labelled /dev/tty63 63
+check_node demo-named /dev/zwave 63
+
+heading "The Zigbee stick is plugged in"
+since=$(now)
+plug 62
+seen_within 20 "$since" "it is in both, after the event" \
+    all_there "$labelled/dev/tty62" "$named/dev/zigbee"
+check_node demo-labelled /dev/tty62 62
+check_node demo-named /dev/zigbee 62
+
+heading "The containers use their ports"
+# A port forgets its settings when it is closed, hence the descriptor that holds it open.
+round_trip='exec 3<>"$1"
+before=$(stty -F "$1" speed)
+stty -F "$1" 9600
+echo "$before, then $(stty -F "$1" speed), then $(stty -F "$1" "$before"; stty -F "$1" speed)"'
+for use in demo-labelled:/dev/tty62 demo-named:/dev/zigbee demo-named:/dev/zwave; do
+    node=${use#*:}
+    show docker exec "${use%:*}" sh -c "$round_trip" sh "$node"
+    grep -qxE '([0-9]+), then 9600, then \1' "$dir/said" ||
+        fail "the speed of $node is to be another, then 9600, then what it was"
+    seen "the speed of $node was set to 9600, read back and restored"
+done
+
+heading "The Zigbee stick is unplugged"
+since=$(now)
+unplug 62
+seen_within 20 "$since" "it is gone from both, after the event" \
+    all_gone "$labelled/dev/tty62" "$named/dev/zigbee"
+all_there "$labelled/dev/tty63" "$named/dev/zwave" || fail "the other stick is to stay"
+seen "the other stick stays"
+
+heading "So is the Z-Wave stick"
+since=$(now)
+unplug 63
+seen_within 20 "$since" "it is gone from both, after the event" \
+    all_gone "$labelled/dev/tty63" "$named/dev/zwave"
+for container in demo-labelled demo-named; do
+    show docker exec "$container" ls /dev
+    ! grep -qE '^(tty6.|zwave|zigbee)$' "$dir/said" || fail "a node was left behind in $container"
+done
+
+heading "ttyplugd stops"
+kill "$daemon"
+status=0
+wait "$daemon" || status=$?
+daemon=
+[ $status = 0 ] || fail "it ends with status $status"
+seen "it ends with status 0; its log was"
+sed 's/^/     /' "$log"
