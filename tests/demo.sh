@@ -45,11 +45,6 @@ show() {
     sed 's/^/     /' "$dir/said"
 }
 
-# Like show, for what takes a container's id as its only answer.
-show_quietly() {
-    show "$@" | head -n 1
-}
-
 seen() {
     printf '   %sok%s  %s\n' "$green" "$plain" "$*"
 }
@@ -61,7 +56,7 @@ fail() {
     exit 1
 }
 
-# Microseconds; it has a comma in some locales.
+# Microseconds. Some locales have a comma in it.
 now() {
     echo "${EPOCHREALTIME/[.,]/}"
 }
@@ -129,8 +124,8 @@ show ls -ln /dev/tty63
 heading "Two containers start: one asks by label, one knows nothing"
 rule=(--device-cgroup-rule 'c 4:* rmw')
 run=(docker run --detach --network none "${rule[@]}")
-show_quietly "${run[@]}" --name demo-labelled --label ttyplugd.enable=true ttyplugd-test/busybox
-show_quietly "${run[@]}" --name demo-named ttyplugd-test/busybox
+show "${run[@]}" --name demo-labelled --label ttyplugd.enable=true ttyplugd-test/busybox
+show "${run[@]}" --name demo-named ttyplugd-test/busybox
 labelled=$(root demo-labelled)
 named=$(root demo-named)
 all_gone "$labelled/dev/tty63" "$named/dev/zwave" || fail "neither of them is to have a port yet"

@@ -7,6 +7,7 @@ mod engine;
 mod foreign;
 mod hostile;
 mod in_the_way;
+mod journal;
 mod labels;
 mod plug;
 mod refused;
