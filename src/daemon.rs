@@ -406,11 +406,9 @@ impl Daemon {
     }
 
     fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
-        let retries = self
-            .work
-            .values()
-            .filter_map(Work::wake)
-            .map(Instant::from_std);
+        let now = Instant::now().into_std();
+        let retries = self.work.values().filter_map(|work| work.wake(now));
+        let retries = retries.map(Instant::from_std);
         let wakes = retries.chain([self.next_resync]).chain(watchdog);
         wakes.min().unwrap_or(self.next_resync)
     }

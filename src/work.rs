@@ -76,10 +76,12 @@ impl Work {
         matches!(self.stage, Stage::Running { .. })
     }
 
-    /// When it is time for the next try, if one is waited for.
-    pub fn wake(&self) -> Option<Instant> {
+    /// When it will be time for the next try, if one is waited for. One whose time has come and
+    /// that was not begun waits for something else, an engine or the end of a pause, and what
+    /// brings that brings it here again.
+    pub fn wake(&self, now: Instant) -> Option<Instant> {
         match self.stage {
-            Stage::Waiting { until } => Some(until),
+            Stage::Waiting { until } if until > now => Some(until),
             _ => None,
         }
     }
@@ -120,19 +122,20 @@ mod tests {
         work.changed(start);
         work.begin(start);
         work.end(start, true);
-        assert_eq!(work.wake(), Some(start + SECOND));
+        assert_eq!(work.wake(start), Some(start + SECOND));
+        assert_eq!(work.wake(start + SECOND), None);
         work.revisit(start);
         assert_eq!(work.begin(start), None);
         assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
         work.end(start + SECOND, true);
-        assert_eq!(work.wake(), Some(start + 3 * SECOND));
+        assert_eq!(work.wake(start), Some(start + 3 * SECOND));
         work.changed(start + SECOND);
         assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
         work.end(start + SECOND, false);
-        assert_eq!(work.wake(), None);
+        assert_eq!(work.wake(start), None);
         work.changed(start);
         work.begin(start);
         work.end(start, true);
-        assert_eq!(work.wake(), Some(start + SECOND));
+        assert_eq!(work.wake(start), Some(start + SECOND));
     }
 }
