@@ -96,7 +96,14 @@ pub enum Executed {
 /// What happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerEvent {
-    Changed(ContainerId),
+    /// Its name and state after the event, as far as the event tells them. They are newer than
+    /// what a list says: the engine announces an unpause before it updates the copy of its state
+    /// that lists are made from (moby 20.10, daemon/unpause.go).
+    Changed {
+        id: ContainerId,
+        name: Option<String>,
+        state: Option<ContainerState>,
+    },
     Destroyed(ContainerId),
 }
 
@@ -346,11 +353,19 @@ async fn limited<T>(call: impl Future<Output = std::result::Result<T, ApiError>>
 }
 
 fn container_event(message: EventMessage) -> Option<ContainerEvent> {
-    let id = ContainerId(message.actor?.id?);
-    match message.action?.as_str() {
-        "destroy" => Some(ContainerEvent::Destroyed(id)),
-        _ => Some(ContainerEvent::Changed(id)),
-    }
+    let actor = message.actor?;
+    let id = ContainerId(actor.id?);
+    let state = match message.action?.as_str() {
+        "destroy" => return Some(ContainerEvent::Destroyed(id)),
+        "start" | "unpause" => Some(ContainerState::Running),
+        "pause" => Some(ContainerState::Paused),
+        "create" | "die" => Some(ContainerState::Stopped),
+        _ => None,
+    };
+    let name = actor
+        .attributes
+        .and_then(|mut attributes| attributes.remove("name"));
+    Some(ContainerEvent::Changed { id, name, state })
 }
 
 fn running(response: ContainerInspectResponse) -> Option<Running> {

@@ -306,7 +306,7 @@ fn log_done(
             }
         }
         Op::MakeLink { path, target, .. } => tracing::info!(
-            message_id = kind::MADE, action = "link", target, container_name = name,
+            message_id = kind::MADE, action = "link", link_target = target, container_name = name,
             container_id = %id.0, container_path = %path, latency_ms = latency, operation = %op,
             "link made"
         ),
@@ -316,7 +316,7 @@ fn log_done(
             latency_ms = latency, "node removed"
         ),
         Op::RemoveLink { path, target } => tracing::info!(
-            message_id = kind::REMOVED, action = "unlink", target, container_name = name,
+            message_id = kind::REMOVED, action = "unlink", link_target = target, container_name = name,
             container_id = %id.0, container_path = %path, latency_ms = latency, "link removed"
         ),
         Op::Sweep { path } => tracing::info!(

@@ -71,8 +71,12 @@ async fn follow(
     loop {
         let message = tokio::select! {
             event = events.next() => match event {
-                Some(Ok(ContainerEvent::Changed(id))) => {
-                    let container = engine.container(&id).await?;
+                Some(Ok(ContainerEvent::Changed { id, name, state })) => {
+                    let mut container = engine.container(&id).await?;
+                    if let Some(container) = &mut container {
+                        container.name = name.unwrap_or(std::mem::take(&mut container.name));
+                        container.state = state.unwrap_or(container.state);
+                    }
                     News::Changed(id, container)
                 }
                 Some(Ok(ContainerEvent::Destroyed(id))) => News::Changed(id, None),

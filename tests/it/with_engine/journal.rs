@@ -14,6 +14,7 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
     let bed = Bed::with_config(ZWAVE);
     let port = Port::new(63).with("ID_SERIAL_SHORT", "Z1");
     let container = Recipe::new("zwave").start();
+    let mislabelled = Recipe::new("other").label("ttyplugd.enable=yes").start();
     let journal = Command::new("timeout")
         .args(["60", "unshare", "--mount", "sh"])
         .arg(concat!(
@@ -33,10 +34,6 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
         .expect("timeout, of coreutils, runs");
     port.plug();
     container.gets("/dev/zwave", &port.entry());
-    let directory = Recipe::new("zwave-2")
-        .with(&["-v", "/dev:/dev"])
-        .label("ttyplugd.enable=true");
-    let directory = directory.start();
     port.unplug();
     container.has_exactly(&[]);
     let id = container.inspect("{{.Id}}");
@@ -73,9 +70,10 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
             .is_some_and(|ms| ms.parse::<u64>().is_ok())
     );
     assert_eq!(made["MESSAGE_ID"].as_str().map(str::len), Some(32));
+    assert_eq!(find("ACTION", "link")["LINK_TARGET"], "../../zwave");
     let removed = find("ACTION", "remove");
     assert_ne!(removed["MESSAGE_ID"], made["MESSAGE_ID"]);
-    let trouble = find("CONTAINER_NAME", directory.name());
+    let trouble = find("CONTAINER_NAME", mislabelled.name());
     assert_eq!(trouble["PRIORITY"], "4");
     assert!(
         trouble["REMEDY"]
