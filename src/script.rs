@@ -11,7 +11,8 @@ use crate::plan::{Op, Plan};
 
 /// Each operation enters its directory and then uses plain names in it, so that nobody can swap
 /// a component of the path for a link in between. `cd -P` sets PWD to the real path (POSIX.1-2017,
-/// cd, step 9), which has to be the one that was looked at from outside.
+/// cd, step 9), which has to be the one that was looked at from outside. Missing directories are
+/// made one by one, each in the one above it that was entered in this way.
 ///
 /// A node gets its number, owner and mode under a temporary name; mv then is one rename(2), since
 /// both names are in one directory. mv would move *into* a directory, hence the check.
@@ -24,7 +25,10 @@ new=.ttyplugd.$$
 status=0
 failed=
 fail() { status=1; failed=1; rm -f "./$new"; }
-enter() { { [ -d "$1" ] || mkdir -p "$1"; } && CDPATH= cd -P "$1" && [ "$PWD" = "$1" ]; }
+enter() {
+  [ "$1" ] && if [ -d "$1" ]; then CDPATH= cd -P "$1"
+  else enter "${1%/*}" && mkdir "./${1##*/}" && cd -P "./${1##*/}"; fi && [ "$PWD" = "$1" ]
+}
 place() { if [ -d "./$1" ]; then echo "$1 is a directory" >&2; false; else mv -f "./$new" "./$1"; fi; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -324,6 +328,13 @@ mod tests {
             &dev,
             vec![link("/dev/serial/by-id/x", "y"), link("/dev/z", "y")],
         );
+        assert!(!output.status.success());
+        assert_eq!(names(elsewhere.path()), [""; 0]);
+
+        // Nor is anything made below one.
+        std::fs::remove_dir_all(dev.join("serial")).unwrap();
+        symlink(elsewhere.path(), dev.join("serial")).unwrap();
+        let output = run(&dev, vec![link("/dev/serial/by-id/x", "y")]);
         assert!(!output.status.success());
         assert_eq!(names(elsewhere.path()), [""; 0]);
     }

@@ -128,6 +128,8 @@ clean_up() {
     # Also the shims that an engine leaves behind when it is killed, and daemons that a test lost.
     end_all_of_ours -TERM || end_all_of_ours -KILL
 
+    # To have been opened allocates a console, and gives it nodes of its own (vcs(4)).
+    for n in 60 61 62 63; do busybox deallocvt $n 2>/dev/null; done
     # A removed device loses its links; with the rules gone the next "add" restores owner and mode.
     [ ! -e $rules ] || uevent remove
     rm -f $rules

@@ -70,8 +70,8 @@ fn a_daemon_that_starts_before_the_engine_is_ready_and_waits_for_it() {
     port.plug();
     // READY=1 and the watchdog do not depend on the engine.
     let mut daemon = bed.daemon();
-    daemon.notifies(SOON, "WATCHDOG=1");
     daemon.notifies(SOON, "STATUS=");
+    daemon.notifies(SOON, "WATCHDOG=1");
     engine("start");
     eventually(RECONNECT, "the container has its node", || {
         let found = container.at("/dev/zwave");

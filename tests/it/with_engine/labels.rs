@@ -86,7 +86,7 @@ fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
         ("bad-use", "ttyplugd.port.nothing.use=true"),
     ];
     let bad = bad.map(|(name, label)| {
-        let recipe = Recipe::new(name).label("ttyplugd.port.ok.match=vendor=0658");
+        let recipe = Recipe::new(name).label("ttyplugd.port.zwave.match=vendor=0658");
         (label, recipe.label(label).start())
     });
     let good = Recipe::new("good").label("ttyplugd.enable=true").start();

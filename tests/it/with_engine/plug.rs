@@ -191,9 +191,10 @@ fn an_application_can_open_the_port_and_set_it_up() {
         "/dev/serial/by-id/usb-Test_T63-if00",
         &Entry::link("../../zwave"),
     );
-    // A console has no speed to set; VMIN and VTIME are kept as they are (termios(3)).
-    let script =
-        "stty -F /dev/serial/by-id/usb-Test_T63-if00 min 7 time 3 && stty -F /dev/zwave -a";
+    // A console has no speed to set, but VMIN and VTIME (termios(3)), and it forgets them when
+    // nobody has it open any more.
+    let script = "exec 3<>/dev/serial/by-id/usb-Test_T63-if00 && \
+                  stty -icanon min 7 time 3 <&3 && stty -a -F /dev/zwave";
     let shown = crate::bed::run("docker", &["exec", "zwave", "/bin/sh", "-c", script]);
     assert!(shown.contains("min = 7; time = 3;"), "{shown}");
 }

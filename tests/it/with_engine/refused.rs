@@ -36,6 +36,20 @@ fn a_bad_container(bad: Recipe, spoil: impl FnOnce(), words: &[&str]) {
     daemon.stop();
 }
 
+/// Makes /dev in a container read-only or writable. busybox's mount reads /proc, which belongs to
+/// the container's own processes, so it has to be one of them.
+fn remount(container: &str, how: &str) {
+    let pid = run(
+        "docker",
+        &["inspect", "--format", "{{.State.Pid}}", container],
+    );
+    let script = format!("mount -o remount,{how} /dev");
+    run(
+        "nsenter",
+        &["-t", &pid, "-m", "-p", "/bin/sh", "-c", &script],
+    );
+}
+
 #[test]
 fn a_container_without_a_shell_is_reported() {
     a_bad_container(Recipe::new("bad").image("noshell"), || (), &["shell"]);
@@ -54,19 +68,12 @@ fn a_container_without_the_capability_is_reported() {
 
 #[test]
 fn a_container_whose_dev_is_read_only_is_reported() {
-    let remount = || {
-        let pid = run("docker", &["inspect", "--format", "{{.State.Pid}}", "bad"]);
-        run(
-            "nsenter",
-            &["-t", &pid, "-m", "/bin/mount", "-o", "remount,ro", "/dev"],
-        );
-    };
-    a_bad_container(Recipe::new("bad"), remount, &["read-only"]);
+    a_bad_container(Recipe::new("bad"), || remount("bad", "ro"), &["read-only"]);
 }
 
 #[test]
 fn a_container_whose_shell_hangs_is_reported() {
-    a_bad_container(Recipe::new("bad").image("hangshell"), || (), &["10 s"]);
+    a_bad_container(Recipe::new("bad").image("hangshell"), || (), &["in time"]);
 }
 
 /// The engine itself waits for the file when it looks up user 0 for an exec (moby, daemon/exec).
@@ -107,20 +114,12 @@ fn a_group_that_the_container_does_not_have_is_reported() {
 fn a_failure_is_tried_again_and_succeeds_when_its_cause_is_gone() {
     let bed = Bed::with_config(&port_for("\"zwave\"", "/dev/zwave", ""));
     let container = Recipe::new("zwave").start();
-    let remount = |how: &str| {
-        let pid = container.inspect("{{.State.Pid}}");
-        let how = format!("remount,{how}");
-        run(
-            "nsenter",
-            &["-t", &pid, "-m", "/bin/mount", "-o", &how, "/dev"],
-        );
-    };
-    remount("ro");
+    remount("zwave", "ro");
     let daemon = bed.daemon();
     let port = stick(63);
     port.plug();
     daemon.logs(&["zwave", "read-only"]);
-    remount("rw");
+    remount("zwave", "rw");
     container.gets("/dev/zwave", &port.entry());
 }
 
@@ -147,7 +146,9 @@ fn check_names_what_is_missing_for_each_container() {
             "{words:?}: {said}"
         );
     }
-    assert!(!said.contains("lacks-nothing"), "{said}");
+    let faults = said.lines().filter(|line| !line.starts_with("ok"));
+    let mut of_good = faults.filter(|line| line.contains("lacks-nothing"));
+    assert_eq!(of_good.next(), None, "{said}");
 }
 
 #[test]

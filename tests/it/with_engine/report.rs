@@ -184,7 +184,7 @@ fn mistakes_in_the_configuration_are_named_with_their_place() {
         (
             "[[port]]\nname = \"x\"\nmatch = { vendor = \"[\" }",
             3,
-            &["["],
+            &["vendor"],
         ),
         ("[[port]]\nname = \"x\"\nmatch = {}", 3, &["match"]),
         (
