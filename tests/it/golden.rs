@@ -48,30 +48,23 @@ fn golden() {
     let mut directories: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     directories.sort();
     assert!(directories.len() >= 10, "golden directories are missing");
-    let failed: Vec<_> = directories
+    let wrong: String = directories
         .iter()
-        .filter(|directory| !check(directory))
+        .filter_map(|directory| check(directory))
         .collect();
-    assert!(
-        failed.is_empty(),
-        "these plans are not as expected: {failed:#?}"
-    );
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
-fn check(directory: &Path) -> bool {
+/// What is wrong with a directory's plan, if anything.
+fn check(directory: &Path) -> Option<String> {
     let got = run(directory);
-    let expected = directory.join("plan.expected");
+    let file = directory.join("plan.expected");
     if std::env::var_os("UPDATE").is_some() {
-        fs::write(&expected, &got).unwrap();
+        fs::write(&file, &got).unwrap();
     }
-    let expected = fs::read_to_string(&expected).unwrap_or_default();
-    if got != expected {
-        eprintln!(
-            "{}\n--- expected\n{expected}--- got\n{got}",
-            directory.display()
-        );
-    }
-    got == expected
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    let name = directory.display();
+    (got != expected).then(|| format!("\n{name}\n--- expected\n{expected}--- got\n{got}"))
 }
 
 fn run(directory: &Path) -> String {
