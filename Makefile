@@ -2,7 +2,8 @@
 # make check              the quick checks: formatting, lints, every test that needs no engine
 # make test               all checks and tests, beside a Docker engine of its own
 # make demo               one port plugged, used and unplugged, with times
-# make bench              time from the uevent to the node, against the udev script it replaces
+# make bench              time from the uevent to the node, against the udev script it replaces;
+#                         ROUNDS=3 is a quick look
 # make install            DESTDIR= and PREFIX= as usual
 #
 # Whatever is missing is installed with apt-get (tests/prerequisites.sh).
@@ -55,12 +56,12 @@ test:
 demo:
 	tests/prerequisites.sh test
 	$(CARGO) build --release --locked
-	tests/with-engine.sh tests/demo.sh
+	tests/with-engine.sh tests/demo.sh $(or $(CARGO_TARGET_DIR),target)/release/ttyplugd
 
+# As with the tests, only the program that measures runs as root.
 bench:
 	tests/prerequisites.sh test
-	$(CARGO) build --release --locked
-	tests/with-engine.sh tests/bench.sh
+	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench plug -- $(ROUNDS)
 
 install:
 	[ -e target/release/ttyplugd ] || $(MAKE) build

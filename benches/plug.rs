@@ -463,7 +463,8 @@ fn print(comparisons: &[Comparison], cost: &Cost) {
         cost.memory_after_start
     );
     println!(
-        "| memory (RSS) serving 32 containers | {:.1} MB | {} |",
+        "| memory (RSS) serving {} containers | {:.1} MB | {} |",
+        CONTAINERS[CONTAINERS.len() - 1],
         cost.memory_serving,
         verdict(MEMORY_GOAL_MB, cost.memory_serving <= MEMORY_GOAL_MB)
     );

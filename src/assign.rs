@@ -190,8 +190,11 @@ impl Container {
     }
 
     /// The labels that were set when the container was created.
-    pub fn own_labels(&self) -> BTreeMap<String, String> {
-        labels::own_labels(&self.labels, &self.image_labels)
+    fn own_labels(&self) -> BTreeMap<String, String> {
+        match &self.image_labels {
+            Some(image) => labels::own_labels(&self.labels, image),
+            None => BTreeMap::new(),
+        }
     }
 }
 
@@ -254,9 +257,14 @@ fn want(port: String, look: &Look, device: &Device) -> Want {
 }
 
 impl Share {
-    /// Two ports want the same node: the first by name has it.
+    /// Two ports want the same node, or one of them below the other's: the first by name has it.
     fn add(&mut self, want: Want) {
-        if let Some(first) = self.wants.iter().find(|first| first.node == want.node) {
+        let clash = |first: &&Want| {
+            first.node == want.node
+                || first.node.is_below(&want.node)
+                || want.node.is_below(&first.node)
+        };
+        if let Some(first) = self.wants.iter().find(clash) {
             self.conflicts.push(Conflict::Node {
                 port: want.port,
                 node: want.node,

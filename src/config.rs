@@ -168,10 +168,15 @@ impl Place<'_> {
         if let Err(reason) = &checked_name {
             fail(fragment.name.span(), format!("name {name:?} {reason}"));
         }
-        let device = DeviceMatch::new(fragment.r#match.get_ref().pairs());
+        let table = fragment.r#match.get_ref();
+        let pairs = table
+            .iter()
+            .map(|(k, v)| (k.get_ref().as_str(), v.get_ref().as_str()));
+        let device = DeviceMatch::new(pairs);
         if let Err((key, reason)) = &device {
-            let message = format!("port {name:?}: {key} {reason}");
-            fail(fragment.r#match.span(), message);
+            let place = table.keys().find(|known| known.get_ref() == key);
+            let span = place.map_or(fragment.r#match.span(), Spanned::span);
+            fail(span, format!("port {name:?}: {key} {reason}"));
         }
         let mut containers = Vec::new();
         for container in &fragment.containers {
@@ -304,7 +309,7 @@ mod tests {
             ),
             (
                 "[[port]]\nname = \"a\"\nmatch = { vender = \"1\" }",
-                r#":3: unknown key "vender"; did you mean "vendor"?"#,
+                r#":3: port "a": vender is an unknown key; did you mean "vendor"?"#,
             ),
             (
                 &format!("{port}mode = \"0999\""),

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::assign::{Assigned, assign};
 use crate::config::{self, Settings};
-use crate::docker::{self, Engine};
+use crate::docker::Engine;
 use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::logging::kind;
 use crate::monitor::{Heard, Monitor, enumerate};
@@ -41,6 +41,9 @@ pub struct Directories {
 
 /// Everything is looked at again this often, whether or not anything was heard.
 const RESYNC: Duration = Duration::from_secs(60);
+
+/// How soon after udev's events were lost everything is looked at again.
+const AFTER_LOSS: Duration = Duration::from_millis(200);
 
 /// How many containers are worked on at once. Each exec keeps the engine, its shim and a runtime
 /// busy; more of them at a time make each one slower and none of them sooner.
@@ -62,6 +65,10 @@ struct Daemon {
     slots: Rc<Semaphore>,
     list_again: Rc<Notify>,
     next_resync: Instant,
+    /// Since the last resync, and a message has said so.
+    events_lost: bool,
+    /// When the work was last dispatched.
+    turn: Instant,
     status: String,
 }
 
@@ -70,12 +77,15 @@ struct Daemon {
 /// # Errors
 /// Another daemon is running, or udev or the state directory cannot be used. The configuration
 /// has been read already.
-pub async fn run(directories: Directories, settings: Settings) -> anyhow::Result<()> {
+pub async fn run(
+    directories: Directories,
+    settings: Settings,
+    socket: String,
+) -> anyhow::Result<()> {
     let _lock = lock(&directories.run)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let socket = docker::socket_path()?;
     let store = Store::open(&directories.state)?;
 
     // Listen before list, for udev here and for the engine in `watch`.
@@ -93,6 +103,7 @@ pub async fn run(directories: Directories, settings: Settings) -> anyhow::Result
             inventory,
             assigned: Assigned::default(),
             store,
+            served: BTreeMap::new(),
             hanging: BTreeMap::new(),
         })),
         engine: None,
@@ -102,6 +113,8 @@ pub async fn run(directories: Directories, settings: Settings) -> anyhow::Result
         slots: Rc::new(Semaphore::new(AT_ONCE)),
         list_again,
         next_resync: Instant::now() + RESYNC,
+        events_lost: false,
+        turn: Instant::now(),
         status: String::new(),
     };
     tell(&[NotifyState::Ready]);
@@ -113,7 +126,7 @@ pub async fn run(directories: Directories, settings: Settings) -> anyhow::Result
     loop {
         let wake = daemon.next_wake(next_watchdog);
         tokio::select! {
-            heard = monitor.next() => daemon.on_heard(heard?)?,
+            heard = monitor.next() => daemon.on_heard(heard?),
             Some(news) = news.recv() => daemon.on_news(news),
             Some(done) = daemon.jobs.join_next() => {
                 let (id, troubles) = done.context("a container's work has panicked")?;
@@ -169,6 +182,29 @@ fn listen() -> anyhow::Result<Monitor> {
     Ok(monitor)
 }
 
+/// The containers in which something can be done.
+fn running(inventory: &Inventory) -> impl Iterator<Item = (&ContainerId, &Container)> {
+    let runs = |(_, container): &(_, &Container)| container.state == ContainerState::Running;
+    inventory.containers.iter().filter(runs)
+}
+
+/// A container of which nobody can tell any more which labels are its image's is recognised by
+/// what was known of it: labels never change.
+fn recognised(container: Container, known: Option<&BTreeMap<String, String>>) -> Container {
+    let image_labels = match (container.image_labels, known) {
+        (None, Some(own)) => {
+            let of_image = |(key, _): &(&String, _)| !own.contains_key(*key);
+            let of_image = container.labels.iter().filter(of_image);
+            Some(of_image.map(|(k, v)| (k.clone(), v.clone())).collect())
+        }
+        (image_labels, _) => image_labels,
+    };
+    Container {
+        image_labels,
+        ..container
+    }
+}
+
 /// Does work when it has its turn. A turn is over after a while, even if the work is not: who
 /// takes longer is waiting for something that hangs, and must not keep the others waiting.
 ///
@@ -191,21 +227,22 @@ fn tell(state: &[NotifyState]) {
 }
 
 impl Daemon {
-    fn on_heard(&mut self, heard: Heard) -> anyhow::Result<()> {
+    fn on_heard(&mut self, heard: Heard) {
         let mut world = self.world.borrow_mut();
         for event in heard.events {
             world.inventory.apply(event);
         }
         drop(world);
-        if heard.lost {
+        if heard.lost && !self.events_lost {
             tracing::warn!(
                 message_id = kind::EVENTS_LOST,
                 "udev's events came faster than they could be read and some were lost; looking \
                  at everything again"
             );
-            self.resync()?;
+            self.events_lost = true;
+            // They may still be coming in a flood.
+            self.next_resync = self.next_resync.min(Instant::now() + AFTER_LOSS);
         }
-        Ok(())
     }
 
     fn on_news(&mut self, news: News) {
@@ -218,22 +255,21 @@ impl Daemon {
                 self.reports.engine_found(&version, containers.len());
                 self.engine = Some(engine);
                 self.on_listed(containers);
+                self.mark_all();
             }
             News::Listed(containers) => self.on_listed(containers),
             News::Changed(id, Some(container)) => {
-                let stopped = container.state == ContainerState::Stopped;
-                let mut world = self.world.borrow_mut();
-                world.inventory.containers.insert(id.clone(), container);
-                drop(world);
-                if stopped {
-                    self.forget(&id);
-                } else {
-                    self.mark(&id);
+                match container.state {
+                    ContainerState::Running => self.mark(&id),
+                    ContainerState::Paused => {}
+                    ContainerState::Stopped => self.reports.stopped(&id),
                 }
+                let mut world = self.world.borrow_mut();
+                let container = recognised(container, world.store.labels(&id));
+                world.inventory.containers.insert(id, container);
             }
             News::Changed(id, None) => {
                 self.world.borrow_mut().inventory.containers.remove(&id);
-                self.forget(&id);
             }
             News::Lost(error) => {
                 self.engine = None;
@@ -243,17 +279,17 @@ impl Daemon {
     }
 
     fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
-        let old = std::mem::replace(
-            &mut self.world.borrow_mut().inventory.containers,
-            containers,
-        );
-        let world = self.world.clone();
-        let containers = &world.borrow().inventory.containers;
-        for id in old.keys().filter(|id| !containers.contains_key(id)) {
-            self.forget(id);
-        }
+        let mut world = self.world.borrow_mut();
+        let World {
+            inventory, store, ..
+        } = &mut *world;
+        let recognise = |(id, container)| {
+            let container = recognised(container, store.labels(&id));
+            (id, container)
+        };
+        inventory.containers = containers.into_iter().map(recognise).collect();
         let now = Instant::now().into_std();
-        for id in containers.keys() {
+        for (id, _) in running(inventory) {
             self.work.entry(id.clone()).or_default().revisit(now);
         }
     }
@@ -262,14 +298,11 @@ impl Daemon {
         let retry = troubles.iter().any(|trouble| trouble.retry);
         let work = self.work.entry(id.clone()).or_default();
         work.end(Instant::now().into_std(), retry);
-        let world = self.world.clone();
-        match world.borrow().inventory.containers.get(id) {
-            Some(container) if container.state != ContainerState::Stopped => {
-                let reports = &mut self.reports;
-                reports.tell(id, &container.name, Source::Work, troubles);
-            }
-            // It has ended meanwhile, and its troubles with it.
-            _ => self.forget(id),
+        // If it has ended meanwhile its troubles have ended with it.
+        let world = self.world.borrow();
+        if let Some((_, container)) = world.inventory.alive().find(|(alive, _)| *alive == id) {
+            let reports = &mut self.reports;
+            reports.tell(id, &container.name, Source::Work, troubles);
         }
     }
 
@@ -284,6 +317,7 @@ impl Daemon {
             }
             Err(errors) => report::rejected(&errors),
         }
+        self.mark_all();
         self.resync()?;
         tell(&[NotifyState::Ready]);
         Ok(())
@@ -297,9 +331,9 @@ impl Daemon {
             tracing::info!("udevd is there; listening to it from now on");
             *monitor = listen()?;
         }
-        if monitor.has_lost()? {
-            tracing::warn!(message_id = kind::EVENTS_LOST, "udev's events were lost");
-        }
+        // Nothing is missed by what is read here: everything is looked at again.
+        monitor.has_lost()?;
+        self.events_lost = false;
         self.resync()
     }
 
@@ -319,29 +353,28 @@ impl Daemon {
         work.changed(Instant::now().into_std());
     }
 
-    /// A container has stopped or is gone. Work on it that has begun comes to its own end first,
-    /// so that there are never two at a time on one container.
-    fn forget(&mut self, id: &ContainerId) {
-        if self.work.get(id).is_some_and(|work| !work.is_running()) {
-            self.work.remove(id);
+    /// The operator or a new engine may have mended what was in the way, whatever it was.
+    fn mark_all(&mut self) {
+        let now = Instant::now().into_std();
+        for (id, _) in running(&self.world.borrow().inventory) {
+            self.work.entry(id.clone()).or_default().changed(now);
         }
-        self.reports.forget(id);
     }
 
     /// Computes what everybody should have, marks those for whom that has changed, and starts
     /// the work that is due.
     fn dispatch(&mut self) {
+        self.turn = Instant::now();
         self.reassign();
         let Some(engine) = self.engine.clone() else {
             return self.tell_status();
         };
         let world = self.world.borrow();
-        for (id, work) in &mut self.work {
-            let container = world.inventory.containers.get(id);
-            let Some(container) = container.filter(|c| c.state == ContainerState::Running) else {
+        let now = self.turn.into_std();
+        for (id, container) in running(&world.inventory) {
+            let Some(work) = self.work.get_mut(id) else {
                 continue;
             };
-            let now = Instant::now().into_std();
             let Some(since) = work.begin(now) else {
                 continue;
             };
@@ -368,23 +401,27 @@ impl Daemon {
             inventory,
             assigned,
             store,
+            served,
             ..
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
         let old = std::mem::replace(assigned, new);
-        let alive: BTreeSet<_> = inventory
-            .containers
-            .iter()
-            .filter(|(_, container)| container.state != ContainerState::Stopped)
-            .map(|(id, _)| id)
-            .collect();
         // Before the engine has told what there is, nothing is known to be gone.
         if self.engine.is_some() {
-            let kept = store.put_assignments(inventory, assigned);
-            if let Err(error) = kept.and_then(|()| store.keep_records_of(&alive)) {
-                tracing::error!("{error:#}");
-            }
+            let alive = inventory.alive().map(|(id, _)| id).collect();
+            let kept = store
+                .put_assignments(settings.labels, inventory, assigned)
+                .and_then(|()| store.keep_records_of(&alive));
+            self.reports.store(kept);
+            self.reports.keep(&inventory.containers);
         }
+        self.reports.devices(inventory.devices.values());
+        // Work that has begun comes to its own end first, so that there are never two at a time
+        // on one container.
+        let running: BTreeSet<_> = running(inventory).map(|(id, _)| id.clone()).collect();
+        self.work
+            .retain(|id, work| work.is_running() || running.contains(id));
+        served.retain(|id, _| running.contains(id));
         let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();
         let changed: Vec<ContainerId> = ids
             .into_iter()
@@ -400,13 +437,13 @@ impl Daemon {
             }
         }
         drop(world);
-        for id in &changed {
+        for id in changed.iter().filter(|id| running.contains(id)) {
             self.mark(id);
         }
     }
 
     fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
-        let now = Instant::now().into_std();
+        let now = self.turn.into_std();
         let retries = self.work.values().filter_map(|work| work.wake(now));
         let retries = retries.map(Instant::from_std);
         let wakes = retries.chain([self.next_resync]).chain(watchdog);

@@ -26,6 +26,8 @@ pub struct Device {
     pub driver: Option<String>,
     /// udev's stable names for it, in /dev/serial/by-id and /dev/serial/by-path.
     pub links: BTreeSet<NodePath>,
+    /// What stands in the place of stable names and is no path that could be made anywhere.
+    pub refused_links: Vec<String>,
 }
 
 /// The two directories in which udev keeps stable names of serial ports (`60-serial.rules`).
@@ -33,14 +35,13 @@ pub const LINK_DIRECTORIES: [&str; 2] = ["/dev/serial/by-id", "/dev/serial/by-pa
 
 impl Device {
     /// Reads a device from udev's properties, as a uevent or the udev database has them.
-    /// Returns the device, and the link names in it that cannot be made anywhere.
     ///
     /// `None` where a device has no node (`DEVNAME`, `MAJOR`, `MINOR`) and so nothing to offer.
     pub fn from_properties<'a>(
         properties: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         driver: Option<String>,
         gid: u32,
-    ) -> Option<(Self, Vec<String>)> {
+    ) -> Option<Self> {
         let raw: BTreeMap<String, &[u8]> = properties
             .into_iter()
             .map(|(key, value)| (printable(key), value))
@@ -48,7 +49,7 @@ impl Device {
         let text = |key: &str| raw.get(key).map(|value| printable(value));
 
         let mut links = BTreeSet::new();
-        let mut refused = Vec::new();
+        let mut refused_links = Vec::new();
         for link in raw
             .get("DEVLINKS")
             .unwrap_or(&&b""[..])
@@ -66,7 +67,7 @@ impl Device {
                 .filter(|path| path.directory() == *directory);
             match path {
                 Some(path) => drop(links.insert(path)),
-                None => refused.push(printable(link)),
+                None => refused_links.push(printable(link)),
             }
         }
         let devpath = text("DEVPATH")?;
@@ -86,8 +87,9 @@ impl Device {
             devpath,
             gid,
             links,
+            refused_links,
         };
-        Some((device, refused))
+        Some(device)
     }
 
     pub fn property(&self, key: &str) -> Option<&str> {
@@ -115,14 +117,10 @@ impl Device {
     }
 
     /// Orders devices by where they are plugged in, which does not change with the plug order.
-    pub fn by_path_order(&self) -> (&str, &str, &str) {
+    pub fn by_path_order(&self) -> (bool, Option<&str>, &str, &str) {
         let by_path = self.link_names(LINK_DIRECTORIES[1]).next();
-        // U+10FFFF sorts a device without a by-path name after all that have one.
-        (
-            by_path.unwrap_or("\u{10ffff}"),
-            &self.devpath,
-            &self.sysname,
-        )
+        // A device without a by-path name comes after all that have one.
+        (by_path.is_none(), by_path, &self.devpath, &self.sysname)
     }
 }
 
@@ -161,14 +159,14 @@ pub fn printable(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn device(properties: &[(&str, &[u8])]) -> Option<(Device, Vec<String>)> {
+    fn device(properties: &[(&str, &[u8])]) -> Option<Device> {
         let properties = properties.iter().map(|(k, v)| (k.as_bytes(), *v));
         Device::from_properties(properties, None, 20)
     }
 
     #[test]
     fn hostile_properties_become_text_and_hostile_links_are_refused() {
-        let (device, refused) = device(&[
+        let device = device(&[
             ("DEVPATH", b"/devices/x/tty/ttyUSB0"),
             ("DEVNAME", b"/dev/ttyUSB0"),
             ("MAJOR", b"188"),
@@ -187,7 +185,7 @@ mod tests {
         );
         let links: Vec<_> = device.links.iter().map(NodePath::as_str).collect();
         assert_eq!(links, ["/dev/serial/by-id/ok;rm", "/dev/serial/by-path/p"]);
-        assert_eq!(refused.len(), 2);
+        assert_eq!(device.refused_links.len(), 2);
     }
 
     #[test]

@@ -5,14 +5,15 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error as ApiError;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EventMessage,
-    ExecConfig, HostConfig,
+    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, DeviceMapping,
+    EventMessage, ExecConfig, HostConfig,
 };
 use bollard::query_parameters::{EventsOptions, ListContainersOptions};
 use futures_util::{Stream, StreamExt};
@@ -82,6 +83,10 @@ pub struct Running {
     pub paused: bool,
     pub foreign: ForeignMounts,
     pub rights: Rights,
+    /// The capability to make nodes was taken from it.
+    pub drops_mknod: bool,
+    /// The PATH of its image.
+    pub path: String,
 }
 
 /// How a command in a container ended.
@@ -107,12 +112,14 @@ pub enum ContainerEvent {
     Destroyed(ContainerId),
 }
 
+/// Labels by image id; an image never changes.
+pub type ImageLabels = Rc<RefCell<HashMap<String, BTreeMap<String, String>>>>;
+
 /// A connection to the engine.
 #[derive(Debug)]
 pub struct Engine {
     docker: bollard::Docker,
-    /// Labels by image id; an image never changes.
-    image_labels: RefCell<HashMap<String, BTreeMap<String, String>>>,
+    image_labels: ImageLabels,
 }
 
 /// The socket of the engine: DOCKER_HOST, which must be a unix socket, or Docker's own default.
@@ -138,13 +145,13 @@ impl Engine {
     ///
     /// # Errors
     /// No engine listens there, or it does not answer.
-    pub async fn connect(socket: &str) -> Result<Self> {
+    pub async fn connect(socket: &str, image_labels: ImageLabels) -> Result<Self> {
         let limit = CALL_LIMIT.as_secs();
         let docker = bollard::Docker::connect_with_unix(socket, limit, API_DEFAULT_VERSION)?;
         let docker = limited(docker.negotiate_version()).await?;
         Ok(Self {
             docker,
-            image_labels: RefCell::default(),
+            image_labels,
         })
     }
 
@@ -196,7 +203,7 @@ impl Engine {
             .retain(|image, _| images.contains(image));
         let mut known = BTreeMap::new();
         for summary in containers {
-            known.extend(self.container_from(summary).await?);
+            known.extend(self.container_from(summary).await);
         }
         Ok(known)
     }
@@ -208,7 +215,7 @@ impl Engine {
     /// The engine does not answer.
     pub async fn container(&self, id: &ContainerId) -> Result<Option<Container>> {
         for summary in self.list(Some(id)).await? {
-            if let Some((found, container)) = self.container_from(summary).await? {
+            if let Some((found, container)) = self.container_from(summary).await {
                 if found == *id {
                     return Ok(Some(container));
                 }
@@ -226,22 +233,17 @@ impl Engine {
         limited(self.docker.list_containers(Some(options))).await
     }
 
-    async fn container_from(
-        &self,
-        summary: ContainerSummary,
-    ) -> Result<Option<(ContainerId, Container)>> {
-        let Some(id) = summary.id else {
-            return Ok(None);
-        };
+    async fn container_from(&self, summary: ContainerSummary) -> Option<(ContainerId, Container)> {
+        let id = summary.id?;
         let labels: BTreeMap<_, _> = summary.labels.unwrap_or_default().into_iter().collect();
         let image_labels = match &summary.image_id {
-            Some(image) if !labels.is_empty() => self.image_labels(image, &labels).await?,
-            _ => BTreeMap::new(),
+            Some(image) if !labels.is_empty() => self.image_labels(image).await,
+            _ => Some(BTreeMap::new()),
         };
         let names = summary.names.unwrap_or_default();
         // A container that others are linked to has further names, of the form /other/alias.
-        let own = names.iter().filter_map(|name| name.strip_prefix('/'));
-        let name = own.clone().find(|name| !name.contains('/'));
+        let mut own = names.iter().filter_map(|name| name.strip_prefix('/'));
+        let name = own.find(|name| !name.contains('/'));
         let container = Container {
             name: name.unwrap_or(&id).to_owned(),
             state: match summary.state {
@@ -252,30 +254,21 @@ impl Engine {
             labels,
             image_labels,
         };
-        Ok(Some((ContainerId(id), container)))
+        Some((ContainerId(id), container))
     }
 
-    /// The labels that an image carries. Where the image is gone nobody can tell whose labels the
-    /// container has, so that all of them are taken for the image's and none of them counts.
-    async fn image_labels(
-        &self,
-        image: &str,
-        of_container: &BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, String>> {
+    /// The labels that an image carries; `None` where the image is gone or the engine does not
+    /// tell. That concerns the containers of that image alone.
+    async fn image_labels(&self, image: &str) -> Option<BTreeMap<String, String>> {
         if let Some(known) = self.image_labels.borrow().get(image) {
-            return Ok(known.clone());
+            return Some(known.clone());
         }
-        let labels: BTreeMap<_, _> = match limited(self.docker.inspect_image(image)).await {
-            Ok(inspected) => {
-                let labels = inspected.config.and_then(|config| config.labels);
-                labels.unwrap_or_default().into_iter().collect()
-            }
-            Err(EngineError::Gone) => return Ok(of_container.clone()),
-            Err(error) => return Err(error),
-        };
+        let inspected = limited(self.docker.inspect_image(image)).await.ok()?;
+        let labels = inspected.config.and_then(|config| config.labels);
+        let labels: BTreeMap<_, _> = labels.unwrap_or_default().into_iter().collect();
         let mut known = self.image_labels.borrow_mut();
         known.insert(image.to_owned(), labels.clone());
-        Ok(labels)
+        Some(labels)
     }
 
     /// How a container runs now; `None` where it does not.
@@ -381,34 +374,58 @@ fn running(response: ContainerInspectResponse) -> Option<Running> {
         .filter(|mount| mount.typ.as_deref() != Some("tmpfs"))
         .filter_map(|mount| mount.destination)
         .collect();
+    let host_config = response.host_config.unwrap_or_default();
+    let environment = response.config.and_then(|config| config.env);
+    let environment = environment.unwrap_or_default();
+    let path = environment
+        .iter()
+        .find_map(|text| text.strip_prefix("PATH="));
     Some(Running {
         pid,
         started_at: state.started_at.unwrap_or_default(),
         paused: state.paused.unwrap_or(false),
         foreign,
-        rights: rights(response.host_config.unwrap_or_default()),
+        drops_mknod: drops_mknod(&host_config),
+        path: path.unwrap_or_default().to_owned(),
+        rights: rights(host_config),
     })
+}
+
+fn drops_mknod(host_config: &HostConfig) -> bool {
+    let named = |list: &Option<Vec<String>>, all: bool| {
+        list.iter().flatten().any(|name| {
+            let name = name.to_ascii_uppercase();
+            let name = name.strip_prefix("CAP_").unwrap_or(&name);
+            name == "MKNOD" || all && name == "ALL"
+        })
+    };
+    !host_config.privileged.unwrap_or(false)
+        && named(&host_config.cap_drop, true)
+        && !named(&host_config.cap_add, true)
 }
 
 fn rights(host_config: HostConfig) -> Rights {
     let devices = host_config.devices.unwrap_or_default();
-    let number = |path: String| {
-        if !path.starts_with("/dev/") {
-            return None;
-        }
-        let node = std::fs::metadata(path).ok()?;
-        let devnum = DevNum {
-            major: u32::try_from(major(node.rdev())).ok()?,
-            minor: u32::try_from(minor(node.rdev())).ok()?,
-        };
-        node.file_type().is_char_device().then_some(devnum)
-    };
     Rights {
         everything: host_config.privileged.unwrap_or(false),
         rules: host_config.device_cgroup_rules.unwrap_or_default(),
-        devices: devices
-            .into_iter()
-            .filter_map(|device| number(device.path_on_host?))
-            .collect(),
+        devices: devices.iter().filter_map(device_right).collect(),
     }
+}
+
+/// The number of a `--device`. Docker resolved its path when the container was started; a link
+/// such as /dev/serial/by-id/X may lead elsewhere since, so that only a node's own name tells.
+fn device_right(device: &DeviceMapping) -> Option<DevNum> {
+    let path = device.path_on_host.as_deref()?;
+    let name = path.strip_prefix("/dev/")?;
+    let access = device.cgroup_permissions.as_deref().unwrap_or("rwm");
+    if name.contains('/') || !access.contains('r') || !access.contains('w') {
+        return None;
+    }
+    let node = std::fs::symlink_metadata(path).ok()?;
+    let devnum = DevNum {
+        major: u32::try_from(major(node.rdev())).ok()?,
+        minor: u32::try_from(minor(node.rdev())).ok()?,
+    };
+    node.file_type().is_char_device().then_some(devnum)
 }

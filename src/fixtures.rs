@@ -26,7 +26,7 @@ pub(crate) fn device(sysname: &str, serial: &str) -> Device {
     ];
     let bytes = properties.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes()));
     let read = Device::from_properties(bytes, None, 20);
-    read.expect("the fixture has a node").0
+    read.expect("the fixture has a node")
 }
 
 pub(crate) fn container(name: &str, labels: &[(&str, &str)]) -> Container {
@@ -35,7 +35,7 @@ pub(crate) fn container(name: &str, labels: &[(&str, &str)]) -> Container {
         name: name.to_owned(),
         state: ContainerState::Running,
         labels: owned.collect(),
-        image_labels: std::collections::BTreeMap::new(),
+        image_labels: Some(std::collections::BTreeMap::new()),
     }
 }
 

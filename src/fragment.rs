@@ -1,5 +1,6 @@
 //! The configuration file as it is written, before anything in it is believed. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -22,7 +23,8 @@ pub(crate) struct FileFragment {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PortFragment {
     pub(crate) name: Spanned<String>,
-    pub(crate) r#match: Spanned<MatchFragment>,
+    /// Any keys: which there are says `selector`.
+    pub(crate) r#match: Spanned<BTreeMap<Spanned<String>, Spanned<String>>>,
     #[serde(default)]
     pub(crate) containers: Vec<Spanned<ContainerFragment>>,
     pub(crate) node: Option<Spanned<String>>,
@@ -30,36 +32,6 @@ pub(crate) struct PortFragment {
     pub(crate) owner: Option<Spanned<AccountFragment>>,
     pub(crate) group: Option<Spanned<AccountFragment>>,
     pub(crate) hold: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct MatchFragment {
-    pub(crate) vendor: Option<String>,
-    pub(crate) product: Option<String>,
-    pub(crate) serial: Option<String>,
-    pub(crate) interface: Option<String>,
-    pub(crate) by_id: Option<String>,
-    pub(crate) by_path: Option<String>,
-    pub(crate) driver: Option<String>,
-    pub(crate) sysname: Option<String>,
-}
-
-impl MatchFragment {
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        [
-            ("vendor", &self.vendor),
-            ("product", &self.product),
-            ("serial", &self.serial),
-            ("interface", &self.interface),
-            ("by-id", &self.by_id),
-            ("by-path", &self.by_path),
-            ("driver", &self.driver),
-            ("sysname", &self.sysname),
-        ]
-        .into_iter()
-        .filter_map(|(key, glob): (&str, &Option<String>)| Some((key, glob.as_deref()?)))
-    }
 }
 
 /// `"name"`, `"project/service"` or `{ label = "key=value" }`.

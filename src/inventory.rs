@@ -33,8 +33,9 @@ pub struct Container {
     pub name: String,
     pub state: ContainerState,
     pub labels: BTreeMap<String, String>,
-    /// The labels that came with the image, so that they can be told from its own.
-    pub image_labels: BTreeMap<String, String>,
+    /// The labels that came with the image, so that they can be told from its own. `None` where
+    /// nobody knows; none of the labels counts then.
+    pub image_labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,12 @@ impl Inventory {
     pub fn replace_devices(&mut self, devices: impl IntoIterator<Item = Device>) {
         let named = devices.into_iter().map(|d| (d.sysname.clone(), d));
         self.devices = named.collect();
+    }
+
+    /// The containers that have a /dev.
+    pub fn alive(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
+        let alive = |(_, container): &(_, &Container)| container.state != ContainerState::Stopped;
+        self.containers.iter().filter(alive)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The words of the trade, as plain data: device numbers, devices, paths, modes, names.
+//! The words of the trade, as plain data: device numbers, paths, modes, names.
 //!
 //! Every type here is valid by construction. A string that a user, a label or a USB device
 //! supplied becomes one of them or is refused with a reason. No I/O, no clock.
@@ -100,6 +100,12 @@ impl NodePath {
         self.0.rsplit_once('/').unwrap_or(("/dev", &self.0))
     }
 
+    /// Whether this path leads through `other`, which would have to be a directory then.
+    pub fn is_below(&self, other: &NodePath) -> bool {
+        let rest = self.0.strip_prefix(other.as_str());
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The text of a symbolic link at `self` that leads to `node`, relative as udev's own are
     /// (`../../ttyUSB0`), so that it holds wherever the container's root is seen from.
     pub fn relative_target(&self, node: &NodePath) -> String {
@@ -166,6 +172,9 @@ impl FromStr for NodePath {
             return refuse(format!(
                 "is taken: /dev/{first} belongs to the container runtime"
             ));
+        }
+        if matches!(below, "serial" | "serial/by-id" | "serial/by-path") {
+            return refuse("is where the links of all ports are");
         }
         Ok(Self(text.to_owned()))
     }
@@ -338,6 +347,8 @@ mod tests {
             &long,
             "",
             "/devil/x",
+            "/dev/serial",
+            "/dev/serial/by-id",
         ] {
             assert!(bad.parse::<NodePath>().is_err(), "{bad} was accepted");
         }

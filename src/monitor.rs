@@ -59,6 +59,9 @@ pub struct Heard {
     pub lost: bool,
 }
 
+/// How many events are read before somebody else has a turn.
+const MOST_AT_ONCE: usize = 4096;
+
 impl Monitor {
     /// Subscribes. To be called before [`enumerate`], so that nothing falls in between.
     ///
@@ -102,17 +105,23 @@ impl Monitor {
         let monitor = ready.get_inner();
         let mut events = Vec::new();
         loop {
-            events.extend(monitor.iter().filter_map(|event| heard(&event)));
+            let room = MOST_AT_ONCE.saturating_sub(events.len());
+            events.extend(monitor.iter().take(room).filter_map(|event| heard(&event)));
+            if events.len() >= MOST_AT_ONCE {
+                break;
+            }
             // The iterator ends at every error, ENOBUFS among them, with messages still queued
             // (udev 0.9, src/monitor.rs, SocketIter::next).
             let mut socket = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
-            poll(&mut socket, PollTimeout::ZERO)?;
-            let more = socket[0].revents().unwrap_or(PollFlags::empty());
-            if !more.contains(PollFlags::POLLIN) {
-                break;
+            match poll(&mut socket, PollTimeout::ZERO) {
+                Ok(0) => {
+                    ready.clear_ready();
+                    break;
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        ready.clear_ready();
         let lost = self.has_lost()?;
         Ok(Heard { events, lost })
     }
@@ -179,23 +188,17 @@ fn convert(device: &udev::Device) -> Option<Device> {
         .devnode()
         .and_then(|node| std::fs::metadata(node).ok());
     let gid = group.map_or(0, |node| node.gid());
-    let (device, refused) = Device::from_properties(pairs, driver(device), gid)?;
-    for link in refused {
-        tracing::warn!(
-            serial_device = %device.node,
-            link,
-            "a stable name of the device is left out, because it is no valid path; look at the \
-             udev rule that gives it"
-        );
-    }
-    Some(device)
+    Device::from_properties(pairs, driver(device), gid)
 }
 
-/// A tty itself has no driver; the nearest parent that has one drives it.
+/// A tty itself has no driver; the nearest parent that has one drives it. Those of the
+/// serial-base bus are not meant: since Linux 6.5 they stand between a UART and its ttyS
+/// (kernel, drivers/tty/serial/serial_base_bus.c).
 fn driver(device: &udev::Device) -> Option<String> {
     let mut device = device.parent();
     while let Some(parent) = device {
-        if let Some(driver) = parent.driver() {
+        let between = parent.subsystem().is_some_and(|bus| bus == "serial-base");
+        if let (false, Some(driver)) = (between, parent.driver()) {
             return Some(printable(driver.as_bytes()));
         }
         device = parent.parent();

@@ -82,7 +82,8 @@ pub fn observe(
         let place = root.directory(directory)?;
         may_write(directory, &place, &mounts, foreign, &host)?;
         if place.exists {
-            view.leftovers(directory, &place)?;
+            let leftovers = &mut view.actual.leftovers;
+            leftovers.extend(place.leftovers(directory)?);
         }
         view.real.insert(directory.to_owned(), place.real.clone());
         open.insert(directory, place);
@@ -99,12 +100,23 @@ pub fn observe(
     Ok(view)
 }
 
-/// The programs that the script needs and that a running container does not have where they are
-/// usually found.
+/// Whether the container's users are other users on the host. A tmpfs that was mounted in a user
+/// namespace does not let device nodes be opened (mount_namespaces(7), user_namespaces(7)).
 ///
 /// # Errors
 /// The container is gone or cannot be looked into.
-pub fn missing_programs(pid: i64, id: &ContainerId) -> anyhow::Result<Vec<String>> {
+pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
+    let map = Root::open(pid, id)?.read_process_file("uid_map")?;
+    let fields: Vec<&str> = map.split_whitespace().collect();
+    Ok(fields != ["0", "0", "4294967295"])
+}
+
+/// The programs that the script needs and that a running container has neither in `path`, its
+/// image's own, nor where they usually are.
+///
+/// # Errors
+/// The container is gone or cannot be looked into.
+pub fn missing_programs(pid: i64, id: &ContainerId, path: &str) -> anyhow::Result<Vec<String>> {
     let root = Root::open(pid, id)?;
     let exists = |path: &str| root.resolve(path, PATH_ONLY).is_ok();
     let mut missing = Vec::new();
@@ -112,8 +124,8 @@ pub fn missing_programs(pid: i64, id: &ContainerId) -> anyhow::Result<Vec<String
         missing.push("/bin/sh".to_owned());
     }
     for program in PROGRAMS {
-        let mut places = PROGRAM_DIRECTORIES.iter();
-        if !places.any(|directory| exists(&format!("{directory}/{program}"))) {
+        let mut directories = path.split(':').chain(PROGRAM_DIRECTORIES);
+        if !directories.any(|directory| exists(&format!("{directory}/{program}"))) {
             missing.push(program.to_owned());
         }
     }
@@ -151,21 +163,6 @@ fn may_write(
         return forbid("is shared with the host");
     }
     Ok(())
-}
-
-impl View {
-    /// Temporary names in a directory that a killed run has left.
-    fn leftovers(&mut self, directory: &str, place: &Place) -> anyhow::Result<()> {
-        let entries = fs::read_dir(proc_path(&place.fd))
-            .with_context(|| format!("{directory} in the container cannot be listed"))?;
-        for entry in entries {
-            let name = entry?.file_name();
-            if let Some(name) = name.to_str().filter(|n| n.starts_with(TEMPORARY_PREFIX)) {
-                self.actual.leftovers.insert(format!("{directory}/{name}"));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The root directory of a container.
@@ -263,7 +260,8 @@ impl Root {
                         fd,
                     });
                 }
-                Err(Errno::ENOENT) if existing != "/" => {
+                // Below something that is no directory there is nothing either.
+                Err(Errno::ENOENT | Errno::ENOTDIR) if existing != "/" => {
                     let up = existing.rfind('/').unwrap_or(0);
                     existing = if up == 0 { "/" } else { &existing[..up] };
                 }
@@ -292,7 +290,24 @@ impl Root {
     }
 }
 
+/// How many temporary names are swept from one directory at a time. A container can make as many
+/// as it likes, and those that are left are swept the next time.
+const MOST_LEFTOVERS: usize = 32;
+
 impl Place {
+    /// The paths of temporary names that a killed run has left.
+    fn leftovers(&self, directory: &str) -> anyhow::Result<Vec<String>> {
+        let entries = fs::read_dir(proc_path(&self.fd))
+            .with_context(|| format!("{directory} in the container cannot be listed"))?;
+        let leftovers = entries.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            let ours = name.starts_with(TEMPORARY_PREFIX) && !entry.file_type().ok()?.is_dir();
+            ours.then(|| format!("{directory}/{name}"))
+        });
+        Ok(leftovers.take(MOST_LEFTOVERS).collect())
+    }
+
     fn look(&self, name: &str) -> anyhow::Result<Found> {
         let how = OpenHow::new()
             .flags(PATH_ONLY | OFlag::O_NOFOLLOW)

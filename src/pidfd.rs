@@ -5,7 +5,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-/// Kills a process if it is in the control group of the container `id`.
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+/// Kills a process that leads a process group, and all of the group, if it is in the control
+/// group of the container `id`. What a runtime executes in a container leads a group of its own,
+/// and so its children end with it.
 ///
 /// # Errors
 /// The process is gone, or is not of that container.
@@ -17,7 +22,10 @@ pub fn kill_member(pid: i32, id: &str) -> io::Result<()> {
     if !cgroup.contains(id) {
         return Err(io::Error::other("the process is not of that container"));
     }
-    kill(&process)
+    kill(&process)?;
+    // The number of a group is not used again while it has members (credentials(7)).
+    let _ = nix::sys::signal::killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    Ok(())
 }
 
 fn open(pid: i32) -> io::Result<OwnedFd> {
@@ -47,16 +55,26 @@ fn kill(process: &impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::io::Read;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn only_a_member_of_the_container_is_killed() {
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 60; true"])
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         assert!(kill_member(pid, "no such container").is_err());
         assert_eq!(child.try_wait().unwrap(), None);
         // Every process's cgroup file has a slash in it (cgroups(7)).
         kill_member(pid, "/").unwrap();
         assert!(!child.wait().unwrap().success());
+        // The pipe ends when the last process that has it does, the child's child too.
+        let mut pipe = child.stdout.take().unwrap();
+        assert_eq!(pipe.read(&mut [0]).unwrap(), 0);
     }
 }

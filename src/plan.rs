@@ -202,13 +202,14 @@ impl Op {
     }
 }
 
-/// Computes the operations that turn `actual` into what is wanted.
-pub fn plan(wanted: &[Wanted], actual: &Actual, record: &Record) -> Plan {
+/// Computes the operations that turn `actual` into what is wanted. What is in `keep` may stay as
+/// it is, though it is not known how it should be.
+pub fn plan(wanted: &[Wanted], keep: &Record, actual: &Actual, record: &Record) -> Plan {
     let mut plan = Plan::default();
     for path in &actual.leftovers {
         plan.ops.push(Op::Sweep { path: path.clone() });
     }
-    plan.remove_what_nobody_wants(wanted, actual, record);
+    plan.remove_what_nobody_wants(wanted, keep, actual, record);
     for want in wanted {
         if plan.node(want, actual, record) {
             for link in &want.links {
@@ -220,7 +221,13 @@ pub fn plan(wanted: &[Wanted], actual: &Actual, record: &Record) -> Plan {
 }
 
 impl Plan {
-    fn remove_what_nobody_wants(&mut self, wanted: &[Wanted], actual: &Actual, record: &Record) {
+    fn remove_what_nobody_wants(
+        &mut self,
+        wanted: &[Wanted],
+        keep: &Record,
+        actual: &Actual,
+        record: &Record,
+    ) {
         let mut nodes = Vec::new();
         for (path, made) in record {
             let found = actual.at(path);
@@ -228,6 +235,9 @@ impl Plan {
                 continue;
             };
             self.remember(path, ours.clone());
+            if keep.get(path).is_some_and(|kept| kept.contains(ours)) {
+                continue;
+            }
             if wanted
                 .iter()
                 .any(|want| want.node == *path || want.links.contains(path))
@@ -331,6 +341,14 @@ fn may_replace(path: &NodePath, found: &Found, record: &Record) -> bool {
             .is_some_and(|made| made.iter().any(|made| made.is(found))),
         Found::Mount(_) | Found::Other(_) => false,
     }
+}
+
+/// Everything that is in one of the two.
+pub fn both(mut record: Record, more: Record) -> Record {
+    for (path, made) in more {
+        record.entry(path).or_default().extend(made);
+    }
+    record
 }
 
 /// What is left of the record once `actual` has been seen: entries that are there as we made them.

@@ -19,7 +19,7 @@ use crate::inventory::{ContainerId, Inventory};
 use crate::logging::kind;
 use crate::model::NodePath;
 use crate::observe::{ObserveError, View, observe};
-use crate::plan::{Op, Plan, Record, Wanted, plan, settled};
+use crate::plan::{Made, Op, Plan, Record, both, plan, settled};
 use crate::report::Trouble;
 use crate::rights::Rights;
 use crate::script::{self, Explained};
@@ -32,6 +32,9 @@ pub struct World {
     pub inventory: Inventory,
     pub assigned: Assigned,
     pub store: Store,
+    /// Containers, by their start, that this daemon has served. A command that an earlier one
+    /// began may still be running in the others.
+    pub served: BTreeMap<ContainerId, String>,
     /// Looks into containers that did not end in time. Their threads cannot be stopped, so that a
     /// container is not looked into again before its last one has ended.
     pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
@@ -47,6 +50,8 @@ const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
 pub struct Preview {
     pub running: Running,
     pub wants: Vec<Want>,
+    /// What we have made in this start of the container.
+    record: Record,
     pub view: View,
     pub plan: Plan,
     pub troubles: Vec<Trouble>,
@@ -74,22 +79,57 @@ pub async fn preview(
         return Ok(None);
     }
     let view = look(world, id, &running, paths(&wants, &record)).await?;
-    let mut troubles = Vec::new();
-    let wanted = resolve(&wants, &view, &mut troubles);
-    let plan = plan(&wanted, &view.actual, &record);
-    troubles.extend(plan.blocked.iter().map(|blocked| Trouble {
-        port: Some(blocked.port.clone()),
-        cause: format!("{} at {}", blocked.cause, blocked.path),
-        remedy: blocked.remedy.clone(),
-        retry: false,
-    }));
+    let (plan, troubles) = compare(&wants, &view, &record);
     Ok(Some(Preview {
         running,
         wants,
+        record,
         view,
         plan,
         troubles,
     }))
+}
+
+/// What is to be done about what was seen, and what is in the way.
+fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Trouble>) {
+    let mut wanted = Vec::new();
+    let mut keep = Record::new();
+    let mut troubles = Vec::new();
+    for want in wants {
+        match accounts::resolve(want, &view.passwd, &view.group) {
+            Ok(want) => wanted.push(want),
+            // Many an image makes its accounts when it starts: what is there stays until then.
+            Err(unknown) => {
+                keep = both(keep, entries(want));
+                let word = match unknown.kind {
+                    "user" => "owner",
+                    kind => kind,
+                };
+                let remedy = format!("give the port's {word} as a number");
+                let trouble = Trouble::passing(unknown.to_string(), remedy);
+                troubles.push(trouble.of_port(&want.port));
+            }
+        }
+    }
+    let plan = plan(&wanted, &keep, &view.actual, record);
+    troubles.extend(plan.blocked.iter().map(|blocked| {
+        let cause = format!("{} at {}", blocked.cause, blocked.path);
+        Trouble::lasting(cause, &blocked.remedy).of_port(&blocked.port)
+    }));
+    (plan, troubles)
+}
+
+/// What a port consists of in a container.
+fn entries(want: &Want) -> Record {
+    let node = (want.node.clone(), Made::Node(want.devnum));
+    let links = want.links.iter().map(|link| {
+        let target = link.relative_target(&want.node);
+        (link.clone(), Made::Link(target))
+    });
+    links
+        .chain([node])
+        .map(|(path, made)| (path, BTreeSet::from([made])))
+        .collect()
 }
 
 /// Brings a container to what it should have. `since` is when the reason for it was heard of.
@@ -101,23 +141,39 @@ pub async fn reconcile(
     name: &str,
     since: Instant,
 ) -> Vec<Trouble> {
-    let troubles = match preview(engine, world, id).await {
-        Ok(None) => return Vec::new(),
-        // The event that unpauses a container brings it here again.
-        Ok(Some(preview)) if preview.running.paused => preview.troubles,
-        Ok(Some(preview)) => match apply(engine, world, id, name, since, preview).await {
-            Ok(troubles) => troubles,
-            Err(trouble) => vec![trouble],
-        },
-        Err(trouble) => vec![trouble],
-    };
-    // What fails in a container that ends meanwhile is no trouble.
-    if troubles.iter().any(|trouble| trouble.retry) {
-        if let Ok(None) = engine.inspect(id).await {
-            return Vec::new();
+    let (preview, mut troubles) = match preview(engine, world, id).await {
+        Ok(None) => {
+            // Whatever is recorded is of an earlier start, and went with its /dev.
+            return match world.borrow_mut().store.forget(id) {
+                Ok(()) => Vec::new(),
+                Err(error) => vec![disk_trouble(&error)],
+            };
         }
+        Ok(Some(preview)) => (Some(preview), Vec::new()),
+        Err(trouble) => (None, vec![trouble]),
+    };
+    if let Some(preview) = &preview {
+        troubles = if preview.running.paused {
+            // The event that unpauses a container brings it here again.
+            preview.troubles.clone()
+        } else {
+            let applied = apply(engine, world, id, name, since, preview).await;
+            applied.unwrap_or_else(|trouble| vec![trouble])
+        };
     }
-    troubles
+    if troubles.iter().all(|trouble| !trouble.retry) {
+        return troubles;
+    }
+    // What fails in a container that ends meanwhile is no trouble. If it was started again, the
+    // command may have been executed in the new one; its `start` event brings it here again.
+    match (engine.inspect(id).await, preview) {
+        (Ok(None), _) => Vec::new(),
+        (Ok(Some(now)), Some(before)) if now.started_at != before.running.started_at => {
+            let kept = put_record(world, id, &now, before.plan.record);
+            kept.err().into_iter().collect()
+        }
+        _ => troubles,
+    }
 }
 
 async fn apply(
@@ -126,35 +182,51 @@ async fn apply(
     id: &ContainerId,
     name: &str,
     since: Instant,
-    preview: Preview,
+    preview: &Preview,
 ) -> Result<Vec<Trouble>, Trouble> {
     let Preview {
         running,
         wants,
+        record,
         view,
         plan,
-        mut troubles,
+        troubles,
     } = preview;
-    put_record(world, id, &running, plan.record.clone())?;
+    // A command that was begun before may still make what it was told to, so that nothing is
+    // forgotten for not being there yet.
+    let started_at = running.started_at.clone();
+    let before = world.borrow_mut().served.insert(id.clone(), started_at);
+    let may_be_coming = before.as_ref() != Some(&running.started_at);
+    let ours = |plan: &Plan, view: &View, all_ended: bool| match all_ended {
+        true => settled(&plan.record, &view.actual),
+        false => both(record.clone(), plan.record.clone()),
+    };
     if plan.ops.is_empty() {
-        put_record(world, id, &running, settled(&plan.record, &view.actual))?;
-        return Ok(troubles);
+        put_record(world, id, running, ours(plan, view, !may_be_coming))?;
+        return Ok(troubles.clone());
     }
+    put_record(world, id, running, ours(plan, view, false))?;
 
-    let argv = script::command(&plan, &view.real)
-        .ok_or_else(|| trouble("a directory of the plan was not looked at", "report this"))?;
+    let argv = script::command(plan, &view.real).ok_or_else(|| {
+        Trouble::lasting("a directory of the plan was not looked at", "report this")
+    })?;
     let executed = engine.exec(id, argv).await;
 
-    let view = look(world, id, &running, paths(&wants, &plan.record)).await?;
-    put_record(world, id, &running, settled(&plan.record, &view.actual))?;
-    let mut unresolved = Vec::new();
-    let wanted = resolve(&wants, &view, &mut unresolved);
-    let left = self::plan(&wanted, &view.actual, &plan.record).ops;
-    let done = |op: &&Op| left.iter().all(|other| other.path() != op.path());
-    for op in plan.ops.iter().filter(done) {
-        log_done(op, id, name, &wants, &running.rights, since);
+    let view = look(world, id, running, paths(wants, &plan.record)).await?;
+    let all_ended = matches!(executed, Ok(Executed::Ended(_))) && !may_be_coming;
+    put_record(world, id, running, ours(plan, &view, all_ended))?;
+    let (left, mut troubles) = compare(wants, &view, &plan.record);
+    let is_left = |op: &&Op| {
+        left.ops.iter().any(|other| other.path() == op.path())
+            || left
+                .blocked
+                .iter()
+                .any(|blocked| blocked.path.as_str() == op.path())
+    };
+    for op in plan.ops.iter().filter(|op| !is_left(op)) {
+        log_done(op, id, name, wants, &running.rights, since);
     }
-    if let Some(first) = left.first() {
+    if let Some(first) = left.ops.first() {
         troubles.push(failure(first, executed));
     }
     Ok(troubles)
@@ -170,12 +242,7 @@ fn failure(first: &Op, executed: Result<Executed, EngineError>) -> Trouble {
         Err(EngineError::Other(said)) => script::explain(&said),
         Err(error) => return engine_trouble(error),
     };
-    Trouble {
-        port: None,
-        cause: format!("{first} failed: {cause}"),
-        remedy,
-        retry: true,
-    }
+    Trouble::passing(format!("{first} failed: {cause}"), remedy)
 }
 
 fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {
@@ -185,36 +252,13 @@ fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {
     wanted.chain(record.keys()).cloned().collect()
 }
 
-/// A port whose owner or group the container does not know is left out.
-fn resolve(wants: &[Want], view: &View, troubles: &mut Vec<Trouble>) -> Vec<Wanted> {
-    let mut wanted = Vec::new();
-    for want in wants {
-        match accounts::resolve(want, &view.passwd, &view.group) {
-            Ok(want) => wanted.push(want),
-            Err(unknown) => troubles.push(Trouble {
-                port: Some(want.port.clone()),
-                cause: unknown.to_string(),
-                remedy: format!(
-                    "give the port's {} as a number",
-                    match unknown.kind {
-                        "user" => "owner",
-                        kind => kind,
-                    }
-                ),
-                retry: false,
-            }),
-        }
-    }
-    wanted
-}
-
 async fn look(
     world: &RefCell<World>,
     id: &ContainerId,
     running: &Running,
     paths: BTreeSet<NodePath>,
 ) -> Result<View, Trouble> {
-    let hangs = trouble(
+    let hangs = Trouble::passing(
         "looking into the container takes too long",
         "look for a file system in it that hangs",
     );
@@ -230,18 +274,16 @@ async fn look(
     let mut look = spawn_blocking(move || observe(pid, &container, &foreign, &paths));
     match timeout(OBSERVE_LIMIT, &mut look).await {
         Ok(Ok(Ok(view))) => Ok(view),
-        Ok(Ok(Err(ObserveError::Forbidden(forbidden)))) => Err(Trouble {
-            port: None,
-            cause: format!("{forbidden}: nothing is ever written there"),
-            remedy: "where the container sees the host's /dev it needs only the device rule; \
-                     else take that mount out of its definition"
-                .into(),
-            retry: false,
-        }),
-        Ok(Ok(Err(ObserveError::Other(error)))) => {
-            Err(trouble(format!("{error:#}"), "wait for the next try"))
-        }
-        Ok(Err(panicked)) => Err(trouble(panicked.to_string(), "report this")),
+        Ok(Ok(Err(ObserveError::Forbidden(forbidden)))) => Err(Trouble::lasting(
+            format!("{forbidden}: nothing is ever written there"),
+            "where the container sees the host's /dev it needs only the device rule; else take \
+             that mount out of its definition",
+        )),
+        Ok(Ok(Err(ObserveError::Other(error)))) => Err(Trouble::passing(
+            format!("{error:#}"),
+            "wait for the next try",
+        )),
+        Ok(Err(panicked)) => Err(Trouble::passing(panicked.to_string(), "report this")),
         Err(_) => {
             world.borrow_mut().hanging.insert(id.clone(), look);
             Err(hangs)
@@ -259,20 +301,15 @@ fn put_record(
     world
         .store
         .put_record(id, &running.started_at, record)
-        .map_err(|error| trouble(format!("{error:#}"), "make room on the disk"))
+        .map_err(|error| disk_trouble(&error))
 }
 
-fn trouble(cause: impl Into<String>, remedy: &str) -> Trouble {
-    Trouble {
-        port: None,
-        cause: cause.into(),
-        remedy: remedy.into(),
-        retry: true,
-    }
+fn disk_trouble(error: &anyhow::Error) -> Trouble {
+    Trouble::passing(format!("{error:#}"), "make room on the disk")
 }
 
 fn engine_trouble(error: EngineError) -> Trouble {
-    trouble(error.to_string(), "look at the engine's log")
+    Trouble::passing(error.to_string(), "look at the engine's log")
 }
 
 /// One line per node or link that was made or removed.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::assign::Share;
 use crate::config::ConfigError;
+use crate::device::Device;
 use crate::docker::EngineError;
-use crate::inventory::ContainerId;
+use crate::inventory::{Container, ContainerId};
 use crate::labels::LabelError;
 use crate::logging::kind;
 
@@ -18,6 +19,34 @@ pub struct Trouble {
     /// Whether trying again soon may help. What only the operator can mend waits for a change or
     /// for the next resync.
     pub retry: bool,
+}
+
+impl Trouble {
+    /// Something that may pass, so that it is tried again soon.
+    pub fn passing(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            port: None,
+            cause: cause.into(),
+            remedy: remedy.into(),
+            retry: true,
+        }
+    }
+
+    /// Something that stays until the operator mends it.
+    pub fn lasting(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            retry: false,
+            ..Self::passing(cause, remedy)
+        }
+    }
+
+    /// It concerns one port alone.
+    pub fn of_port(self, port: &str) -> Self {
+        Self {
+            port: Some(port.to_owned()),
+            ..self
+        }
+    }
 }
 
 /// Where a trouble was found; each finds its own anew every time.
@@ -34,6 +63,9 @@ pub enum Source {
 pub struct Reports {
     troubles: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Trouble>>>,
     engine: Option<String>,
+    store: Option<String>,
+    /// Devices, by their place in sysfs, whose bad links have been told.
+    links: BTreeSet<String>,
 }
 
 impl Reports {
@@ -61,9 +93,16 @@ impl Reports {
         *told = troubles;
     }
 
-    /// The container has stopped or is gone, and its troubles with it.
-    pub fn forget(&mut self, id: &ContainerId) {
-        self.troubles.remove(id);
+    /// The container has stopped, and what was in the way of serving it is no more.
+    pub fn stopped(&mut self, id: &ContainerId) {
+        if let Some(of_container) = self.troubles.get_mut(id) {
+            of_container.remove(&Source::Work);
+        }
+    }
+
+    /// These are all containers that there are.
+    pub fn keep(&mut self, containers: &BTreeMap<ContainerId, Container>) {
+        self.troubles.retain(|id, _| containers.contains_key(id));
     }
 
     /// How many containers are in trouble.
@@ -93,23 +132,45 @@ impl Reports {
             self.engine = Some(error);
         }
     }
+
+    /// The state could be kept, or not.
+    pub fn store(&mut self, result: anyhow::Result<()>) {
+        let error = result.err().map(|error| format!("{error:#}"));
+        if let Some(error) = error
+            .as_ref()
+            .filter(|error| self.store.as_ref() != Some(error))
+        {
+            tracing::error!("{error}");
+        }
+        self.store = error;
+    }
+
+    /// These are all devices that there are.
+    pub fn devices<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
+        let told = std::mem::take(&mut self.links);
+        for device in devices.filter(|device| !device.refused_links.is_empty()) {
+            if !told.contains(&device.devpath) {
+                tracing::warn!(
+                    serial_device = %device.node,
+                    links = device.refused_links.join(" "),
+                    "stable names of the device are left out, because they are no valid paths; \
+                     look at the udev rule that gives them"
+                );
+            }
+            self.links.insert(device.devpath.clone());
+        }
+    }
 }
 
 /// What is wrong with what a container is to have.
 pub fn of_share(share: &Result<Share, LabelError>) -> Vec<Trouble> {
-    let trouble = |cause: String, remedy: &str| Trouble {
-        port: None,
-        cause,
-        remedy: remedy.to_owned(),
-        retry: false,
-    };
     match share {
         Ok(share) => share
             .conflicts
             .iter()
-            .map(|conflict| trouble(conflict.to_string(), conflict.remedy()))
+            .map(|conflict| Trouble::lasting(conflict.to_string(), conflict.remedy()))
             .collect(),
-        Err(error) => vec![trouble(
+        Err(error) => vec![Trouble::lasting(
             format!("{error}; the container gets no port"),
             "correct the label and create the container again",
         )],

@@ -15,7 +15,8 @@ use crate::plan::{Op, Plan};
 /// made one by one, each in the one above it that was entered in this way.
 ///
 /// A node gets its number, owner and mode under a temporary name; mv then is one rename(2), since
-/// both names are in one directory. mv would move *into* a directory, hence the check.
+/// both names are in one directory. mv would move *into* a directory, hence the check, and what
+/// has appeared or changed its kind since the look from outside is left alone.
 ///
 /// A failure skips what follows of the same port and lets the other ports go on.
 const SCRIPT: &str = r#"
@@ -29,7 +30,12 @@ enter() {
   [ "$1" ] && if [ -d "$1" ]; then CDPATH= cd -P "$1"
   else enter "${1%/*}" && mkdir "./${1##*/}" && cd -P "./${1##*/}"; fi && [ "$PWD" = "$1" ]
 }
-place() { if [ -d "./$1" ]; then echo "$1 is a directory" >&2; false; else mv -f "./$new" "./$1"; fi; }
+place() {
+  if [ -d "./$1" ] || { [ -f "./$1" ] && [ -s "./$1" ]; }; then
+    echo "$1 is a directory or has content" >&2
+    false
+  else mv -f "./$new" "./$1"; fi
+}
 while [ $# -gt 0 ]; do
   case $1 in
   node)
@@ -41,6 +47,10 @@ while [ $# -gt 0 ]; do
     [ "$failed" ] || { enter "$2" && ln -s "$4" "./$new" && place "$3"; } || fail
     shift 4 ;;
   remove)
+    failed=
+    enter "$2" && if [ "$4" "./$3" ]; then rm -f "./$3"; fi || fail
+    shift 4 ;;
+  sweep)
     failed=
     enter "$2" && rm -f "./$3" || fail
     shift 3 ;;
@@ -61,13 +71,14 @@ pub fn command(plan: &Plan, real: &BTreeMap<String, String>) -> Option<Vec<Strin
         match op {
             Op::Sweep { path } => {
                 let (directory, name) = path.rsplit_once('/')?;
-                argv.extend(["remove", real.get(directory)?, name].map(str::to_owned));
+                argv.extend(["sweep", real.get(directory)?, name].map(str::to_owned));
             }
-            Op::RemoveLink { path, .. } | Op::RemoveNode { path, .. } => {
-                argv.extend(
-                    ["remove", real_directory(real, path)?, path.name()].map(str::to_owned),
-                );
-            }
+            Op::RemoveLink { path, .. } => argv.extend(
+                ["remove", real_directory(real, path)?, path.name(), "-L"].map(str::to_owned),
+            ),
+            Op::RemoveNode { path, .. } => argv.extend(
+                ["remove", real_directory(real, path)?, path.name(), "-c"].map(str::to_owned),
+            ),
             Op::MakeNode {
                 path,
                 devnum,
@@ -337,6 +348,40 @@ mod tests {
         let output = run(&dev, vec![link("/dev/serial/by-id/x", "y")]);
         assert!(!output.status.success());
         assert_eq!(names(elsewhere.path()), [""; 0]);
+    }
+
+    #[test]
+    fn what_has_changed_since_the_look_is_left_alone() {
+        let dev = tempfile::tempdir().unwrap();
+        let dev = dev.path().canonicalize().unwrap();
+        std::fs::write(dev.join("log"), "content").unwrap();
+        assert!(!run(&dev, vec![link("/dev/log", "x")]).status.success());
+        let path = |name: &str| format!("/dev/{name}").parse().unwrap();
+        let devnum = DevNum { major: 1, minor: 3 };
+        symlink("x", dev.join("link")).unwrap();
+        let output = run(
+            &dev,
+            vec![
+                Op::RemoveNode {
+                    path: path("log"),
+                    devnum,
+                },
+                Op::RemoveLink {
+                    path: path("log"),
+                    target: "x".into(),
+                },
+                Op::RemoveLink {
+                    path: path("link"),
+                    target: "x".into(),
+                },
+                Op::RemoveNode {
+                    path: path("none"),
+                    devnum,
+                },
+            ],
+        );
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(names(&dev), ["log"]);
     }
 
     #[test]

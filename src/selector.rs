@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use glob::{MatchOptions, Pattern};
 
+use crate::config::nearest;
 use crate::device::{Device, LINK_DIRECTORIES};
 use crate::model::Invalid;
 
@@ -34,7 +35,10 @@ impl DeviceMatch {
         let mut globs = BTreeMap::new();
         for (key, text) in pairs {
             let Some(key) = MATCH_KEYS.into_iter().find(|known| *known == key) else {
-                let reason = format!("is not one of {}", MATCH_KEYS.join(", "));
+                let reason = match nearest(key, MATCH_KEYS.into_iter()) {
+                    Some(known) => format!("is an unknown key; did you mean {known:?}?"),
+                    None => format!("is an unknown key; known are {}", MATCH_KEYS.join(", ")),
+                };
                 return Err((key.to_owned(), Invalid(reason)));
             };
             // A link may be given as it stands in /dev or by its last component.
@@ -215,7 +219,7 @@ mod tests {
                 b"/dev/serial/by-id/usb-0658_0200-if00 /dev/serial/by-path/platform-usb-0:1.2:1.0",
             ),
         ];
-        Device::from_properties(properties, None, 20).unwrap().0
+        Device::from_properties(properties, None, 20).unwrap()
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! Files are small JSON documents, replaced whole by rename(2). The record of what we made is
 //! written before every change of a container. Nothing is synced to disk, which would cost a
 //! plug tens of milliseconds on an SD card: when the power fails, the containers' /dev is gone as
-//! well, and the other documents are written again from what the engine and udev say.
+//! well, the containers are written again from what the engine says, and only which of several
+//! devices a port had is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{Assigned, Choices};
+use crate::config::LabelPolicy;
 use crate::inventory::{ContainerId, Inventory};
 use crate::model::NodePath;
 use crate::plan::Record;
@@ -166,12 +168,26 @@ impl Store {
         self.replace_owned(owned)
     }
 
+    /// Forgets what was made in one container.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn forget(&mut self, id: &ContainerId) -> anyhow::Result<()> {
+        self.put_record(id, "", Record::new())
+    }
+
     fn replace_owned(&mut self, owned: Owned) -> anyhow::Result<()> {
         if owned != self.owned {
             write(&self.directory, OWNED, &owned)?;
             self.owned = owned;
         }
         Ok(())
+    }
+
+    /// The labels of a container that counted when they were last known.
+    pub fn labels(&self, id: &ContainerId) -> Option<&BTreeMap<String, String>> {
+        let known = self.containers.containers.get(id);
+        known.map(|known| &known.labels)
     }
 
     pub fn choices(&self) -> &Choices {
@@ -184,6 +200,7 @@ impl Store {
     /// A file that cannot be written.
     pub fn put_assignments(
         &mut self,
+        policy: LabelPolicy,
         inventory: &Inventory,
         assigned: &Assigned,
     ) -> anyhow::Result<()> {
@@ -203,7 +220,7 @@ impl Store {
             let absent = share.into_iter().flat_map(|share| &share.absent);
             let known = KnownContainer {
                 name: container.name.clone(),
-                labels: container.own_labels(),
+                labels: container.counting_labels(policy),
                 assignments: present
                     .map(|want| KnownAssignment {
                         port: want.port.clone(),

@@ -1,6 +1,7 @@
 //! Following the engine: connect, subscribe, list, and start over whenever it is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,7 @@ use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
-use crate::docker::{ContainerEvent, Engine, EngineError};
+use crate::docker::{ContainerEvent, Engine, EngineError, ImageLabels};
 use crate::inventory::{Container, ContainerId};
 use crate::work::backoff;
 
@@ -35,8 +36,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Follows the engine for ever. `resync` asks for a fresh list.
 pub async fn watch(socket: String, resync: Rc<Notify>, news: mpsc::Sender<News>) {
     let mut failures = 0;
+    let image_labels = ImageLabels::default();
     loop {
-        let error = match follow(&socket, &resync, &news, &mut failures).await {
+        let engine = Engine::connect(&socket, image_labels.clone());
+        let error = match follow(engine, &resync, &news, &mut failures).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -50,17 +53,33 @@ pub async fn watch(socket: String, resync: Rc<Notify>, news: mpsc::Sender<News>)
 
 /// Returns `Ok` when nobody listens to the news any more.
 async fn follow(
-    socket: &str,
+    engine: impl Future<Output = Result<Engine, EngineError>>,
     resync: &Notify,
     news: &mpsc::Sender<News>,
     failures: &mut u32,
 ) -> Result<(), EngineError> {
     let since = SystemTime::now();
-    let engine = Rc::new(Engine::connect(socket).await?);
+    let engine = Rc::new(engine.await?);
     let version = engine.version().await?;
+
+    // Listen before list: the request for events goes out when they are first asked for.
     let mut events = Box::pin(engine.events(since));
+    let mut early = VecDeque::new();
+    let containers = {
+        let mut containers = pin!(engine.containers());
+        loop {
+            tokio::select! {
+                biased;
+                event = events.next() => early.push_back(event),
+                containers = &mut containers => break containers?,
+            }
+            if let Some(None | Some(Err(_))) = early.back() {
+                break containers.await?;
+            }
+        }
+    };
     let found = News::Found {
-        containers: engine.containers().await?,
+        containers,
         engine: engine.clone(),
         version,
     };
@@ -69,8 +88,14 @@ async fn follow(
     }
     *failures = 0;
     loop {
+        let next = async {
+            match early.pop_front() {
+                Some(event) => event,
+                None => events.next().await,
+            }
+        };
         let message = tokio::select! {
-            event = events.next() => match event {
+            event = next => match event {
                 Some(Ok(ContainerEvent::Changed { id, name, state })) => {
                     let mut container = engine.container(&id).await?;
                     if let Some(container) = &mut container {

@@ -112,7 +112,7 @@ fn a_bad_label_leaves_out_that_container_alone() {
 #[test]
 fn labels_of_the_image_count_only_when_the_file_says_so() {
     let mut app = container("x", &[("ttyplugd.enable", "true")]);
-    app.image_labels = app.labels.clone();
+    app.image_labels = Some(app.labels.clone());
     let all = inventory(&[device("ttyUSB0", "A")], &[("1", app)]);
     assert!(
         assign(&settings(""), &all, &Choices::default())
@@ -156,4 +156,25 @@ fn a_name_that_two_devices_claim_goes_to_one_and_is_reported() {
     assert_eq!(holders, [true, false]);
     assert!(matches!(&share.conflicts[0], Conflict::Link { link, .. } if *link == shared));
     assert_eq!(shared_links(&all.devices)[&shared], ["ttyUSB0", "ttyUSB1"]);
+}
+
+#[test]
+fn no_label_counts_while_nobody_knows_those_of_the_image() {
+    let mut app = container("app", &[("ttyplugd.enable", "true")]);
+    app.image_labels = None;
+    let all = inventory(&[device("ttyUSB0", "A")], &[("1", app)]);
+    let assigned = assign(&settings(ZWAVE), &all, &Choices::default());
+    // Its name still does.
+    assert_eq!(lines(&assigned, "1"), ["zwave /dev/zwave 188:0"]);
+}
+
+#[test]
+fn a_node_below_another_one_is_a_conflict() {
+    let below = ZWAVE
+        .replace("\"zwave\"", "\"a\"")
+        .replace("/dev/zwave", "/dev/zwave/stick");
+    let one = inventory(&[device("ttyUSB0", "A")], &[("1", container("app", &[]))]);
+    let text = format!("{ZWAVE}{below}");
+    let assigned = assign(&settings(&text), &one, &Choices::default());
+    assert_eq!(lines(&assigned, "1"), ["a /dev/zwave/stick 188:0"]);
 }

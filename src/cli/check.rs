@@ -6,15 +6,15 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{ConfigFile, EXIT_USAGE, block_on, plain, print_json, survey};
-use crate::assign::{Conflict, shared_links};
+use super::{ConfigFile, EXIT_USAGE, block_on, plain, print, print_json, survey};
+use crate::assign::{Conflict, Want, shared_links};
 use crate::config::LabelPolicy;
-use crate::docker::Engine;
+use crate::docker::{Engine, Running};
 use crate::inventory::{Container, ContainerId, ContainerState};
 use crate::labels;
 use crate::model::DevNum;
 use crate::monitor;
-use crate::observe::missing_programs;
+use crate::observe::{has_remapped_users, missing_programs};
 use crate::reconcile::{World, preview};
 use crate::rights::Rights;
 
@@ -220,12 +220,14 @@ impl Report {
         let subject = format!("container {}", container.name);
         let policy = world.borrow().settings.labels;
         if policy == LabelPolicy::Container {
-            for label in labels::ignored_labels(&container.labels, &container.image_labels) {
+            let image = container.image_labels.as_ref().unwrap_or(&container.labels);
+            for label in labels::ignored_labels(&container.labels, image) {
                 self.add(
                     Level::Warning,
                     &subject,
                     format!("the label {label} came with the image and does not count"),
-                    "set it on the container with another value, or labels = \"image\" in the file",
+                    "give the container a [[port]] in the configuration, or set labels = \"image\" \
+                     there",
                 );
             }
         }
@@ -254,52 +256,90 @@ impl Report {
                 "",
             );
         }
-        let preview = match preview(engine, world, id).await {
-            Ok(Some(preview)) => preview,
+        let running = match engine.inspect(id).await {
+            Ok(Some(running)) => running,
             Ok(None) => return,
+            Err(error) => {
+                return self.add(Level::Error, &subject, error.to_string(), "look at its log");
+            }
+        };
+        let wants = world.borrow().assigned.wants(id).to_vec();
+        self.rights(&subject, &running, &wants);
+        match preview(engine, world, id).await {
+            Ok(Some(preview)) => {
+                for trouble in &preview.troubles {
+                    let port = trouble.port.as_deref().unwrap_or_default();
+                    let what = format!("port {port}: {}", trouble.cause);
+                    self.add(Level::Error, &subject, what, &trouble.remedy);
+                }
+            }
+            Ok(None) => return,
+            // It sees the host's /dev, and may work all the same.
+            Err(trouble) if !trouble.retry => {
+                return self.add(Level::Warning, &subject, trouble.cause, &trouble.remedy);
+            }
             Err(trouble) => {
                 return self.add(Level::Error, &subject, trouble.cause, &trouble.remedy);
             }
-        };
-        for trouble in &preview.troubles {
-            let port = trouble.port.as_deref().unwrap_or_default();
-            let what = format!("port {port}: {}", trouble.cause);
-            self.add(Level::Error, &subject, what, &trouble.remedy);
         }
-        if preview.running.paused {
+        self.exec(&subject, &running, id);
+    }
+
+    /// The second gate, the device cgroup.
+    fn rights(&mut self, subject: &str, running: &Running, wants: &[Want]) {
+        let majors: BTreeSet<u32> = wants
+            .iter()
+            .filter(|want| !running.rights.allow(want.devnum))
+            .map(|want| want.devnum.major)
+            .collect();
+        for major in majors {
+            let line = Rights::missing_line(DevNum { major, minor: 0 });
+            self.add(
+                Level::Error,
+                subject,
+                format!("its device cgroup does not let it open devices of major number {major}"),
+                &format!("add to its service: {line}"),
+            );
+        }
+    }
+
+    /// What keeps a command in it from making nodes.
+    fn exec(&mut self, subject: &str, running: &Running, id: &ContainerId) {
+        if running.paused {
             self.add(
                 Level::Note,
-                &subject,
+                subject,
                 "is paused; it is served when it goes on",
                 "",
             );
         }
-        let majors: BTreeSet<u32> = preview
-            .wants
-            .iter()
-            .filter(|want| !preview.running.rights.allow(want.devnum))
-            .map(|want| want.devnum.major)
-            .collect();
-        for major in majors {
+        if running.drops_mknod {
             self.add(
                 Level::Error,
-                &subject,
-                format!("its device cgroup does not let it open devices of major number {major}"),
-                &format!(
-                    "add to its service: {}",
-                    Rights::missing_line(DevNum { major, minor: 0 })
-                ),
+                subject,
+                "the capability MKNOD was taken from it (cap_drop)",
+                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]",
             );
         }
-        match missing_programs(preview.running.pid, id) {
+        match has_remapped_users(running.pid, id) {
+            Ok(false) => {}
+            Ok(true) => self.add(
+                Level::Error,
+                subject,
+                "its users are remapped, and the kernel lets nobody open a node on its /dev",
+                "add to its service: userns_mode: host",
+            ),
+            Err(error) => self.add(Level::Error, subject, format!("{error:#}"), "run as root"),
+        }
+        match missing_programs(running.pid, id, &running.path) {
             Ok(missing) if missing.is_empty() => {}
             Ok(missing) => self.add(
                 Level::Error,
-                &subject,
+                subject,
                 format!("its image lacks {}", missing.join(", ")),
                 "use an image that has them, e.g. one with busybox or coreutils",
             ),
-            Err(error) => self.add(Level::Error, &subject, format!("{error:#}"), "run as root"),
+            Err(error) => self.add(Level::Error, subject, format!("{error:#}"), "run as root"),
         }
     }
 
@@ -309,6 +349,7 @@ impl Report {
             let ok = self.findings.iter().all(|f| f.level != Level::Error);
             return print_json(&json!({ "schema": 1, "ok": ok, "findings": findings }));
         }
+        let mut text = String::new();
         for finding in &self.findings {
             let style = match finding.level {
                 Level::Error => anstyle::AnsiColor::Red.on_default().bold(),
@@ -317,13 +358,12 @@ impl Report {
             };
             let word = finding.level.word();
             let (subject, what) = (plain(&finding.subject), plain(&finding.what));
-            // anstream takes the colour out again where nobody looks at a terminal (NO_COLOR).
-            anstream::println!("{style}{word:<7}{style:#} {subject}: {what}");
+            text += &format!("{style}{word:<7}{style:#} {subject}: {what}\n");
             if finding.level != Level::Note {
-                anstream::println!("        {}", plain(&finding.remedy));
+                text += &format!("        {}\n", plain(&finding.remedy));
             }
         }
-        Ok(())
+        print(&text)
     }
 }
 

@@ -1,18 +1,19 @@
-//! The command line: one file per command. This is the only place that prints.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+//! The command line: one file per command, each of which makes a text, and one place that prints.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::assign::{Assigned, assign};
 use crate::config::{self, ConfigError, Settings};
-use crate::docker::{Engine, socket_path};
+use crate::docker::{Engine, ImageLabels, socket_path};
 use crate::inventory::Inventory;
-use crate::logging::LogFormat;
+use crate::logging::{self, LogFormat};
 use crate::monitor::enumerate;
 use crate::reconcile::World;
 use crate::state::Store;
@@ -103,6 +104,10 @@ struct Output {
 impl Cli {
     /// Carries out the command.
     pub fn run(self) -> ExitCode {
+        if !matches!(self.command, Command::Run { .. }) {
+            // Warnings of what the commands use go to standard error. That cannot fail.
+            let _ = logging::start(LogFormat::Text);
+        }
         let result = match self.command {
             Command::Run {
                 config,
@@ -123,7 +128,7 @@ impl Cli {
             } => plan::run(&config, &state.state_dir, output.json),
         };
         result.unwrap_or_else(|error| {
-            eprintln!("ttyplugd: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         })
     }
@@ -144,10 +149,16 @@ impl ConfigFile {
     }
 }
 
-/// Prints what is wrong with the configuration.
-fn complain(errors: &[ConfigError]) -> ExitCode {
+/// Says on standard error what is wrong.
+fn complain(what: &str) {
+    // There is nobody left to tell if that fails.
+    let _ = writeln!(std::io::stderr(), "ttyplugd: {what}");
+}
+
+/// Says what is wrong with the configuration.
+fn refuse(errors: &[ConfigError]) -> ExitCode {
     for error in errors {
-        eprintln!("ttyplugd: {error}");
+        complain(&error.to_string());
     }
     ExitCode::from(EXIT_USAGE)
 }
@@ -172,7 +183,7 @@ async fn survey(settings: Settings, state: &Path) -> anyhow::Result<(Engine, Ref
     let mut inventory = Inventory::default();
     inventory.replace_devices(enumerate()?);
     let socket = socket_path()?;
-    let engine = Engine::connect(&socket)
+    let engine = Engine::connect(&socket, ImageLabels::default())
         .await
         .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
     inventory.containers = engine.containers().await?;
@@ -183,6 +194,7 @@ async fn survey(settings: Settings, state: &Path) -> anyhow::Result<(Engine, Ref
         inventory,
         assigned,
         store,
+        served: BTreeMap::new(),
         hanging: BTreeMap::new(),
     };
     Ok((engine, RefCell::new(world)))
@@ -195,8 +207,22 @@ fn plain(text: &str) -> String {
         .collect()
 }
 
+/// Prints a text. Colours are taken out where nobody looks at a terminal (NO_COLOR).
+///
+/// # Errors
+/// Standard output is full or closed; a reader that has read enough is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut output = anstream::stdout().lock();
+    let printed = output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush());
+    match printed {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("standard output cannot be written to"),
+    }
+}
+
 /// Prints one JSON document.
 fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{ConfigFile, block_on, complain, plain, print_json, survey};
+use super::{ConfigFile, block_on, plain, print, print_json, refuse, survey};
 use crate::inventory::ContainerState;
 use crate::plan::Op;
 use crate::reconcile::preview;
@@ -21,7 +21,7 @@ struct Row {
 pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     let settings = match config.load() {
         Ok(settings) => settings,
-        Err(errors) => return Ok(complain(&errors)),
+        Err(errors) => return Ok(refuse(&errors)),
     };
     let rows = block_on(async {
         let (engine, world) = survey(settings, state).await?;
@@ -49,29 +49,27 @@ pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::R
         let containers: Vec<Value> = rows.iter().map(as_value).collect();
         print_json(&json!({ "schema": 1, "containers": containers }))?;
     } else if rows.is_empty() {
-        println!("No running container is to have a port.");
+        print("No running container is to have a port.\n")?;
     } else {
-        rows.iter().for_each(print);
+        print(&rows.iter().map(as_text).collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(row: &Row) {
-    println!(
-        "{} ({})",
-        plain(&row.name),
-        row.id.get(..12).unwrap_or(&row.id)
-    );
+fn as_text(row: &Row) -> String {
+    let id = row.id.get(..12).unwrap_or(&row.id);
+    let mut lines = vec![format!("{} ({id})", plain(&row.name))];
     for op in &row.ops {
-        println!("  {}", plain(&op.to_string()));
+        lines.push(format!("  {}", plain(&op.to_string())));
     }
     for trouble in &row.troubles {
-        println!("  in the way: {}", plain(&trouble.cause));
-        println!("              {}", plain(&trouble.remedy));
+        lines.push(format!("  in the way: {}", plain(&trouble.cause)));
+        lines.push(format!("              {}", plain(&trouble.remedy)));
     }
     if row.ops.is_empty() && row.troubles.is_empty() {
-        println!("  nothing to do");
+        lines.push("  nothing to do".to_owned());
     }
+    lines.join("\n") + "\n"
 }
 
 fn as_value(row: &Row) -> Value {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{plain, print_json};
+use super::{plain, print, print_json};
 use crate::assign::shared_links;
-use crate::device::Device;
+use crate::device::{Device, LINK_DIRECTORIES};
 use crate::model::NodePath;
 use crate::monitor::enumerate;
 use crate::selector::{MATCH_KEYS, values};
@@ -23,13 +23,12 @@ pub(super) fn run(as_json: bool) -> anyhow::Result<ExitCode> {
         let ports: Vec<Value> = devices.values().map(|d| as_value(d, &shared)).collect();
         print_json(&json!({ "schema": 1, "ports": ports }))?;
     } else if devices.is_empty() {
-        println!(
-            "No serial device is plugged in (or udevd is not running: udevadm control --ping)."
-        );
+        print(
+            "No serial device is plugged in (or udevd is not running: udevadm control --ping).\n",
+        )?;
     } else {
-        for device in devices.values() {
-            print(device, &shared);
-        }
+        let texts = devices.values().map(|device| as_text(device, &shared));
+        print(&texts.collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -79,27 +78,29 @@ fn as_value(device: &Device, shared: &[NodePath]) -> Value {
     })
 }
 
-fn print(device: &Device, shared: &[NodePath]) {
-    println!(
-        "{}  {}  {}",
-        device.node,
-        device.devnum,
-        plain(&description(device))
-    );
-    println!("  {}", note(device));
+fn as_text(device: &Device, shared: &[NodePath]) -> String {
+    let mut lines = vec![
+        format!(
+            "{}  {}  {}",
+            device.node,
+            device.devnum,
+            plain(&description(device))
+        ),
+        format!("  {}", note(device)),
+    ];
     for key in MATCH_KEYS {
-        for value in values(device, key) {
-            println!("  {key:<10} {}", plain(value));
-        }
+        let values = values(device, key).into_iter();
+        lines.extend(values.map(|value| format!("  {key:<10} {}", plain(value))));
     }
     for link in device.links.iter().filter(|link| shared.contains(link)) {
-        println!("  not unique: {link} is claimed by another device too; match by by-path");
+        lines.push(format!(
+            "  not unique: {link} is claimed by another device too; match by by-path"
+        ));
     }
-    println!();
-    for line in snippet(device, shared).lines() {
-        println!("    {line}");
-    }
-    println!();
+    lines.push(String::new());
+    let snippet = snippet(device, shared);
+    lines.extend(snippet.lines().map(|line| format!("    {line}")));
+    lines.join("\n") + "\n\n"
 }
 
 /// A `[[port]]` that matches this device and, as far as can be told, no other one.
@@ -107,7 +108,7 @@ fn snippet(device: &Device, shared: &[NodePath]) -> String {
     let by_id_is_unique = device.links.iter().all(|link| !shared.contains(link));
     let keys: &[&str] = if device.property("ID_SERIAL_SHORT").is_some() && by_id_is_unique {
         &["vendor", "product", "serial", "interface"]
-    } else if device.by_path_order().0.is_ascii() {
+    } else if device.link_names(LINK_DIRECTORIES[1]).next().is_some() {
         &["by-path"]
     } else {
         &["sysname"]
@@ -126,9 +127,15 @@ fn snippet(device: &Device, shared: &[NodePath]) -> String {
     )
 }
 
-/// A TOML basic string. Its escapes are those of JSON, and DEL besides (TOML 1.0, "String").
+/// A TOML basic string. Its escapes are those of JSON (TOML 1.0, "String"); all control characters
+/// are escaped, since they would reach the terminal.
 fn quote(text: &str) -> String {
-    json!(text).to_string().replace('\u{7f}', "\\u007F")
+    let quoted = json!(text).to_string();
+    let escaped = quoted.chars().map(|c| match c {
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    });
+    escaped.collect()
 }
 
 #[cfg(test)]
@@ -138,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_snippet_is_a_configuration_that_matches_its_device_alone() {
-        let hostile = "a\"b\\c\n[*]?\u{7f}é";
+        let hostile = "a\"b\\c\n[*]?\u{7f}\u{9b}é";
         let (mut first, second) = (device("ttyUSB0", "A"), device("ttyUSB1", "B"));
         first
             .properties
@@ -150,6 +157,10 @@ mod tests {
         ] {
             let text = snippet(&first, &shared);
             assert!(text.contains(expected), "{text}");
+            assert!(
+                text.chars().all(|c| c == '\n' || !c.is_control()),
+                "{text:?}"
+            );
             let port = &settings(&text).ports[0];
             assert!(port.device.matches(&first), "{text}");
             assert!(!port.device.matches(&second), "{text}");

@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::{ConfigFile, EXIT_USAGE, block_on};
 use crate::daemon::{self, Directories};
+use crate::docker::socket_path;
 use crate::logging::{self, LogFormat};
 use crate::report;
 
@@ -28,12 +29,19 @@ pub(super) fn run(
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
+    let socket = match socket_path() {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
     let directories = Directories {
         config: config.path().to_owned(),
         run,
         state,
     };
-    match block_on(daemon::run(directories, settings))? {
+    match block_on(daemon::run(directories, settings, socket))? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             tracing::error!("{error:#}");

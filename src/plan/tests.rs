@@ -138,9 +138,9 @@ proptest! {
     fn a_plan_converges_and_then_there_is_nothing_left_to_do(
         wanted in wanted(), mut actual in actual(), record in record(),
     ) {
-        let first = plan(&wanted, &actual, &record);
+        let first = plan(&wanted, &Record::new(), &actual, &record);
         perform_some(&mut actual, &first, |_| true);
-        let second = plan(&wanted, &actual, &first.record);
+        let second = plan(&wanted, &Record::new(), &actual, &first.record);
         prop_assert_eq!(&second.ops, &vec![]);
         prop_assert_eq!(&second.blocked, &first.blocked);
         prop_assert_eq!(settled(&first.record, &actual), second.record);
@@ -152,12 +152,12 @@ proptest! {
         stop in 0..12usize, fail in proptest::collection::vec(any::<bool>(), 12),
     ) {
         let mut complete = actual.clone();
-        let whole = plan(&wanted, &actual, &record);
+        let whole = plan(&wanted, &Record::new(), &actual, &record);
         perform_some(&mut complete, &whole, |_| true);
 
         // The record is on disk before the first operation, whatever happens to the rest.
         perform_some(&mut actual, &whole, |i| i < stop && !fail.get(i).unwrap_or(&false));
-        let again = plan(&wanted, &actual, &whole.record);
+        let again = plan(&wanted, &Record::new(), &actual, &whole.record);
         perform_some(&mut actual, &again, |_| true);
         prop_assert_eq!(actual.entries, complete.entries);
     }
@@ -166,7 +166,7 @@ proptest! {
     fn only_what_is_assigned_or_recorded_is_ever_named(
         wanted in wanted(), actual in actual(), record in record(),
     ) {
-        for op in plan(&wanted, &actual, &record).ops {
+        for op in plan(&wanted, &Record::new(), &actual, &record).ops {
             match op {
                 Op::MakeNode { path, devnum, replaces, .. } => {
                     prop_assert!(wanted.iter().any(|w| w.node == path && w.devnum == devnum));
@@ -195,13 +195,13 @@ proptest! {
         before in wanted(), after in wanted(), stop in 0..12usize,
     ) {
         let mut actual = Actual::default();
-        let first = plan(&before, &actual, &Record::new());
+        let first = plan(&before, &Record::new(), &actual, &Record::new());
         perform_some(&mut actual, &first, |_| true);
-        let second = plan(&after, &actual, &first.record);
+        let second = plan(&after, &Record::new(), &actual, &first.record);
         // Removals come before everything that is made.
         let removals = second.ops.iter().filter(|op| matches!(op, Op::RemoveNode { .. } | Op::RemoveLink { .. })).count();
         perform_some(&mut actual, &second, |i| i < stop.max(removals));
-        let third = plan(&after, &actual, &second.record);
+        let third = plan(&after, &Record::new(), &actual, &second.record);
         perform_some(&mut actual, &third, |_| true);
         for (path, found) in &actual.entries {
             if let Found::Node { devnum, .. } = found {
@@ -217,8 +217,8 @@ proptest! {
         let mut reversed = wanted.clone();
         reversed.reverse();
         let (mut a, mut b) = (actual.clone(), actual.clone());
-        perform_some(&mut a, &plan(&wanted, &actual, &record), |_| true);
-        perform_some(&mut b, &plan(&reversed, &actual, &record), |_| true);
+        perform_some(&mut a, &plan(&wanted, &Record::new(), &actual, &record), |_| true);
+        perform_some(&mut b, &plan(&reversed, &Record::new(), &actual, &record), |_| true);
         prop_assert_eq!(a.entries, b.entries);
     }
 }
@@ -245,7 +245,7 @@ fn a_number_change_at_a_fixed_name_is_one_replacement() {
         leftovers: BTreeSet::from(["/dev/.ttyplugd.7".into()]),
     };
     let record = Record::from([(path("/dev/zwave"), BTreeSet::from([Made::Node(number(0))]))]);
-    let plan = plan(&[want], &actual, &record);
+    let plan = plan(&[want], &Record::new(), &actual, &record);
     let lines: Vec<_> = plan.ops.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
@@ -256,4 +256,30 @@ fn a_number_change_at_a_fixed_name_is_one_replacement() {
     );
     // Both numbers are ours until the container has been seen again.
     assert_eq!(plan.record[&path("/dev/zwave")].len(), 2);
+}
+
+#[test]
+fn what_may_stay_stays_while_its_number_is_right() {
+    let found = |minor| Found::Node {
+        devnum: number(minor),
+        mode: Mode(0o660),
+        uid: 0,
+        gid: 20,
+    };
+    let record = Record::from([
+        (path("/dev/a"), BTreeSet::from([Made::Node(number(0))])),
+        (path("/dev/b"), BTreeSet::from([Made::Node(number(1))])),
+    ]);
+    let actual = Actual {
+        entries: BTreeMap::from([(path("/dev/a"), found(0)), (path("/dev/b"), found(1))]),
+        leftovers: BTreeSet::new(),
+    };
+    let keep = Record::from([
+        (path("/dev/a"), BTreeSet::from([Made::Node(number(0))])),
+        (path("/dev/b"), BTreeSet::from([Made::Node(number(9))])),
+    ]);
+    let plan = plan(&[], &keep, &actual, &record);
+    let lines: Vec<_> = plan.ops.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["remove-node /dev/b 188:1"]);
+    assert_eq!(plan.record, record);
 }

@@ -81,7 +81,7 @@ fn run(directory: &Path) -> String {
             name: case.name.clone(),
             state: ContainerState::Running,
             labels: case.labels.clone(),
-            image_labels: case.image_labels.clone(),
+            image_labels: Some(case.image_labels.clone()),
         };
         inventory.containers.insert(id(number), container);
     }
@@ -119,7 +119,7 @@ fn run(directory: &Path) -> String {
                 .collect(),
             leftovers: case.leftovers.clone(),
         };
-        let plan = plan(&wanted, &actual, &case.made);
+        let plan = plan(&wanted, &Record::new(), &actual, &case.made);
         for op in &plan.ops {
             writeln!(text, "  {op}").unwrap();
         }
@@ -148,9 +148,7 @@ fn devices(directory: &Path) -> Vec<Device> {
                 Some((&line[..equals], &line[equals + 1..]))
             });
             let device = Device::from_properties(lines, None, 20);
-            device
-                .unwrap_or_else(|| panic!("{} is no device", path.display()))
-                .0
+            device.unwrap_or_else(|| panic!("{} is no device", path.display()))
         })
         .collect()
 }
