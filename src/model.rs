@@ -288,7 +288,8 @@ impl FromStr for PortName {
 }
 
 /// How long an application's early open() may be held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Hold {
     Off,
     Seconds(u64),
