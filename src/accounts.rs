@@ -23,10 +23,26 @@ pub fn resolve(want: &Want, passwd: &str, group: &str) -> Result<Wanted, Unknown
         node: want.node.clone(),
         devnum: want.devnum,
         mode: want.mode,
-        uid: number(&want.owner, "user", passwd)?,
-        gid: number(&want.group, "group", group)?,
+        uid: user(&want.owner, passwd)?,
+        gid: self::group(&want.group, group)?,
         links: want.links.clone(),
     })
+}
+
+/// The number of a user.
+///
+/// # Errors
+/// The container has no user of that name.
+pub fn user(account: &Account, passwd: &str) -> Result<u32, UnknownAccount> {
+    number(account, "user", passwd)
+}
+
+/// The number of a group.
+///
+/// # Errors
+/// The container has no group of that name.
+pub fn group(account: &Account, group: &str) -> Result<u32, UnknownAccount> {
+    number(account, "group", group)
 }
 
 /// Both files have the name in the first field and the number in the third.

@@ -4,7 +4,9 @@
 //! finds them. tracing-journald turns `container_name` into `CONTAINER_NAME`.
 
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Mutex;
 
 use clap::ValueEnum;
 use tracing::field::Field;
@@ -21,6 +23,8 @@ pub mod kind {
     pub const ENGINE_LOST: &str = "e5a8fafac7514f0d98026dd80da4542a";
     pub const ENGINE_FOUND: &str = "72cadb49d6d943c1948d3b4b7b9ffb57";
     pub const CONFIG_REJECTED: &str = "cb02b1e8b1574e9ea3b168ab89b78437";
+    pub const HELD: &str = "153991f772a84b1da0562df19a9e43b8";
+    pub const RELEASED: &str = "cc236d142b6f4281ac2334f5bfa3cca9";
     pub const EVENTS_LOST: &str = "3a7512101aa24ecd9412f73964f0883b";
 }
 
@@ -60,6 +64,40 @@ pub fn start(format: LogFormat) -> io::Result<()> {
         registry.with(layer).with(level()).init();
     }
     Ok(())
+}
+
+/// How large the file may grow that stands in for a journal, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Sets up logging for a program that has neither a standard error that anybody reads nor a
+/// service manager: to the journal, or to a file in the run directory where there is none.
+pub fn short_lived(run_dir: &Path) {
+    if let Ok(layer) = tracing_journald::layer() {
+        let layer = layer
+            .with_field_prefix(None)
+            .with_syslog_identifier("ttyplug-runtime".to_owned());
+        let registry = tracing_subscriber::registry();
+        let _ = registry.with(layer).with(level()).try_init();
+        return;
+    }
+    let path = run_dir.join("runtime.log");
+    let full = std::fs::metadata(&path).is_ok_and(|file| file.len() > LARGEST_FILE);
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(!full)
+        .write(true)
+        .truncate(full)
+        .mode(0o600)
+        .open(&path);
+    if let Ok(file) = file {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(Mutex::new(file))
+            .with_target(false)
+            .with_ansi(false)
+            .fmt_fields(debug_fn(without_message_id));
+        let registry = tracing_subscriber::registry();
+        let _ = registry.with(layer).with(level()).try_init();
+    }
 }
 
 fn level() -> tracing_subscriber::filter::LevelFilter {

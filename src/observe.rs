@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -68,8 +68,8 @@ pub fn observe(
     let host = host_filesystems().context("the host's mounts cannot be read")?;
 
     let mut view = View {
-        passwd: root.read_small_file("etc/passwd"),
-        group: root.read_small_file("etc/group"),
+        passwd: root.tree.read_small_file("etc/passwd"),
+        group: root.tree.read_small_file("etc/group"),
         ..View::default()
     };
     let directories: BTreeSet<&str> = paths
@@ -118,7 +118,7 @@ pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
 /// The container is gone or cannot be looked into.
 pub fn missing_programs(pid: i64, id: &ContainerId, path: &str) -> anyhow::Result<Vec<String>> {
     let root = Root::open(pid, id)?;
-    let exists = |path: &str| root.resolve(path, PATH_ONLY).is_ok();
+    let exists = |path: &str| root.tree.resolve(path, PATH_ONLY).is_ok();
     let mut missing = Vec::new();
     if !exists("/bin/sh") {
         missing.push("/bin/sh".to_owned());
@@ -171,8 +171,12 @@ fn may_write(
 /// if its number is used again (proc(5)).
 struct Root {
     process: OwnedFd,
-    root: OwnedFd,
+    tree: Tree,
 }
+
+/// A directory that is the root of all paths in it, whatever links there are below.
+#[derive(Debug)]
+pub struct Tree(OwnedFd);
 
 /// A directory in a container, or, where it does not exist, the nearest one above that does.
 struct Place {
@@ -197,7 +201,10 @@ impl Root {
         let root = openat(&process, "root", directory, StatMode::empty()).with_context(|| {
             format!("container {id} cannot be looked into; this takes root and CAP_SYS_PTRACE")
         })?;
-        let root = Self { process, root };
+        let root = Self {
+            process,
+            tree: Tree(root),
+        };
         // Docker names a container's control group after its id, whichever driver it uses
         // (moby, daemon/oci_linux.go, WithCgroups).
         let cgroup = root.read_process_file("cgroup")?;
@@ -228,27 +235,10 @@ impl Root {
         Ok(mounts.into_iter().map(|mount| (mount.id, mount)).collect())
     }
 
-    /// Opens a path as the container would, but never through the links in /proc that lead
-    /// elsewhere (openat2(2), RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS).
-    fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let how = OpenHow::new()
-            .flags(flags)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        // EAGAIN: something was renamed meanwhile and the path could not be proved to stay below
-        // the root (openat2(2)). A container that keeps renaming is not waited for.
-        for _ in 0..64 {
-            match openat2(&self.root, path, how) {
-                Err(Errno::EAGAIN) => {}
-                result => return result,
-            }
-        }
-        Err(Errno::EAGAIN)
-    }
-
     fn directory(&self, directory: &str) -> anyhow::Result<Place> {
         let mut existing = directory;
         loop {
-            match self.resolve(existing, PATH_ONLY | OFlag::O_DIRECTORY) {
+            match self.tree.resolve(existing, PATH_ONLY | OFlag::O_DIRECTORY) {
                 Ok(fd) => {
                     let real = readlinkat(nix::fcntl::AT_FDCWD, &proc_path(&fd))?;
                     let real = printable(real.as_bytes());
@@ -272,10 +262,36 @@ impl Root {
             }
         }
     }
+}
+
+impl Tree {
+    /// # Errors
+    /// There is no such directory.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = PATH_ONLY | OFlag::O_DIRECTORY;
+        Ok(Self(nix::fcntl::open(path, flags, StatMode::empty())?))
+    }
+
+    /// Opens a path as the container would, but never through the links in /proc that lead
+    /// elsewhere (openat2(2), RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS).
+    fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+        let how = OpenHow::new()
+            .flags(flags)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        // EAGAIN: something was renamed meanwhile and the path could not be proved to stay below
+        // the root (openat2(2)). A container that keeps renaming is not waited for.
+        for _ in 0..64 {
+            match openat2(&self.0, path, how) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
 
     /// Reads a regular file of at most 1 MiB; nothing else in a container is worth opening for
     /// reading, since to open a FIFO blocks and to open a tty changes its modem lines.
-    fn read_small_file(&self, path: &str) -> String {
+    pub fn read_small_file(&self, path: &str) -> String {
         let read = || -> io::Result<Vec<u8>> {
             let fd = self.resolve(path, PATH_ONLY)?;
             let mut bytes = Vec::new();

@@ -28,7 +28,11 @@ pub fn kill_member(pid: i32, id: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn open(pid: i32) -> io::Result<OwnedFd> {
+/// A descriptor of the process that has this number now.
+///
+/// # Errors
+/// There is none.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and touches no memory of ours.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {

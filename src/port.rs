@@ -1,6 +1,7 @@
 //! What a port is, whoever defined it: `[[port]]` in a file and `ttyplugd.port.NAME.*` on a
 //! container use the same words, which are checked here once.
 
+use crate::device::LINK_DIRECTORIES;
 use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
 use crate::selector::{ContainerMatch, DeviceMatch};
 
@@ -14,6 +15,24 @@ pub struct Port {
     pub look: Look,
     /// For how long an early open() is to be held; `None` is the default.
     pub hold: Option<Hold>,
+}
+
+impl Port {
+    /// The paths by which the port may be opened while its device is absent: its node, and the
+    /// stable names that its match spells out.
+    pub fn known_names(&self) -> Vec<String> {
+        let node = self.look.node.iter().map(|node| node.as_str().to_owned());
+        let links = self.device.pairs().filter_map(|(key, glob)| {
+            let directory = match key {
+                "by-id" => LINK_DIRECTORIES[0],
+                "by-path" => LINK_DIRECTORIES[1],
+                _ => return None,
+            };
+            let plain = !glob.contains(['*', '?', '[']);
+            plain.then(|| format!("{directory}/{glob}"))
+        });
+        node.chain(links).collect()
+    }
 }
 
 /// How a port appears in a container.

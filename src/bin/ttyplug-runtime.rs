@@ -1,0 +1,13 @@
+//! The OCI runtime wrapper's entry: see `ttyplugd::runtime`.
+
+use std::process::ExitCode;
+
+use ttyplugd::runtime::{self, Options};
+
+fn main() -> ExitCode {
+    let options = Options::parse(std::env::args().skip(1).collect());
+    match options.arguments.first().map(String::as_str) {
+        Some("keeper") => runtime::run_keeper(&options),
+        _ => runtime::run(&options),
+    }
+}

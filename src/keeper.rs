@@ -1,0 +1,411 @@
+//! The hold keeper: one small process per container, which owns the listeners of its seccomp
+//! filters, lets opens wait until their port is ready, and depends on nobody.
+//!
+//! It is born before the container, so that the runtime finds somebody to hand the first listener
+//! to, and ends when the last program that was filtered has ended.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sockopt::PeerCredentials,
+};
+
+use crate::descriptors::{close_inherited, take_stdin};
+use crate::hold::{Caller, Held, Holds, Ports};
+use crate::logging::kind;
+use crate::notify::{Listener, Notification};
+use crate::protocol::{FromKeeper, HeldOpen, ReleasedOpen, ToKeeper, VERSION, line, take};
+use crate::trap::{decode, read_path, resolve};
+
+/// How often it is looked whether held opens still wait: the kernel tells nobody that a waiting
+/// call was interrupted or its program killed.
+const SWEEP_MS: u64 = 200;
+
+/// What a keeper is told when it is born.
+#[derive(Debug)]
+pub struct Birth {
+    pub container: String,
+    /// Where runtimes and the daemon find it.
+    pub socket: PathBuf,
+    pub ports: Ports,
+    /// The process that starts the container. While no listener has come, the keeper lives as
+    /// long as it does.
+    pub starter: OwnedFd,
+}
+
+/// A connection, of which it is not known yet whether a runtime or the daemon has made it.
+struct Connection {
+    stream: UnixStream,
+    received: Vec<u8>,
+    follows: bool,
+}
+
+struct Keeper {
+    birth: Birth,
+    clock: Instant,
+    ports: Ports,
+    let_all_go: bool,
+    holds: Holds,
+    released: Vec<ReleasedOpen>,
+    listeners: BTreeMap<u64, Listener>,
+    next_listener: u64,
+    had_listener: bool,
+    connections: Vec<Connection>,
+}
+
+/// Lets go of everything that was inherited, and returns the socket that came as standard input.
+///
+/// # Errors
+/// There is no /proc or no /dev/null.
+pub fn take_over(starter: &OwnedFd) -> io::Result<UnixListener> {
+    close_inherited(starter)?;
+    Ok(UnixListener::from(take_stdin()?))
+}
+
+/// Keeps holds until nobody is left for whom there could be any.
+///
+/// # Errors
+/// The socket is broken; opens that wait end with ENOSYS then.
+pub fn keep(birth: Birth, socket: &UnixListener) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let mut keeper = Keeper {
+        ports: birth.ports.clone(),
+        birth,
+        clock: Instant::now(),
+        let_all_go: false,
+        holds: Holds::default(),
+        released: Vec::new(),
+        listeners: BTreeMap::new(),
+        next_listener: 0,
+        had_listener: false,
+        connections: Vec::new(),
+    };
+    let result = keeper.run(socket);
+    let _ = fs::remove_file(&keeper.birth.socket);
+    result
+}
+
+impl Keeper {
+    fn run(&mut self, socket: &UnixListener) -> io::Result<()> {
+        loop {
+            let ready = self.wait(socket)?;
+            if ready.contains(&Ready::Socket) {
+                self.accept(socket);
+            }
+            let mut changed = false;
+            for at in &ready {
+                match at {
+                    Ready::Listener(number) => changed |= self.on_listener(*number),
+                    Ready::HungUp(number) => {
+                        self.listeners.remove(number);
+                        changed |= self.sweep();
+                    }
+                    _ => {}
+                }
+            }
+            changed |= self.on_connections(&ready);
+            changed |= self.sweep();
+            changed |= self.release();
+            if changed {
+                self.tell_followers();
+            }
+            if self.listeners.is_empty() {
+                // Only after every connection that is there was looked at.
+                let starting = !self.had_listener && !ready.contains(&Ready::StarterEnded);
+                if !starting && self.connections.iter().all(|c| c.follows) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Waits for something to happen or for the next deadline.
+    fn wait(&self, socket: &UnixListener) -> io::Result<Vec<Ready>> {
+        let mut what = vec![Ready::Socket];
+        let mut fds: Vec<BorrowedFd> = vec![socket.as_fd()];
+        if !self.had_listener {
+            what.push(Ready::StarterEnded);
+            fds.push(self.birth.starter.as_fd());
+        }
+        for (number, listener) in &self.listeners {
+            what.push(Ready::Listener(*number));
+            fds.push(listener.as_fd());
+        }
+        for (number, connection) in self.connections.iter().enumerate() {
+            what.push(Ready::Connection(number));
+            fds.push(connection.stream.as_fd());
+        }
+        let mut polled: Vec<PollFd> = fds
+            .into_iter()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        let limit = if self.holds.held().is_empty() {
+            PollTimeout::NONE
+        } else {
+            let deadline = self.holds.next_deadline();
+            let left = deadline.map_or(SWEEP_MS, |at| at.saturating_sub(self.now()).min(SWEEP_MS));
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
+        };
+        match poll(&mut polled, limit) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = Vec::new();
+        for (what, polled) in what.into_iter().zip(polled) {
+            let events = polled.revents().unwrap_or(PollFlags::empty());
+            match what {
+                // Notifications are taken before the end of the last program is believed.
+                Ready::Listener(_) if events.contains(PollFlags::POLLIN) => ready.push(what),
+                Ready::Listener(n) if !events.is_empty() => ready.push(Ready::HungUp(n)),
+                _ if !events.is_empty() => ready.push(what),
+                _ => {}
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Only root may speak to a keeper; the socket's mode says so already.
+    fn accept(&mut self, socket: &UnixListener) {
+        while let Ok((stream, _)) = socket.accept() {
+            let root = getsockopt(&stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0);
+            if root && stream.set_nonblocking(true).is_ok() {
+                self.connections.push(Connection {
+                    stream,
+                    received: Vec::new(),
+                    follows: false,
+                });
+            }
+        }
+    }
+
+    /// Takes one notification: the others wait in the kernel, and poll tells of them.
+    fn on_listener(&mut self, number: u64) -> bool {
+        let Some(listener) = self.listeners.get(&number) else {
+            return false;
+        };
+        match listener.receive() {
+            Ok(Some(notification)) => self.on_open(number, &notification),
+            Ok(None) => false,
+            Err(_) => {
+                self.listeners.remove(&number);
+                true
+            }
+        }
+    }
+
+    /// Decides about one open. Whatever goes wrong, it goes on: the kernel knows best.
+    fn on_open(&mut self, number: u64, notification: &Notification) -> bool {
+        let found = self.find(notification);
+        let Some(listener) = self.listeners.get(&number) else {
+            return false;
+        };
+        let (id, tid) = (notification.id, notification.tid);
+        // What was read belongs to this open only if it still waits.
+        if !listener.waits(id) {
+            return false;
+        }
+        let hold = match &found {
+            Some((_, path)) if !self.let_all_go => self.ports.hold(path),
+            _ => None,
+        };
+        let (Some((caller, path)), Some(hold)) = (found, hold) else {
+            listener.let_go_on(id);
+            self.holds.other_open(tid);
+            return false;
+        };
+        // A restarted open comes while its first one is still on the list.
+        let listeners = &self.listeners;
+        let waits = |held: &Held| {
+            held.caller.tid != tid
+                || listeners
+                    .get(&held.listener)
+                    .is_some_and(|l| l.waits(held.id))
+        };
+        self.holds.sweep(waits, is_alive);
+        let now = self.now();
+        tracing::info!(
+            message_id = kind::HELD,
+            action = "hold",
+            container_id = self.birth.container,
+            container_path = path,
+            tid,
+            command = command(tid),
+            "open held"
+        );
+        self.holds.hold((number, id), caller, path, now, hold);
+        true
+    }
+
+    fn find(&self, notification: &Notification) -> Option<(Caller, String)> {
+        let open = decode(notification)?;
+        let path = read_path(notification.tid, open.path).ok()?;
+        let path = resolve(notification.tid, &open, &path).ok()?;
+        let caller = Caller {
+            tid: notification.tid,
+            instruction: notification.instruction,
+            path: open.path,
+            flags: open.flags,
+        };
+        Some((caller, String::from_utf8(path).ok()?))
+    }
+
+    fn on_connections(&mut self, ready: &[Ready]) -> bool {
+        let mut changed = false;
+        let mut ended = Vec::new();
+        for number in ready.iter().filter_map(|ready| match ready {
+            Ready::Connection(number) => Some(*number),
+            _ => None,
+        }) {
+            match self.read(number) {
+                Ok(news) => changed |= news,
+                Err(_) => ended.push(number),
+            }
+        }
+        for number in ended.into_iter().rev() {
+            self.connections.remove(number);
+        }
+        changed
+    }
+
+    /// Reads what has come. A runtime sends one message with a listener in it; the daemon and the
+    /// wrapper send lines.
+    fn read(&mut self, number: usize) -> io::Result<bool> {
+        let mut buffer = [0u8; 4096];
+        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
+        let connection = &mut self.connections[number];
+        let (length, fds) = {
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            let fd = connection.stream.as_raw_fd();
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+            let message = match recvmsg::<()>(fd, &mut slices, Some(&mut space), flags) {
+                Err(nix::errno::Errno::EAGAIN) => return Ok(false),
+                other => other?,
+            };
+            let mut fds = Vec::new();
+            for control in message.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(received) = control {
+                    fds.extend(received.into_iter().map(crate::notify::own));
+                }
+            }
+            (message.bytes, fds)
+        };
+        if let Some(fd) = fds.into_iter().next() {
+            self.listeners.insert(self.next_listener, Listener::new(fd));
+            self.next_listener += 1;
+            self.had_listener = true;
+            // What else a runtime has to say is the container's state, which is known.
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        connection.received.extend(&buffer[..length]);
+        let mut changed = false;
+        loop {
+            let received = &mut self.connections[number].received;
+            let Some(message) = take::<ToKeeper>(received).map_err(io::Error::other)? else {
+                return Ok(changed);
+            };
+            if message.ttyplugd == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            self.connections[number].follows |= message.follow;
+            self.let_all_go |= message.let_all_go;
+            if let Some(ports) = message.ports {
+                self.ports = ports;
+            }
+            changed = true;
+        }
+    }
+
+    fn sweep(&mut self) -> bool {
+        let listeners = &self.listeners;
+        self.holds.sweep(
+            |held| {
+                listeners
+                    .get(&held.listener)
+                    .is_some_and(|l| l.waits(held.id))
+            },
+            is_alive,
+        )
+    }
+
+    fn release(&mut self) -> bool {
+        let now = self.now();
+        let released = self.holds.release(now, &self.ports, self.let_all_go);
+        for (held, _) in &released {
+            if let Some(listener) = self.listeners.get(&held.listener) {
+                listener.let_go_on(held.id);
+            }
+        }
+        for (held, reason) in &released {
+            tracing::info!(
+                message_id = kind::RELEASED, action = "release", reason = ?reason,
+                container_id = self.birth.container, container_path = held.path,
+                tid = held.caller.tid, waited_ms = now.saturating_sub(held.since), "open released"
+            );
+        }
+        let any = !released.is_empty();
+        self.released
+            .extend(released.into_iter().map(|(held, reason)| ReleasedOpen {
+                tid: held.caller.tid,
+                path: held.path,
+                waited_ms: now.saturating_sub(held.since),
+                reason,
+            }));
+        any
+    }
+
+    /// Who does not read is not waited for: it is cut off, and finds us again.
+    fn tell_followers(&mut self) {
+        let now = self.now();
+        let held = self.holds.held().iter().map(|held| HeldOpen {
+            tid: held.caller.tid,
+            command: command(held.caller.tid),
+            path: held.path.clone(),
+            waited_ms: now.saturating_sub(held.since),
+            left_ms: held.until.map(|until| until.saturating_sub(now)),
+        });
+        let message = FromKeeper {
+            ttyplugd: VERSION,
+            container: self.birth.container.clone(),
+            held: held.collect(),
+            released: std::mem::take(&mut self.released),
+        };
+        let line = line(&message);
+        self.connections.retain_mut(|connection| {
+            !connection.follows || connection.stream.write_all(&line).is_ok()
+        });
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Socket,
+    StarterEnded,
+    Listener(u64),
+    HungUp(u64),
+    Connection(usize),
+}
+
+fn is_alive(tid: u32) -> bool {
+    Path::new(&format!("/proc/{tid}")).exists()
+}
+
+fn command(tid: u32) -> String {
+    let mut name = String::new();
+    let file = fs::File::open(format!("/proc/{tid}/comm"));
+    let _ = file.and_then(|file| file.take(64).read_to_string(&mut name));
+    name.trim_end().to_owned()
+}
