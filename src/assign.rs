@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{LabelPolicy, Settings};
 use crate::device::Device;
+use crate::hold::{DEFAULT_HOLD, Managed, Ports};
 use crate::inventory::{Container, ContainerId, Inventory};
 use crate::labels::{self, LabelError, Wishes};
-use crate::model::{Account, DevNum, Mode, NodePath};
+use crate::model::{Account, DevNum, Hold, Mode, NodePath};
 use crate::port::{Look, Port};
 
 /// One port as it should appear in one container.
@@ -27,6 +28,7 @@ pub struct Want {
     pub group: Account,
     /// The device's by-id and by-path names, which lead to `node`.
     pub links: Vec<NodePath>,
+    pub hold: Hold,
 }
 
 /// What one container should have.
@@ -36,6 +38,8 @@ pub struct Share {
     /// Ports that are assigned to it and whose device is not plugged in.
     pub absent: Vec<Absent>,
     pub conflicts: Vec<Conflict>,
+    /// It asked for every USB serial port.
+    pub every: bool,
 }
 
 /// Two claims on one name in one container. The other one has it.
@@ -87,6 +91,9 @@ pub struct Absent {
     pub node: Option<NodePath>,
     /// The stable names that its device had when it was last there.
     pub links: Vec<NodePath>,
+    /// Those that its match spells out, and its node.
+    pub known: Vec<String>,
+    pub hold: Hold,
 }
 
 /// The device that each port has been given, by the port's key, so that the choice among several
@@ -218,17 +225,28 @@ fn share(ports: &[(&Port, Given)], wishes: &Wishes, devices: &BTreeMap<String, D
     let mut share = Share::default();
     for (port, device) in ports {
         match device {
-            Ok(device) => share.add(want(port.name.to_string(), &port.look, device)),
+            Ok(device) => {
+                let hold = port.hold.unwrap_or(DEFAULT_HOLD);
+                share.add(want(port.name.to_string(), &port.look, hold, device));
+            }
             Err(links) => share.absent.push(Absent {
                 port: port.name.to_string(),
                 node: port.look.node.clone(),
                 links: links.clone(),
+                known: port.known_names(),
+                hold: port.hold.unwrap_or(DEFAULT_HOLD),
             }),
         }
     }
+    share.every = wishes.every_port;
     if wishes.every_port {
         for device in devices.values().filter(|device| device.is_offered()) {
-            let want = want(device.sysname.clone(), &Look::default(), device);
+            let want = want(
+                device.sysname.clone(),
+                &Look::default(),
+                DEFAULT_HOLD,
+                device,
+            );
             // The same device may already be there under its host name through a port.
             if !share
                 .wants
@@ -243,7 +261,7 @@ fn share(ports: &[(&Port, Given)], wishes: &Wishes, devices: &BTreeMap<String, D
     share
 }
 
-fn want(port: String, look: &Look, device: &Device) -> Want {
+fn want(port: String, look: &Look, hold: Hold, device: &Device) -> Want {
     Want {
         port,
         device: device.sysname.clone(),
@@ -253,10 +271,40 @@ fn want(port: String, look: &Look, device: &Device) -> Want {
         owner: look.owner.clone(),
         group: look.group.clone().unwrap_or(Account::Number(device.gid)),
         links: device.links.iter().cloned().collect(),
+        hold,
     }
 }
 
 impl Share {
+    /// What an open in the container may have to wait for. `ready` says whether a port's node and
+    /// links are in place.
+    pub fn ports(&self, ready: impl Fn(&Want) -> bool) -> Ports {
+        let present = self.wants.iter().map(|want| Managed {
+            port: want.port.clone(),
+            names: std::iter::once(&want.node)
+                .chain(&want.links)
+                .map(ToString::to_string)
+                .collect(),
+            ready: ready(want),
+            hold: want.hold,
+        });
+        let absent = self.absent.iter().map(|absent| Managed {
+            port: absent.port.clone(),
+            names: absent
+                .links
+                .iter()
+                .map(ToString::to_string)
+                .chain(absent.known.iter().cloned())
+                .collect(),
+            ready: false,
+            hold: absent.hold,
+        });
+        Ports {
+            ports: present.chain(absent).collect(),
+            every: self.every,
+        }
+    }
+
     /// Two ports want the same node, or one of them below the other's: the first by name has it.
     fn add(&mut self, want: Want) {
         let clash = |first: &&Want| {

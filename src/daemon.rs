@@ -19,9 +19,10 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::assign::{Assigned, assign};
+use crate::assign::assign;
 use crate::config::{self, Settings};
 use crate::docker::Engine;
+use crate::holds::{Changes, follow_keepers, serve_wrappers};
 use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::logging::kind;
 use crate::monitor::{Heard, Monitor, enumerate};
@@ -57,6 +58,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
 struct Daemon {
     directories: Directories,
+    /// Wakes those who tell wrappers and keepers what has changed.
+    changes: Rc<Changes>,
     world: Rc<RefCell<World>>,
     engine: Option<Rc<Engine>>,
     work: BTreeMap<ContainerId, Work>,
@@ -96,16 +99,11 @@ pub async fn run(
     let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
     tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
+    let (changes, _) = tokio::sync::watch::channel(0);
     let mut daemon = Daemon {
         directories,
-        world: Rc::new(RefCell::new(World {
-            settings,
-            inventory,
-            assigned: Assigned::default(),
-            store,
-            served: BTreeMap::new(),
-            hanging: BTreeMap::new(),
-        })),
+        changes: Rc::new(changes),
+        world: Rc::new(RefCell::new(World::new(settings, inventory, store))),
         engine: None,
         work: BTreeMap::new(),
         reports: Reports::default(),
@@ -117,6 +115,16 @@ pub async fn run(
         turn: Instant::now(),
         status: String::new(),
     };
+    serve_wrappers(
+        &daemon.directories.run,
+        daemon.world.clone(),
+        &daemon.changes,
+    )?;
+    follow_keepers(
+        &daemon.directories.run,
+        daemon.world.clone(),
+        daemon.changes.clone(),
+    )?;
     tell(&[NotifyState::Ready]);
     daemon.dispatch();
 
@@ -369,6 +377,7 @@ impl Daemon {
         let Some(engine) = self.engine.clone() else {
             return self.tell_status();
         };
+        self.world.borrow_mut().listed = true;
         let world = self.world.borrow();
         let now = self.turn.into_std();
         for (id, container) in running(&world.inventory) {
@@ -391,6 +400,8 @@ impl Daemon {
             });
         }
         drop(world);
+        self.changes
+            .send_modify(|number| *number = number.wrapping_add(1));
         self.tell_status();
     }
 
@@ -402,6 +413,7 @@ impl Daemon {
             assigned,
             store,
             served,
+            ready,
             ..
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
@@ -422,6 +434,7 @@ impl Daemon {
         self.work
             .retain(|id, work| work.is_running() || running.contains(id));
         served.retain(|id, _| running.contains(id));
+        ready.retain(|id, _| running.contains(id));
         let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();
         let changed: Vec<ContainerId> = ids
             .into_iter()

@@ -42,6 +42,16 @@ pub struct Monitor {
     deaf: bool,
 }
 
+/// Something to wait for until it can be read.
+///
+/// # Errors
+/// The kernel cannot poll it.
+pub fn readable<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: what has a descriptor by AsFd owns it and returns the same one until it is dropped
+    // (std::os::fd), which AsyncFd does only after it has deregistered it.
+    Ok(unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE)? })
+}
+
 impl std::fmt::Debug for Monitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Monitor")
@@ -73,9 +83,7 @@ impl Monitor {
             let socket = udev::MonitorBuilder::new()?
                 .match_subsystem("tty")?
                 .listen()?;
-            // SAFETY: the socket owns its descriptor and returns the same one until it is
-            // dropped, which AsyncFd does only after it has deregistered it.
-            Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? })
+            readable(socket)
         };
         let socket = listen().context("udev's events cannot be subscribed to")?;
         let drops = drops(&socket)?;

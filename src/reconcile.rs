@@ -15,11 +15,13 @@ use crate::accounts;
 use crate::assign::{Assigned, Want};
 use crate::config::Settings;
 use crate::docker::{Engine, EngineError, Executed, Running};
+use crate::hold::Ports;
 use crate::inventory::{ContainerId, Inventory};
 use crate::logging::kind;
-use crate::model::NodePath;
+use crate::model::{DevNum, NodePath};
 use crate::observe::{ObserveError, View, observe};
-use crate::plan::{Made, Op, Plan, Record, both, plan, settled};
+use crate::plan::{Found, Made, Op, Plan, Record, both, plan, settled};
+use crate::protocol::HeldOpen;
 use crate::report::Trouble;
 use crate::rights::Rights;
 use crate::script::{self, Explained};
@@ -35,6 +37,12 @@ pub struct World {
     /// Containers, by their start, that this daemon has served. A command that an earlier one
     /// began may still be running in the others.
     pub served: BTreeMap<ContainerId, String>,
+    /// Ports whose node and links have been seen in place, by node, per container.
+    pub ready: BTreeMap<ContainerId, BTreeMap<NodePath, DevNum>>,
+    /// The engine has told which containers there are.
+    pub listed: bool,
+    /// Opens that wait, as the keepers tell.
+    pub held: BTreeMap<ContainerId, Vec<HeldOpen>>,
     /// Looks into containers that did not end in time. Their threads cannot be stopped, so that a
     /// container is not looked into again before its last one has ended.
     pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
@@ -203,6 +211,7 @@ async fn apply(
     };
     if plan.ops.is_empty() {
         put_record(world, id, running, ours(plan, view, !may_be_coming))?;
+        set_ready(world, id, wants, view, plan);
         return Ok(troubles.clone());
     }
     put_record(world, id, running, ours(plan, view, false))?;
@@ -216,6 +225,7 @@ async fn apply(
     let all_ended = matches!(executed, Ok(Executed::Ended(_))) && !may_be_coming;
     put_record(world, id, running, ours(plan, &view, all_ended))?;
     let (left, mut troubles) = compare(wants, &view, &plan.record);
+    set_ready(world, id, wants, &view, &left);
     let is_left = |op: &&Op| {
         left.ops.iter().any(|other| other.path() == op.path())
             || left
@@ -230,6 +240,52 @@ async fn apply(
         troubles.push(failure(first, executed));
     }
     Ok(troubles)
+}
+
+/// A port is ready when its node is there and nothing of it is left to do. What is in the way of
+/// one of its links does not keep its node from being opened.
+fn set_ready(world: &RefCell<World>, id: &ContainerId, wants: &[Want], view: &View, left: &Plan) {
+    let is_left = |path: &NodePath| left.ops.iter().any(|op| op.path() == path.as_str());
+    let is_there = |want: &Want| match view.actual.entries.get(&want.node) {
+        Some(Found::Node { devnum, .. } | Found::Mount(Some(devnum))) => *devnum == want.devnum,
+        _ => false,
+    };
+    let ready = wants
+        .iter()
+        .filter(|want| is_there(want) && !is_left(&want.node) && !want.links.iter().any(is_left))
+        .map(|want| (want.node.clone(), want.devnum));
+    world.borrow_mut().ready.insert(id.clone(), ready.collect());
+}
+
+impl World {
+    /// What is known at the start: not much.
+    pub fn new(settings: Settings, inventory: Inventory, store: Store) -> Self {
+        Self {
+            settings,
+            inventory,
+            assigned: Assigned::default(),
+            store,
+            served: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            listed: false,
+            held: BTreeMap::new(),
+            hanging: BTreeMap::new(),
+        }
+    }
+
+    /// What opens in a container may have to wait for; `None` while it is not known who it is.
+    pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
+        if !self.listed || !self.inventory.containers.contains_key(id) {
+            return None;
+        }
+        let ready = self.ready.get(id);
+        let is_ready =
+            |want: &Want| ready.and_then(|ready| ready.get(&want.node)) == Some(&want.devnum);
+        Some(match self.assigned.shares.get(id) {
+            Some(Ok(share)) => share.ports(is_ready),
+            _ => Ports::default(),
+        })
+    }
 }
 
 fn failure(first: &Op, executed: Result<Executed, EngineError>) -> Trouble {

@@ -1,7 +1,6 @@
 //! The command line: one file per command, each of which makes a text, and one place that prints.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
-use crate::assign::{Assigned, assign};
+use crate::assign::assign;
 use crate::config::{self, ConfigError, Settings};
 use crate::docker::{Engine, ImageLabels, socket_path};
 use crate::inventory::Inventory;
@@ -188,15 +187,8 @@ async fn survey(settings: Settings, state: &Path) -> anyhow::Result<(Engine, Ref
         .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
     inventory.containers = engine.containers().await?;
     let store = Store::read(state);
-    let assigned: Assigned = assign(&settings, &inventory, store.choices());
-    let world = World {
-        settings,
-        inventory,
-        assigned,
-        store,
-        served: BTreeMap::new(),
-        hanging: BTreeMap::new(),
-    };
+    let mut world = World::new(settings, inventory, store);
+    world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
     Ok((engine, RefCell::new(world)))
 }
 

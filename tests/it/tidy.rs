@@ -4,24 +4,29 @@ use std::fs;
 use std::path::Path;
 
 /// No I/O, no clock, no runtime in these; `config` has one function that reads files.
-const PURE: [&str; 13] = [
+const PURE: [&str; 18] = [
     "accounts",
     "assign",
+    "bundle",
     "config",
     "device",
     "fragment",
+    "hold",
     "inventory",
     "labels",
     "model",
     "plan",
     "port",
+    "protocol",
     "rights",
+    "runc",
     "script",
+    "seccomp",
     "selector",
 ];
 
 /// The modules that may contain `unsafe`.
-const UNSAFE: [&str; 2] = ["monitor", "pidfd"];
+const UNSAFE: [&str; 4] = ["descriptors", "monitor", "notify", "pidfd"];
 
 fn source(module: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{module}.rs"));

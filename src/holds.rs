@@ -1,0 +1,273 @@
+//! The daemon's side of holding: it tells the wrappers what to prepare and the keepers what to
+//! wait for, and hears from them who waits.
+//!
+//! A keeper never depends on this. It is found again by its socket, whoever of the two was first.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::assign::Want;
+use crate::inventory::ContainerId;
+use crate::monitor::readable;
+use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
+use crate::reconcile::World;
+
+/// How long a wrapper may take to say what it wants.
+const QUESTION_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a container that is being created may take to become known. Its `create` event has
+/// come before the runtime was started, and is on its way through the engine's event stream.
+const KNOWN_LIMIT: Duration = Duration::from_millis(300);
+
+/// Tells everybody below that something in the world has changed. The number means nothing.
+pub type Changes = watch::Sender<u64>;
+
+/// Answers wrappers at `runtime.sock` in the run directory, for ever.
+///
+/// # Errors
+/// The socket cannot be made.
+pub fn serve_wrappers(
+    run_dir: &Path,
+    world: Rc<RefCell<World>>,
+    changes: &Rc<Changes>,
+) -> anyhow::Result<()> {
+    let listener = listen(&run_dir.join("runtime.sock"))?;
+    let changes = changes.clone();
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (world, changes) = (world.clone(), changes.clone());
+            tokio::task::spawn_local(async move {
+                if let Err(error) = answer(stream, &world, &changes).await {
+                    tracing::debug!(%error, "a wrapper has gone before it was answered");
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
+/// A socket that only root can connect to, in the place of one that an earlier run has left.
+///
+/// # Errors
+/// The directory cannot be written to.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    let _ = fs::remove_file(path);
+    let listen = || -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    listen().with_context(|| format!("{} cannot be listened at", path.display()))
+}
+
+async fn answer(
+    mut stream: UnixStream,
+    world: &RefCell<World>,
+    changes: &Changes,
+) -> io::Result<()> {
+    if stream.peer_cred()?.uid() != 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let mut received = Vec::new();
+    let question = timeout(QUESTION_LIMIT, next::<Creating>(&mut stream, &mut received));
+    let question = question.await??;
+    let id = ContainerId(question.container);
+    // A new start has a new /dev, and nothing in it is ready.
+    world.borrow_mut().ready.remove(&id);
+
+    let mut changed = changes.subscribe();
+    let known = async {
+        while world.borrow().ports(&id).is_none() {
+            if changed.changed().await.is_err() {
+                break;
+            }
+        }
+    };
+    let _ = timeout(KNOWN_LIMIT, known).await;
+    let created = {
+        let world = world.borrow();
+        let nodes = world.assigned.wants(&id).iter().map(node_to_make);
+        world.ports(&id).map(|ports| Created {
+            ttyplugd: VERSION,
+            nodes: nodes.collect(),
+            ports,
+        })
+    };
+    // Not known in time: the wrapper goes by the configuration, and its keeper hears more later.
+    match created {
+        Some(created) => stream.write_all(&line(&created)).await,
+        None => Ok(()),
+    }
+}
+
+fn node_to_make(want: &Want) -> NodeToMake {
+    NodeToMake {
+        path: want.node.clone(),
+        number: want.devnum,
+        mode: want.mode.to_string(),
+        owner: want.owner.to_string(),
+        group: want.group.to_string(),
+    }
+}
+
+async fn next<T: for<'de> serde::Deserialize<'de>>(
+    stream: &mut UnixStream,
+    received: &mut Vec<u8>,
+) -> io::Result<T> {
+    loop {
+        if let Some(message) = take(received).map_err(io::Error::other)? {
+            return Ok(message);
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// Follows all keepers that there are and that will be.
+///
+/// # Errors
+/// The directory of their sockets cannot be made or watched.
+pub fn follow_keepers(
+    run_dir: &Path,
+    world: Rc<RefCell<World>>,
+    changes: Rc<Changes>,
+) -> anyhow::Result<()> {
+    let directory = run_dir.join("k");
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory);
+    made.with_context(|| format!("{} cannot be made", directory.display()))?;
+    // A wrapper renames a socket into its place when it can be connected to (inotify(7)).
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    watch.add_watch(&directory, AddWatchFlags::IN_MOVED_TO)?;
+    let watch = readable(Watch(watch))?;
+    tokio::task::spawn_local(async move {
+        let following = Rc::new(RefCell::new(BTreeSet::new()));
+        loop {
+            for name in sockets(&directory) {
+                if following.borrow_mut().insert(name.clone()) {
+                    let socket = directory.join(&name);
+                    let (world, changes) = (world.clone(), changes.clone());
+                    let following = following.clone();
+                    tokio::task::spawn_local(async move {
+                        follow(&socket, &world, &changes).await;
+                        following.borrow_mut().remove(&name);
+                    });
+                }
+            }
+            if wait(&watch).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn wait(watch: &AsyncFd<Watch>) -> io::Result<()> {
+    let mut ready = watch.readable().await?;
+    // What is there is read from the directory.
+    while watch.get_ref().0.read_events().is_ok() {}
+    ready.clear_ready();
+    Ok(())
+}
+
+/// `Inotify` has its descriptor by AsFd alone, and tokio asks for it by number.
+struct Watch(Inotify);
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+fn sockets(directory: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    names
+        .filter(|name| Path::new(name).extension().is_none())
+        .collect()
+}
+
+/// Tells one keeper what to wait for, whenever that changes, and hears who waits.
+async fn follow(socket: &PathBuf, world: &RefCell<World>, changes: &Changes) {
+    let mut stream = match UnixStream::connect(socket).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            // Its keeper was killed.
+            let _ = fs::remove_file(socket);
+            return;
+        }
+        Err(_) => return,
+    };
+    let mut container = None;
+    let ended = converse(&mut stream, world, changes, &mut container).await;
+    if let (Some(id), Err(error)) = (container, ended) {
+        tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
+        world.borrow_mut().held.remove(&id);
+    }
+}
+
+async fn converse(
+    stream: &mut UnixStream,
+    world: &RefCell<World>,
+    changes: &Changes,
+    container: &mut Option<ContainerId>,
+) -> io::Result<()> {
+    let follow = ToKeeper {
+        ttyplugd: VERSION,
+        follow: true,
+        ..ToKeeper::default()
+    };
+    stream.write_all(&line(&follow)).await?;
+    let mut received = Vec::new();
+    let first: FromKeeper = next(stream, &mut received).await?;
+    let id = ContainerId(first.container);
+    *container = Some(id.clone());
+    world.borrow_mut().held.insert(id.clone(), first.held);
+
+    let mut changed = changes.subscribe();
+    let mut told = None;
+    loop {
+        let ports = world.borrow().ports(&id);
+        if ports.is_some() && ports != told {
+            let message = ToKeeper {
+                ttyplugd: VERSION,
+                ports: ports.clone(),
+                ..ToKeeper::default()
+            };
+            stream.write_all(&line(&message)).await?;
+            told = ports;
+        }
+        tokio::select! {
+            more = changed.changed() => more.map_err(io::Error::other)?,
+            message = next::<FromKeeper>(stream, &mut received) => {
+                let held = message?.held;
+                world.borrow_mut().held.insert(id.clone(), held);
+            }
+        }
+    }
+}
