@@ -19,6 +19,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::api;
 use crate::assign::assign;
 use crate::config::{self, Settings};
 use crate::docker::Engine;
@@ -63,7 +64,7 @@ struct Daemon {
     world: Rc<RefCell<World>>,
     engine: Option<Rc<Engine>>,
     work: BTreeMap<ContainerId, Work>,
-    reports: Reports,
+    reports: Rc<RefCell<Reports>>,
     jobs: JoinSet<(ContainerId, Vec<Trouble>)>,
     slots: Rc<Semaphore>,
     list_again: Rc<Notify>,
@@ -106,7 +107,7 @@ pub async fn run(
         world: Rc::new(RefCell::new(World::new(settings, inventory, store))),
         engine: None,
         work: BTreeMap::new(),
-        reports: Reports::default(),
+        reports: Rc::default(),
         jobs: JoinSet::new(),
         slots: Rc::new(Semaphore::new(AT_ONCE)),
         list_again,
@@ -124,6 +125,11 @@ pub async fn run(
         &daemon.directories.run,
         daemon.world.clone(),
         daemon.changes.clone(),
+    )?;
+    api::serve(
+        &daemon.directories.run,
+        daemon.world.clone(),
+        daemon.reports.clone(),
     )?;
     tell(&[NotifyState::Ready]);
     daemon.dispatch();
@@ -260,7 +266,9 @@ impl Daemon {
                 version,
                 containers,
             } => {
-                self.reports.engine_found(&version, containers.len());
+                self.reports
+                    .borrow_mut()
+                    .engine_found(&version, containers.len());
                 self.engine = Some(engine);
                 self.on_listed(containers);
                 self.mark_all();
@@ -270,7 +278,7 @@ impl Daemon {
                 match container.state {
                     ContainerState::Running => self.mark(&id),
                     ContainerState::Paused => {}
-                    ContainerState::Stopped => self.reports.stopped(&id),
+                    ContainerState::Stopped => self.reports.borrow_mut().stopped(&id),
                 }
                 let mut world = self.world.borrow_mut();
                 let container = recognised(container, world.store.labels(&id));
@@ -281,7 +289,7 @@ impl Daemon {
             }
             News::Lost(error) => {
                 self.engine = None;
-                self.reports.engine_lost(&error);
+                self.reports.borrow_mut().engine_lost(&error);
             }
         }
     }
@@ -309,7 +317,7 @@ impl Daemon {
         // If it has ended meanwhile its troubles have ended with it.
         let world = self.world.borrow();
         if let Some((_, container)) = world.inventory.alive().find(|(alive, _)| *alive == id) {
-            let reports = &mut self.reports;
+            let mut reports = self.reports.borrow_mut();
             reports.tell(id, &container.name, Source::Work, troubles);
         }
     }
@@ -424,10 +432,12 @@ impl Daemon {
             let kept = store
                 .put_assignments(settings.labels, inventory, assigned)
                 .and_then(|()| store.keep_records_of(&alive));
-            self.reports.store(kept);
-            self.reports.keep(&inventory.containers);
+            self.reports.borrow_mut().store(kept);
+            self.reports.borrow_mut().keep(&inventory.containers);
         }
-        self.reports.devices(inventory.devices.values());
+        self.reports
+            .borrow_mut()
+            .devices(inventory.devices.values());
         // Work that has begun comes to its own end first, so that there are never two at a time
         // on one container.
         let running: BTreeSet<_> = running(inventory).map(|(id, _)| id.clone()).collect();
@@ -446,6 +456,7 @@ impl Daemon {
                 let troubles = assigned.shares.get(id).map(report::of_share);
                 let troubles = troubles.into_iter().flatten();
                 self.reports
+                    .borrow_mut()
                     .tell(id, &container.name, Source::Definition, troubles);
             }
         }
@@ -465,7 +476,7 @@ impl Daemon {
 
     fn tell_status(&mut self) {
         let world = self.world.borrow();
-        let troubled = self.reports.troubled();
+        let troubled = self.reports.borrow().troubled();
         let offered = world
             .inventory
             .devices

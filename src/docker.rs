@@ -83,6 +83,8 @@ pub struct Running {
     pub paused: bool,
     pub foreign: ForeignMounts,
     pub rights: Rights,
+    /// The name of its runtime, e.g. `runc`.
+    pub runtime: String,
     /// The capability to make nodes was taken from it.
     pub drops_mknod: bool,
     /// The PATH of its image.
@@ -162,6 +164,16 @@ impl Engine {
     pub async fn version(&self) -> Result<String> {
         let version = limited(self.docker.version()).await?;
         Ok(version.version.unwrap_or_default())
+    }
+
+    /// Whether a runtime of this name is registered.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn has_runtime(&self, name: &str) -> Result<bool> {
+        let info = limited(self.docker.info()).await?;
+        let runtimes = info.runtimes.unwrap_or_default();
+        Ok(runtimes.contains_key(name))
     }
 
     /// What happens to containers from `since` on. The engine repeats what happened between then
@@ -385,6 +397,7 @@ fn running(response: ContainerInspectResponse) -> Option<Running> {
         started_at: state.started_at.unwrap_or_default(),
         paused: state.paused.unwrap_or(false),
         foreign,
+        runtime: host_config.runtime.clone().unwrap_or_default(),
         drops_mknod: drops_mknod(&host_config),
         path: path.unwrap_or_default().to_owned(),
         rights: rights(host_config),

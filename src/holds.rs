@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -27,6 +27,7 @@ use crate::inventory::ContainerId;
 use crate::monitor::readable;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
 use crate::reconcile::World;
+use crate::status::HeardHolds;
 
 /// How long a wrapper may take to say what it wants.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);
@@ -212,6 +213,30 @@ fn sockets(directory: &Path) -> Vec<OsString> {
         .collect()
 }
 
+/// The containers whose keepers answer.
+pub async fn answering_keepers(run_dir: &Path) -> BTreeSet<ContainerId> {
+    let directory = run_dir.join("k");
+    let mut answering = BTreeSet::new();
+    for name in sockets(&directory) {
+        let ask = async {
+            let mut stream = UnixStream::connect(directory.join(name)).await?;
+            stream.write_all(&line(&FOLLOW)).await?;
+            next::<FromKeeper>(&mut stream, &mut Vec::new()).await
+        };
+        if let Ok(Ok(answer)) = timeout(QUESTION_LIMIT, ask).await {
+            answering.insert(ContainerId(answer.container));
+        }
+    }
+    answering
+}
+
+const FOLLOW: ToKeeper = ToKeeper {
+    ttyplugd: VERSION,
+    ports: None,
+    let_all_go: false,
+    follow: true,
+};
+
 /// Tells one keeper what to wait for, whenever that changes, and hears who waits.
 async fn follow(socket: &PathBuf, world: &RefCell<World>, changes: &Changes) {
     let mut stream = match UnixStream::connect(socket).await {
@@ -237,17 +262,12 @@ async fn converse(
     changes: &Changes,
     container: &mut Option<ContainerId>,
 ) -> io::Result<()> {
-    let follow = ToKeeper {
-        ttyplugd: VERSION,
-        follow: true,
-        ..ToKeeper::default()
-    };
-    stream.write_all(&line(&follow)).await?;
+    stream.write_all(&line(&FOLLOW)).await?;
     let mut received = Vec::new();
     let first: FromKeeper = next(stream, &mut received).await?;
-    let id = ContainerId(first.container);
+    let id = ContainerId(first.container.clone());
     *container = Some(id.clone());
-    world.borrow_mut().held.insert(id.clone(), first.held);
+    heard(world, &id, first);
 
     let mut changed = changes.subscribe();
     let mut told = None;
@@ -265,9 +285,16 @@ async fn converse(
         tokio::select! {
             more = changed.changed() => more.map_err(io::Error::other)?,
             message = next::<FromKeeper>(stream, &mut received) => {
-                let held = message?.held;
-                world.borrow_mut().held.insert(id.clone(), held);
+                heard(world, &id, message?);
             }
         }
     }
+}
+
+fn heard(world: &RefCell<World>, id: &ContainerId, message: FromKeeper) {
+    let heard = HeardHolds {
+        at: Instant::now(),
+        held: message.held,
+    };
+    world.borrow_mut().held.insert(id.clone(), heard);
 }

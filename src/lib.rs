@@ -1,5 +1,6 @@
 //! ttyplugd makes serial ports work in running Docker containers.
 pub mod accounts;
+pub mod api;
 pub mod assign;
 pub mod bundle;
 pub mod cli;
@@ -35,6 +36,7 @@ pub mod script;
 pub mod seccomp;
 pub mod selector;
 pub mod state;
+pub mod status;
 pub mod trap;
 pub mod watch;
 pub mod work;

@@ -21,11 +21,11 @@ use crate::logging::kind;
 use crate::model::{DevNum, NodePath};
 use crate::observe::{ObserveError, View, observe};
 use crate::plan::{Found, Made, Op, Plan, Record, both, plan, settled};
-use crate::protocol::HeldOpen;
 use crate::report::Trouble;
 use crate::rights::Rights;
 use crate::script::{self, Explained};
 use crate::state::Store;
+use crate::status::HeardHolds;
 
 /// All that is known, and what of it outlives the daemon.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct World {
     /// The engine has told which containers there are.
     pub listed: bool,
     /// Opens that wait, as the keepers tell.
-    pub held: BTreeMap<ContainerId, Vec<HeldOpen>>,
+    pub held: BTreeMap<ContainerId, HeardHolds>,
     /// Looks into containers that did not end in time. Their threads cannot be stopped, so that a
     /// container is not looked into again before its last one has ended.
     pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
@@ -273,16 +273,19 @@ impl World {
         }
     }
 
+    /// Whether a port's node and links have been seen in place.
+    pub fn is_ready(&self, id: &ContainerId, want: &Want) -> bool {
+        let ready = self.ready.get(id).and_then(|ready| ready.get(&want.node));
+        ready == Some(&want.devnum)
+    }
+
     /// What opens in a container may have to wait for; `None` while it is not known who it is.
     pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
         if !self.listed || !self.inventory.containers.contains_key(id) {
             return None;
         }
-        let ready = self.ready.get(id);
-        let is_ready =
-            |want: &Want| ready.and_then(|ready| ready.get(&want.node)) == Some(&want.devnum);
         Some(match self.assigned.shares.get(id) {
-            Some(Ok(share)) => share.ports(is_ready),
+            Some(Ok(share)) => share.ports(|want| self.is_ready(id, want)),
             _ => Ports::default(),
         })
     }

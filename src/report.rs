@@ -105,6 +105,12 @@ impl Reports {
         self.troubles.retain(|id, _| containers.contains_key(id));
     }
 
+    /// What is in the way in one container.
+    pub fn of(&self, id: &ContainerId) -> impl Iterator<Item = &Trouble> {
+        let of_container = self.troubles.get(id).into_iter();
+        of_container.flat_map(BTreeMap::values).flatten()
+    }
+
     /// How many containers are in trouble.
     pub fn troubled(&self) -> usize {
         let troubled = |of: &&BTreeMap<_, BTreeSet<_>>| of.values().any(|set| !set.is_empty());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::{ConfigFile, EXIT_USAGE, block_on, plain, print, print_json, survey};
 use crate::assign::{Conflict, Want, shared_links};
 use crate::config::LabelPolicy;
 use crate::docker::{Engine, Running};
+use crate::holds::answering_keepers;
 use crate::inventory::{Container, ContainerId, ContainerState};
 use crate::labels;
 use crate::model::DevNum;
@@ -17,6 +18,9 @@ use crate::monitor;
 use crate::observe::{has_remapped_users, missing_programs};
 use crate::reconcile::{World, preview};
 use crate::rights::Rights;
+
+/// The name under which the wrapper is registered in the engine.
+const RUNTIME: &str = "ttyplug";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -41,6 +45,8 @@ struct Finding {
 #[derive(Debug, Default)]
 struct Report {
     findings: Vec<Finding>,
+    /// Containers whose keepers answer.
+    keepers: BTreeSet<ContainerId>,
 }
 
 impl Report {
@@ -54,7 +60,12 @@ impl Report {
     }
 }
 
-pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    config: &ConfigFile,
+    state: &Path,
+    run_dir: &Path,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     let settings = match config.load() {
         Ok(settings) => settings,
@@ -92,7 +103,9 @@ pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::R
         match survey(settings, state).await {
             Ok((engine, world)) => {
                 report.engine(&engine).await;
+                report.runtime(&engine).await;
                 report.ports(&world.borrow());
+                report.keepers = answering_keepers(run_dir).await;
                 let containers = world.borrow().inventory.containers.clone();
                 for (id, container) in &containers {
                     report.container(&engine, &world, id, container).await;
@@ -125,6 +138,56 @@ impl Report {
                 "engine",
                 error.to_string(),
                 "systemctl status docker",
+            ),
+        }
+    }
+
+    /// Whether early opens can be held at all.
+    async fn runtime(&mut self, engine: &Engine) {
+        match engine.has_runtime(RUNTIME).await {
+            Ok(true) => self.add(Level::Note, "runtime", "ttyplug is registered", ""),
+            Ok(false) => self.add(
+                Level::Note,
+                "runtime",
+                "ttyplug is not registered, so that early opens are not held; add to \
+                 /etc/docker/daemon.json: {\"runtimes\": {\"ttyplug\": {\"path\": \
+                 \"/usr/bin/ttyplug-runtime\"}}}, and then: systemctl reload docker",
+                "",
+            ),
+            Err(error) => self.add(
+                Level::Error,
+                "runtime",
+                error.to_string(),
+                "see docker info",
+            ),
+        }
+        let Ok(output) = Command::new("runc").arg("--version").output() else {
+            return;
+        };
+        let version = String::from_utf8_lossy(&output.stdout);
+        if let Err(reason) = crate::runc::can_notify(&version) {
+            let what = format!("{reason}, so that early opens are not held");
+            self.add(Level::Warning, "runtime", what, "upgrade runc");
+        }
+    }
+
+    /// Whether early opens are held in one container.
+    fn holding(&mut self, subject: &str, running: &Running, id: &ContainerId) {
+        let answers = self.keepers.contains(id);
+        match (running.runtime == RUNTIME, answers) {
+            (true, true) => self.add(Level::Note, subject, "its early opens are held", ""),
+            (true, false) => self.add(
+                Level::Error,
+                subject,
+                "its keeper does not answer: serial opens fail with ENOSYS, or it was started \
+                 before it had a port",
+                &format!("docker restart {}", id.short()),
+            ),
+            (false, _) => self.add(
+                Level::Note,
+                subject,
+                "its early opens are not held; to have that, add to its service: runtime: ttyplug",
+                "",
             ),
         }
     }
@@ -192,8 +255,9 @@ impl Report {
                     "",
                 );
             }
-            if port.hold.is_some() {
-                let what = "`hold` is set, but this version does not hold opens";
+            if port.known_names().is_empty() {
+                let what = "has neither a `node` nor a link that is known, so that opens of it \
+                            are held only once its device has been seen";
                 self.add(Level::Note, &subject, what, "");
             }
         }
@@ -283,6 +347,7 @@ impl Report {
             }
         }
         self.exec(&subject, &running, id);
+        self.holding(&subject, &running, id);
     }
 
     /// The second gate, the device cgroup.

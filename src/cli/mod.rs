@@ -21,6 +21,7 @@ mod check;
 mod plan;
 mod ports;
 mod run;
+mod status;
 
 /// Wrong usage or a wrong configuration; trying again does not help.
 const EXIT_USAGE: u8 = 2;
@@ -46,9 +47,8 @@ enum Command {
         config: ConfigFile,
         #[command(flatten)]
         state: StateDirectory,
-        /// Where the lock is, and sockets will be.
-        #[arg(long, value_name = "DIR", default_value = "/run/ttyplugd")]
-        run_dir: PathBuf,
+        #[command(flatten)]
+        run: RunDirectory,
         /// Where log lines go.
         #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
         log_format: LogFormat,
@@ -58,8 +58,18 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show every port in every container as the running daemon sees it, and every open that
+    /// waits.
+    Status {
+        #[command(flatten)]
+        run: RunDirectory,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show everything that would stop a port from working, and what to do about it.
     Check {
+        #[command(flatten)]
+        run: RunDirectory,
         #[command(flatten)]
         config: ConfigFile,
         #[command(flatten)]
@@ -94,6 +104,13 @@ struct StateDirectory {
 }
 
 #[derive(Debug, Args)]
+struct RunDirectory {
+    /// Where the lock and the sockets are.
+    #[arg(long, value_name = "DIR", default_value = "/run/ttyplugd")]
+    run_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct Output {
     /// Print one JSON object, for programs.
     #[arg(long)]
@@ -111,15 +128,17 @@ impl Cli {
             Command::Run {
                 config,
                 state,
-                run_dir,
+                run,
                 log_format,
-            } => run::run(&config, state.state_dir, run_dir, log_format),
+            } => run::run(&config, state.state_dir, run.run_dir, log_format),
             Command::Ports { output } => ports::run(output.json),
+            Command::Status { run, output } => status::run(&run.run_dir, output.json),
             Command::Check {
+                run,
                 config,
                 state,
                 output,
-            } => check::run(&config, &state.state_dir, output.json),
+            } => check::run(&config, &state.state_dir, &run.run_dir, output.json),
             Command::Plan {
                 config,
                 state,

@@ -1,0 +1,111 @@
+//! The daemon's socket for operators and programs: HTTP and JSON, as Docker has it.
+//!
+//! `curl --unix-socket /run/ttyplugd/api.sock http://localhost/v1/status`
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::holds::listen;
+use crate::reconcile::World;
+use crate::report::Reports;
+use crate::status::{Status, status};
+
+const SOCKET: &str = "api.sock";
+
+/// How long one connection may be open.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
+
+/// The largest answer that is read.
+const LARGEST_ANSWER: usize = 16 << 20;
+
+/// Answers at `api.sock` in the run directory, for ever. Only root can connect to it.
+///
+/// # Errors
+/// The socket cannot be made.
+pub fn serve(
+    run_dir: &Path,
+    world: Rc<RefCell<World>>,
+    reports: Rc<RefCell<Reports>>,
+) -> anyhow::Result<()> {
+    let listener = listen(&run_dir.join(SOCKET))?;
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (world, reports) = (world.clone(), reports.clone());
+            tokio::task::spawn_local(async move {
+                let answer = service_fn(move |request| {
+                    let response = answer(&request, &world.borrow(), &reports.borrow());
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), answer);
+                // Who goes away in the middle is not missed.
+                let _ = timeout(CONNECTION_LIMIT, connection).await;
+            });
+        }
+    });
+    Ok(())
+}
+
+fn answer(request: &Request<Incoming>, world: &World, reports: &Reports) -> Response<Full<Bytes>> {
+    let (code, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/v1/status") => {
+            let status = serde_json::to_vec(&status(world, reports));
+            (StatusCode::OK, status.unwrap_or_default())
+        }
+        (_, "/v1/status") => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            br#"{"message":"only GET"}"#.to_vec(),
+        ),
+        _ => (
+            StatusCode::NOT_FOUND,
+            br#"{"message":"there is /v1/status"}"#.to_vec(),
+        ),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = code;
+    let json = hyper::header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+/// Asks a running daemon.
+///
+/// # Errors
+/// None is running, or this user may not ask it.
+pub async fn ask(run_dir: &Path) -> anyhow::Result<Status> {
+    let socket = run_dir.join(SOCKET);
+    let ask = async {
+        let stream = UnixStream::connect(&socket).await?;
+        let io = TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        tokio::task::spawn_local(connection);
+        let request = Request::get("/v1/status")
+            .header(hyper::header::HOST, "localhost")
+            .body(Full::<Bytes>::default())?;
+        let body = sender.send_request(request).await?.into_body();
+        let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+        let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+        anyhow::Ok(serde_json::from_slice(&body)?)
+    };
+    let answer = match timeout(CONNECTION_LIMIT, ask).await {
+        Ok(answer) => answer,
+        Err(_) => Err(anyhow::anyhow!("it does not answer")),
+    };
+    answer.with_context(|| {
+        let socket = socket.display();
+        format!("no ttyplugd answers at {socket}; see systemctl status ttyplugd, and ask as root")
+    })
+}
