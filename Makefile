@@ -66,6 +66,7 @@ bench:
 install:
 	[ -e target/release/ttyplugd ] || $(MAKE) build
 	install -D -m 755 target/release/ttyplugd "$(DESTDIR)$(BINDIR)/ttyplugd"
+	install -D -m 755 target/release/ttyplug-runtime "$(DESTDIR)$(BINDIR)/ttyplug-runtime"
 	install -D -m 644 systemd/ttyplugd.service "$(DESTDIR)$(UNITDIR)/ttyplugd.service"
 	install -D -m 644 systemd/ttyplugd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/ttyplugd.conf"
 	install -D -m 644 udev/70-ttyplugd.rules "$(DESTDIR)$(RULESDIR)/70-ttyplugd.rules"

@@ -5,6 +5,7 @@
 #   ttyplugd-test/labelled   the same, and the image itself carries ttyplugd.enable=true
 #   ttyplugd-test/noshell    one program that sleeps: no shell, no mknod
 #   ttyplugd-test/nomknod    a shell, and nothing that could make a node
+#   ttyplugd-test/opens      busybox, and the program of opens.c, which is left beside the images too
 #   ttyplugd-test/hangshell  a shell that never does what it was asked to
 set -euo pipefail
 
@@ -77,3 +78,9 @@ rm "$root/bin/sh"
 printf '#!/bin/ash\nexec sleep 1000000\n' >"$root/bin/sh"
 chmod 755 "$root/bin/sh"
 import hangshell 'ENV PATH=/bin'
+
+# Static, so that it runs in a container that has nothing else, and beside the tests on the host.
+opens=$TTYPLUGD_TEST_DIR/opens
+cc -O1 -Wall -static -pthread -o "$opens" "$(dirname "$(realpath "$0")")/opens.c"
+put "$(with_busybox opens)" "$opens" /bin/opens
+import opens 'ENV PATH=/bin'

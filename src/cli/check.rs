@@ -329,6 +329,7 @@ impl Report {
         };
         let wants = world.borrow().assigned.wants(id).to_vec();
         self.rights(&subject, &running, &wants);
+        self.holding(&subject, &running, id);
         match preview(engine, world, id).await {
             Ok(Some(preview)) => {
                 for trouble in &preview.troubles {
@@ -347,7 +348,6 @@ impl Report {
             }
         }
         self.exec(&subject, &running, id);
-        self.holding(&subject, &running, id);
     }
 
     /// The second gate, the device cgroup.

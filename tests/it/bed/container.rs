@@ -12,6 +12,7 @@ pub(crate) struct Recipe {
     name: String,
     image: String,
     arguments: Vec<String>,
+    command: Vec<String>,
 }
 
 impl Recipe {
@@ -20,6 +21,7 @@ impl Recipe {
             name: name.into(),
             image: "busybox".into(),
             arguments: Vec::new(),
+            command: Vec::new(),
         }
     }
 
@@ -39,6 +41,12 @@ impl Recipe {
         self.with(&["--label", label])
     }
 
+    /// What it runs in place of a program that sleeps.
+    pub(crate) fn command(mut self, command: &[&str]) -> Self {
+        self.command = command.iter().map(|&a| a.into()).collect();
+        self
+    }
+
     pub(crate) fn create(self) -> Container {
         let mut command: Vec<String> = ["create", "--name", &self.name, "--network", "none"]
             .map(String::from)
@@ -47,6 +55,7 @@ impl Recipe {
         command.extend(["--stop-timeout", "1"].map(String::from));
         command.extend(self.arguments);
         command.push(format!("ttyplugd-test/{}", self.image));
+        command.extend(self.command);
         run("docker", &command);
         Container {
             name: self.name,

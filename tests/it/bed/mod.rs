@@ -3,6 +3,7 @@
 mod container;
 mod daemon;
 mod entry;
+mod keeper;
 mod port;
 pub(crate) mod proxy;
 mod wait;
@@ -11,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -20,12 +22,17 @@ pub(crate) use entry::{Entry, Node};
 pub(crate) use port::{MAJOR, Port, settle};
 pub(crate) use wait::{SOON, eventually, output, run};
 
+/// The OCI runtime wrapper.
+pub(crate) const RUNTIME: &str = env!("CARGO_BIN_EXE_ttyplug-runtime");
+
 /// There is one set of test ttys and one engine, so tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// What one test has: its turn, and the daemon's files. At its end the ports are unplugged.
 pub(crate) struct Bed {
     directory: TempDir,
+    /// In seconds since 1970.
+    begun: u64,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -39,8 +46,10 @@ impl Bed {
         for id in left.lines() {
             run("docker", &["rm", "--force", id]);
         }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             directory: TempDir::new_in(test_dir()).expect("the test directory can be written to"),
+            begun: now.map_or(0, |now| now.as_secs()),
             _turn: turn,
         }
     }
@@ -49,6 +58,18 @@ impl Bed {
     pub(crate) fn with_config(text: &str) -> Self {
         let bed = Self::new();
         bed.configure(text);
+        bed
+    }
+
+    /// The same, and the engine knows the runtime `ttyplug`, which uses this bed's files.
+    pub(crate) fn with_runtime(text: &str) -> Self {
+        let bed = Self::with_config(text);
+        register_runtime(&[
+            "--run-dir",
+            &bed.file("run").to_string_lossy(),
+            "--config",
+            &bed.file("config.toml").to_string_lossy(),
+        ]);
         bed
     }
 
@@ -128,6 +149,25 @@ pub(crate) fn docker_host() -> String {
 /// Where the private engine has its socket and the ports their properties.
 pub(crate) fn test_dir() -> PathBuf {
     std::env::var_os("TTYPLUGD_TEST_DIR").expect(HINT).into()
+}
+
+/// Makes `ttyplug` a runtime of the private engine, with these options. dockerd reads its list of
+/// runtimes again at SIGHUP (dockerd(8), "Configuration reload behavior").
+fn register_runtime(options: &[&str]) {
+    docker_host();
+    let runtime = serde_json::json!({ "path": RUNTIME, "runtimeArgs": options });
+    let settings = serde_json::json!({ "runtimes": { "ttyplug": runtime } });
+    let file = test_dir().join("daemon.json");
+    fs::write(file, settings.to_string()).expect("a file can be written");
+    let pid = fs::read_to_string(test_dir().join("dockerd.pid")).expect("the engine runs");
+    run("kill", &["-HUP", pid.trim()]);
+    eventually(SOON, "the engine knows the runtime", || {
+        let known = run("docker", &["info", "--format", "{{json .Runtimes.ttyplug}}"]);
+        let known: serde_json::Value = serde_json::from_str(&known).unwrap_or_default();
+        (known["runtimeArgs"] == runtime["runtimeArgs"])
+            .then_some(())
+            .ok_or_else(|| known.to_string())
+    });
 }
 
 /// Starts or stops the private engine.

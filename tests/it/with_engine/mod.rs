@@ -5,6 +5,7 @@ mod containers;
 mod crash;
 mod engine;
 mod foreign;
+mod hold;
 mod hostile;
 mod in_the_way;
 mod journal;

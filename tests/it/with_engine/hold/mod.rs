@@ -1,0 +1,188 @@
+//! Opens that come before their port, the wrapper that makes containers ask, and the keepers that
+//! let them wait.
+
+mod create;
+mod daemon;
+mod engine;
+mod keeper;
+mod open;
+mod plug;
+mod profile;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::bed::{Container, Node, Port, Recipe, SOON, eventually, run};
+
+use super::port_for;
+
+/// One open, as the program opens.c tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Opened {
+    way: String,
+    result: String,
+    milliseconds: u64,
+    node: Option<Node>,
+}
+
+impl Opened {
+    fn read(line: &str) -> Self {
+        let strange = || panic!("a strange line of opens: {line:?}");
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |word: &str| word.parse().unwrap_or_else(|_| strange());
+        let small = |word: &str, radix| u32::from_str_radix(word, radix).unwrap_or_else(|_| strange());
+        let [way, result, milliseconds, of_node @ ..] = &words[..] else {
+            return strange();
+        };
+        let node = match of_node {
+            [] => None,
+            [major, minor, mode, uid, gid] => Some(Node {
+                major: number(major),
+                minor: number(minor),
+                mode: small(mode, 8),
+                uid: small(uid, 10),
+                gid: small(gid, 10),
+            }),
+            _ => return strange(),
+        };
+        Self {
+            way: (*way).into(),
+            result: (*result).into(),
+            milliseconds: number(milliseconds),
+            node,
+        }
+    }
+
+    /// Whether nothing has made it wait. Above what an unlucky moment of a busy machine takes, and
+    /// far below any hold.
+    fn was_quick(&self) -> bool {
+        self.milliseconds < 700
+    }
+
+    fn waited(&self, at_least: u64, at_most: u64) {
+        assert!(
+            (at_least..=at_most).contains(&self.milliseconds),
+            "not within {at_least} to {at_most} ms: {self:?}"
+        );
+    }
+
+    fn got(&self, port: &Port) {
+        assert_eq!(self.result, "ok", "{self:?}");
+        assert_eq!(self.node, Some(port.node()), "{self:?}");
+    }
+}
+
+/// A Z-Wave stick as [`held_port`] wants it.
+fn stick(number: u64) -> Port {
+    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
+}
+
+/// The port "zwave" for the container "zwave" at /dev/zwave.
+fn held_port(hold: &str) -> String {
+    port_for("\"zwave\"", "/dev/zwave", &format!("hold = {hold:?}"))
+}
+
+/// The container "zwave" under the wrapper. The right to open a console does not depend on whether
+/// it was there when the container was made.
+fn zwave() -> Recipe {
+    unprivileged_zwave().with(&["--device-cgroup-rule", "c 4:* rmw"])
+}
+
+fn unprivileged_zwave() -> Recipe {
+    Recipe::new("zwave")
+        .image("opens")
+        .with(&["--runtime", "ttyplug"])
+}
+
+/// What the program of a container has said of its opens.
+fn said(container: &Container) -> Vec<Opened> {
+    let text = run("docker", &["logs", container.name()]);
+    text.lines().map(Opened::read).collect()
+}
+
+/// Waits until the program of a container has said so much.
+fn says(container: &Container, lines: usize) -> Vec<Opened> {
+    eventually(SOON, &format!("{lines} opens are done"), || {
+        let said = said(container);
+        (said.len() >= lines)
+            .then(|| said.clone())
+            .ok_or_else(|| format!("{said:?}"))
+    })
+}
+
+/// The program opens.c, beside the container's own.
+struct Opening {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Opening {
+    fn start(container: &Container, arguments: &[&str]) -> Self {
+        let name = container.name();
+        let mut child = Command::new("timeout")
+            .args(["100", "docker", "exec", "-i", name, "opens"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("timeout, of coreutils, runs");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let shared = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                shared.lock().expect("nobody panics with it").push(line);
+            }
+        });
+        Self {
+            stdin: child.stdin.take().expect("it is piped"),
+            child,
+            lines,
+        }
+    }
+
+    /// Lets a program go on that waits for it.
+    fn nudge(&mut self) {
+        self.stdin.write_all(b"\n").expect("it reads");
+    }
+
+    fn so_far(&self) -> Vec<Opened> {
+        let lines = self.lines.lock().expect("nobody panics with it");
+        lines.iter().map(|line| Opened::read(line)).collect()
+    }
+
+    /// Waits until it has said so much.
+    fn says(&self, lines: usize) -> Vec<Opened> {
+        eventually(SOON, &format!("{lines} opens are done"), || {
+            let said = self.so_far();
+            (said.len() >= lines)
+                .then(|| said.clone())
+                .ok_or_else(|| format!("{said:?}"))
+        })
+    }
+
+    /// Waits for its end, whatever that is, and returns all that it has said.
+    fn end(mut self) -> Vec<Opened> {
+        eventually(SOON, "the program ends", || {
+            let ended = self.child.try_wait().expect("it is a child");
+            ended.ok_or_else(|| format!("{:?}", self.so_far()))
+        });
+        self.so_far()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Opens one path after the other and returns what came of it.
+fn open(container: &Container, arguments: &[&str]) -> Vec<Opened> {
+    let said = run("docker", &[&["exec", container.name(), "opens"], arguments].concat());
+    said.lines().map(Opened::read).collect()
+}
