@@ -192,6 +192,36 @@ for container in demo-labelled demo-named; do
     ! grep -qwE 'tty6.|zwave|zigbee' "$dir/said" || fail "a node was left behind in $container"
 done
 
+heading "A container opens the Z-Wave stick too early, and its open is held"
+# busybox's microcom opens as all serial libraries do, once, and ends with 1 if that fails.
+cat >"$TTYPLUGD_TEST_DIR/daemon.json" <<END
+{"runtimes": {"ttyplug": {"path": "$(dirname "$ttyplugd")/ttyplug-runtime", "runtimeArgs": ["--run-dir", "$dir/run"]}}}
+END
+kill -HUP "$(cat "$TTYPLUGD_TEST_DIR/dockerd.pid")"
+registered() {
+    timeout 60 docker info --format '{{json .Runtimes}}' | grep -q ttyplug
+}
+seen_within 20 "$(now)" "the engine has the runtime ttyplug" registered
+show "${run[@]}" --name demo-early --runtime ttyplug \
+    --label ttyplugd.port.early.match=vendor=0658 --label ttyplugd.port.early.node=/dev/early \
+    ttyplugd-test/busybox sh -c 'microcom -t 200 /dev/early && echo opened at the first attempt'
+held() {
+    "$ttyplugd" status --run-dir "$dir/run" | grep -q '^/dev/early'
+}
+seen_within 20 "$(now)" "its open waits" held
+show "$ttyplugd" status --run-dir "$dir/run"
+since=$(now)
+plug 63
+let_go() {
+    grep -q 'open released .*reason=Ready' "$dir/run/runtime.log" 2>/dev/null ||
+        ! held
+}
+seen_within 20 "$since" "the open went on, after the event" let_go
+timeout 60 docker wait demo-early >/dev/null
+show docker logs demo-early
+[ "$(cat "$dir/said")" = "opened at the first attempt" ] || fail "the first open is to succeed"
+unplug 63
+
 heading "ttyplugd stops"
 kill "$daemon"
 timeout 20 tail --pid="$daemon" --follow /dev/null || fail "it does not end at SIGTERM"

@@ -70,13 +70,32 @@ impl Keeper {
         Ok(line)
     }
 
+    /// The first line of its answer.
+    pub(crate) fn answer(&self) -> String {
+        self.ask().expect("it answers")
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub(crate) fn session(&self) -> i32 {
+        let pid = Pid::from_raw(self.pid);
+        nix::unistd::getsid(Some(pid)).expect("it runs").as_raw()
+    }
+
+    pub(crate) fn open_files(&self) -> Vec<PathBuf> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("it runs");
+        let names = open.flatten().map(|fd| fs::read_link(fd.path()));
+        names.filter_map(Result::ok).collect()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid), signal).expect("it runs");
     }
 
     pub(crate) fn descriptors(&self) -> usize {
-        let open = fs::read_dir(format!("/proc/{}/fd", self.pid));
-        open.map_or(0, Iterator::count)
+        self.open_files().len()
     }
 
     /// A line of /proc/PID/status, in kB.
@@ -84,7 +103,8 @@ impl Keeper {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
         let status = status.expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(key));
-        let number = line.and_then(|line| line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().ok());
+        let number =
+            line.and_then(|line| line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().ok());
         number.unwrap_or_else(|| panic!("no {key} in {status}"))
     }
 }

@@ -162,7 +162,10 @@ fn register_runtime(options: &[&str]) {
     let pid = fs::read_to_string(test_dir().join("dockerd.pid")).expect("the engine runs");
     run("kill", &["-HUP", pid.trim()]);
     eventually(SOON, "the engine knows the runtime", || {
-        let known = run("docker", &["info", "--format", "{{json .Runtimes.ttyplug}}"]);
+        let known = run(
+            "docker",
+            &["info", "--format", "{{json .Runtimes.ttyplug}}"],
+        );
         let known: serde_json::Value = serde_json::from_str(&known).unwrap_or_default();
         (known["runtimeArgs"] == runtime["runtimeArgs"])
             .then_some(())

@@ -12,6 +12,7 @@ mod profile;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use crate::bed::{Container, Node, Port, Recipe, SOON, eventually, run};
 
@@ -28,30 +29,31 @@ struct Opened {
 
 impl Opened {
     fn read(line: &str) -> Self {
-        let strange = || panic!("a strange line of opens: {line:?}");
+        Self::parse(line).unwrap_or_else(|| panic!("a strange line of opens: {line:?}"))
+    }
+
+    fn parse(line: &str) -> Option<Self> {
         let words: Vec<&str> = line.split(' ').collect();
-        let number = |word: &str| word.parse().unwrap_or_else(|_| strange());
-        let small = |word: &str, radix| u32::from_str_radix(word, radix).unwrap_or_else(|_| strange());
         let [way, result, milliseconds, of_node @ ..] = &words[..] else {
-            return strange();
+            return None;
         };
         let node = match of_node {
             [] => None,
             [major, minor, mode, uid, gid] => Some(Node {
-                major: number(major),
-                minor: number(minor),
-                mode: small(mode, 8),
-                uid: small(uid, 10),
-                gid: small(gid, 10),
+                major: major.parse().ok()?,
+                minor: minor.parse().ok()?,
+                mode: u32::from_str_radix(mode, 8).ok()?,
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
             }),
-            _ => return strange(),
+            _ => return None,
         };
-        Self {
+        Some(Self {
             way: (*way).into(),
             result: (*result).into(),
-            milliseconds: number(milliseconds),
+            milliseconds: milliseconds.parse().ok()?,
             node,
-        }
+        })
     }
 
     /// Whether nothing has made it wait. Above what an unlucky moment of a busy machine takes, and
@@ -116,6 +118,7 @@ struct Opening {
     child: Child,
     stdin: ChildStdin,
     lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Opening {
@@ -132,7 +135,7 @@ impl Opening {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let shared = Arc::clone(&lines);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 shared.lock().expect("nobody panics with it").push(line);
             }
@@ -141,6 +144,7 @@ impl Opening {
             stdin: child.stdin.take().expect("it is piped"),
             child,
             lines,
+            reader: Some(reader),
         }
     }
 
@@ -170,6 +174,8 @@ impl Opening {
             let ended = self.child.try_wait().expect("it is a child");
             ended.ok_or_else(|| format!("{:?}", self.so_far()))
         });
+        let reader = self.reader.take().expect("it ends once");
+        reader.join().expect("the reader does not panic");
         self.so_far()
     }
 }
@@ -183,6 +189,9 @@ impl Drop for Opening {
 
 /// Opens one path after the other and returns what came of it.
 fn open(container: &Container, arguments: &[&str]) -> Vec<Opened> {
-    let said = run("docker", &[&["exec", container.name(), "opens"], arguments].concat());
+    let said = run(
+        "docker",
+        &[&["exec", container.name(), "opens"], arguments].concat(),
+    );
     said.lines().map(Opened::read).collect()
 }
