@@ -45,6 +45,10 @@ pub fn serve(
         while let Ok((stream, _)) = listener.accept().await {
             let (world, reports) = (world.clone(), reports.clone());
             tokio::task::spawn_local(async move {
+                // The socket's mode says so already.
+                if stream.peer_cred().is_ok_and(|peer| peer.uid() != 0) {
+                    return;
+                }
                 let answer = service_fn(move |request| {
                     let response = answer(&request, &world.borrow(), &reports.borrow());
                     async move { Ok::<_, Infallible>(response) }

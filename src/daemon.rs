@@ -443,8 +443,9 @@ impl Daemon {
         let running: BTreeSet<_> = running(inventory).map(|(id, _)| id.clone()).collect();
         self.work
             .retain(|id, work| work.is_running() || running.contains(id));
-        served.retain(|id, _| running.contains(id));
-        ready.retain(|id, _| running.contains(id));
+        let alive: BTreeSet<_> = inventory.alive().map(|(id, _)| id).collect();
+        served.retain(|id, _| alive.contains(id));
+        ready.retain(|id, _| alive.contains(id));
         let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();
         let changed: Vec<ContainerId> = ids
             .into_iter()

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::Hold;
 
 /// For how long an open is held where nobody says otherwise.
-pub const DEFAULT_HOLD: Hold = Hold::Seconds(60);
+pub const DEFAULT_HOLD: Hold = Hold::Seconds(DEFAULT_SECONDS);
+pub const DEFAULT_SECONDS: u64 = 60;
 
 /// A port as far as holding matters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,8 +19,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::assign::Want;
 use crate::inventory::ContainerId;
@@ -35,6 +35,9 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(1);
 /// How long a container that is being created may take to become known. Its `create` event has
 /// come before the runtime was started, and is on its way through the engine's event stream.
 const KNOWN_LIMIT: Duration = Duration::from_millis(300);
+
+/// How long to wait before a keeper is followed again whose connection has ended.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 
 /// Tells everybody below that something in the world has changed. The number means nothing.
 pub type Changes = watch::Sender<u64>;
@@ -91,6 +94,7 @@ async fn answer(
     let id = ContainerId(question.container);
     // A new start has a new /dev, and nothing in it is ready.
     world.borrow_mut().ready.remove(&id);
+    world.borrow_mut().served.remove(&id);
 
     let mut changed = changes.subscribe();
     let known = async {
@@ -110,6 +114,12 @@ async fn answer(
             ports,
         })
     };
+    if let Some(created) = &created {
+        let numbers = created.nodes.iter().map(|node| node.number).collect();
+        if let Err(error) = world.borrow_mut().store.grant(&id, numbers) {
+            tracing::warn!("{error:#}");
+        }
+    }
     // Not known in time: the wrapper goes by the configuration, and its keeper hears more later.
     match created {
         Some(created) => stream.write_all(&line(&created)).await,
@@ -162,20 +172,26 @@ pub fn follow_keepers(
     let watch = readable(Watch(watch))?;
     tokio::task::spawn_local(async move {
         let following = Rc::new(RefCell::new(BTreeSet::new()));
+        let ended = Rc::new(Notify::new());
         loop {
             for name in sockets(&directory) {
                 if following.borrow_mut().insert(name.clone()) {
                     let socket = directory.join(&name);
                     let (world, changes) = (world.clone(), changes.clone());
-                    let following = following.clone();
+                    let (following, ended) = (following.clone(), ended.clone());
                     tokio::task::spawn_local(async move {
                         follow(&socket, &world, &changes).await;
                         following.borrow_mut().remove(&name);
+                        ended.notify_one();
                     });
                 }
             }
-            if wait(&watch).await.is_err() {
-                return;
+            tokio::select! {
+                news = wait(&watch) => if news.is_err() {
+                    return;
+                },
+                // A keeper that has lost us without having ended is there still.
+                () = ended.notified() => sleep(FOLLOW_AGAIN).await,
             }
         }
     });
@@ -233,6 +249,7 @@ pub async fn answering_keepers(run_dir: &Path) -> BTreeSet<ContainerId> {
 const FOLLOW: ToKeeper = ToKeeper {
     ttyplugd: VERSION,
     ports: None,
+    provisional: false,
     let_all_go: false,
     follow: true,
 };

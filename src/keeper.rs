@@ -18,7 +18,7 @@ use nix::sys::socket::{
 };
 
 use crate::descriptors::{close_inherited, take_stdin};
-use crate::hold::{Caller, Held, Holds, Ports};
+use crate::hold::{Caller, DEFAULT_SECONDS, Held, Holds, Ports};
 use crate::logging::kind;
 use crate::notify::{Listener, Notification};
 use crate::protocol::{FromKeeper, HeldOpen, ReleasedOpen, ToKeeper, VERSION, line, take};
@@ -27,6 +27,12 @@ use crate::trap::{decode, read_path, resolve};
 /// How often it is looked whether held opens still wait: the kernel tells nobody that a waiting
 /// call was interrupted or its program killed.
 const SWEEP_MS: u64 = 200;
+
+/// How many notifications are taken before somebody else has a turn.
+const MOST_AT_ONCE: usize = 256;
+
+/// The default hold, in milliseconds.
+const DEFAULT_HOLD_MS: u64 = DEFAULT_SECONDS * 1000;
 
 /// What a keeper is told when it is born.
 #[derive(Debug)]
@@ -51,8 +57,11 @@ struct Keeper {
     birth: Birth,
     clock: Instant,
     ports: Ports,
+    /// Until when ports count that nobody has confirmed.
+    provisional_until: Option<u64>,
     let_all_go: bool,
     holds: Holds,
+    swept: u64,
     released: Vec<ReleasedOpen>,
     listeners: BTreeMap<u64, Listener>,
     next_listener: u64,
@@ -79,8 +88,10 @@ pub fn keep(birth: Birth, socket: &UnixListener) -> io::Result<()> {
         ports: birth.ports.clone(),
         birth,
         clock: Instant::now(),
+        provisional_until: None,
         let_all_go: false,
         holds: Holds::default(),
+        swept: 0,
         released: Vec::new(),
         listeners: BTreeMap::new(),
         next_listener: 0,
@@ -111,7 +122,16 @@ impl Keeper {
                 }
             }
             changed |= self.on_connections(&ready);
-            changed |= self.sweep();
+            if self.now() >= self.swept.saturating_add(SWEEP_MS) {
+                changed |= self.sweep();
+            }
+            if self
+                .provisional_until
+                .is_some_and(|until| until <= self.now())
+            {
+                self.ports = Ports::default();
+                self.provisional_until = None;
+            }
             changed |= self.release();
             if changed {
                 self.tell_followers();
@@ -153,7 +173,8 @@ impl Keeper {
         let limit = if self.holds.held().is_empty() {
             PollTimeout::NONE
         } else {
-            let deadline = self.holds.next_deadline();
+            let deadline = self.holds.next_deadline().into_iter();
+            let deadline = deadline.chain(self.provisional_until).min();
             let left = deadline.map_or(SWEEP_MS, |at| at.saturating_sub(self.now()).min(SWEEP_MS));
             PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
         };
@@ -189,19 +210,23 @@ impl Keeper {
         }
     }
 
-    /// Takes one notification: the others wait in the kernel, and poll tells of them.
+    /// Takes the notifications that there are, but not so many that others would wait for long.
     fn on_listener(&mut self, number: u64) -> bool {
-        let Some(listener) = self.listeners.get(&number) else {
-            return false;
-        };
-        match listener.receive() {
-            Ok(Some(notification)) => self.on_open(number, &notification),
-            Ok(None) => false,
-            Err(_) => {
-                self.listeners.remove(&number);
-                true
+        let mut changed = false;
+        for _ in 0..MOST_AT_ONCE {
+            let Some(listener) = self.listeners.get(&number).filter(|l| can_be_read(l)) else {
+                break;
+            };
+            match listener.receive() {
+                Ok(Some(notification)) => changed |= self.on_open(number, &notification),
+                Ok(None) => {}
+                Err(_) => {
+                    self.listeners.remove(&number);
+                    changed = true;
+                }
             }
         }
+        changed
     }
 
     /// Decides about one open. Whatever goes wrong, it goes on: the kernel knows best.
@@ -324,12 +349,16 @@ impl Keeper {
             self.let_all_go |= message.let_all_go;
             if let Some(ports) = message.ports {
                 self.ports = ports;
+                self.provisional_until = message
+                    .provisional
+                    .then(|| self.now().saturating_add(DEFAULT_HOLD_MS));
             }
             changed = true;
         }
     }
 
     fn sweep(&mut self) -> bool {
+        self.swept = self.now();
         let listeners = &self.listeners;
         self.holds.sweep(
             |held| {
@@ -397,6 +426,13 @@ enum Ready {
     Listener(u64),
     HungUp(u64),
     Connection(usize),
+}
+
+/// A listener must not be read without asking first: the read waits, whatever its flags are.
+fn can_be_read(listener: &Listener) -> bool {
+    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    let events = poll(&mut polled, PollTimeout::ZERO).map(|_| polled[0].revents());
+    matches!(events, Ok(Some(events)) if events.contains(PollFlags::POLLIN))
 }
 
 fn is_alive(tid: u32) -> bool {

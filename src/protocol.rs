@@ -22,6 +22,10 @@ pub struct ToKeeper {
     /// All of what is to be held, in place of what was said before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Ports>,
+    /// They are a guess, made without the daemon: nothing is held by it for longer than the default
+    /// hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provisional: bool,
     /// The container is about to be stopped: nothing is held any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub let_all_go: bool,

@@ -16,7 +16,7 @@ use crate::assign::{Assigned, Want};
 use crate::config::Settings;
 use crate::docker::{Engine, EngineError, Executed, Running};
 use crate::hold::Ports;
-use crate::inventory::{ContainerId, Inventory};
+use crate::inventory::{ContainerId, ContainerState, Inventory};
 use crate::logging::kind;
 use crate::model::{DevNum, NodePath};
 use crate::observe::{ObserveError, View, observe};
@@ -75,7 +75,7 @@ pub async fn preview(
     world: &RefCell<World>,
     id: &ContainerId,
 ) -> Result<Option<Preview>, Trouble> {
-    let Some(running) = engine.inspect(id).await.map_err(engine_trouble)? else {
+    let Some(mut running) = engine.inspect(id).await.map_err(engine_trouble)? else {
         return Ok(None);
     };
     let (wants, record) = {
@@ -86,6 +86,10 @@ pub async fn preview(
     if wants.is_empty() && record.is_empty() {
         return Ok(None);
     }
+    running
+        .rights
+        .devices
+        .extend(world.borrow().store.granted(id));
     let view = look(world, id, &running, paths(&wants, &record)).await?;
     let (plan, troubles) = compare(&wants, &view, &record);
     Ok(Some(Preview {
@@ -170,6 +174,9 @@ pub async fn reconcile(
         };
     }
     if troubles.iter().all(|trouble| !trouble.retry) {
+        if preview.is_none() {
+            sees_the_hosts_dev(world, id);
+        }
         return troubles;
     }
     // What fails in a container that ends meanwhile is no trouble. If it was started again, the
@@ -242,6 +249,14 @@ async fn apply(
     Ok(troubles)
 }
 
+/// Where nothing may be written there is nothing to wait for but the device itself.
+fn sees_the_hosts_dev(world: &RefCell<World>, id: &ContainerId) {
+    let mut world = world.borrow_mut();
+    let wants = world.assigned.wants(id).iter();
+    let plugged = wants.map(|want| (want.node.clone(), want.devnum)).collect();
+    world.ready.insert(id.clone(), plugged);
+}
+
 /// A port is ready when its node is there and nothing of it is left to do. What is in the way of
 /// one of its links does not keep its node from being opened.
 fn set_ready(world: &RefCell<World>, id: &ContainerId, wants: &[Want], view: &View, left: &Plan) {
@@ -279,9 +294,13 @@ impl World {
         ready == Some(&want.devnum)
     }
 
-    /// What opens in a container may have to wait for; `None` while it is not known who it is.
+    /// What opens in a container may have to wait for. `None` while nobody can tell: the engine
+    /// has not said who it is, or it runs and has not been looked into yet, so that what it has
+    /// may be ready for long.
     pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
-        if !self.listed || !self.inventory.containers.contains_key(id) {
+        let container = self.inventory.containers.get(id).filter(|_| self.listed)?;
+        let looked_into = self.ready.contains_key(id) || self.assigned.wants(id).is_empty();
+        if container.state == ContainerState::Running && !looked_into {
             return None;
         }
         Some(match self.assigned.shares.get(id) {

@@ -19,12 +19,14 @@ use serde_json::Value;
 use crate::bundle::{self, BundleNode};
 use crate::config;
 use crate::hold::{DEFAULT_HOLD, Managed, Ports};
+use crate::inventory::ContainerId;
 use crate::keeper::{self, Birth};
 use crate::notify::kernel_can_notify;
 use crate::observe::Tree;
 use crate::pidfd;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
 use crate::runc::{self, Verb};
+use crate::state::Store;
 
 /// How long the daemon may take to answer. A container waits for it, and it is not needed.
 const DAEMON_LIMIT: Duration = Duration::from_millis(500);
@@ -38,6 +40,7 @@ pub struct Options {
     pub run_dir: PathBuf,
     pub runtime: PathBuf,
     pub config: PathBuf,
+    pub state_dir: PathBuf,
     /// What follows them.
     pub arguments: Vec<String>,
 }
@@ -49,6 +52,7 @@ impl Options {
             run_dir: "/run/ttyplugd".into(),
             runtime: "runc".into(),
             config: "/etc/ttyplugd/config.toml".into(),
+            state_dir: "/var/lib/ttyplugd".into(),
             arguments,
         };
         while let [name, value, ..] = options.arguments.as_slice() {
@@ -56,6 +60,7 @@ impl Options {
                 "--run-dir" => &mut options.run_dir,
                 "--runtime" => &mut options.runtime,
                 "--config" => &mut options.config,
+                "--state-dir" => &mut options.state_dir,
                 _ => break,
             };
             *place = value.into();
@@ -110,28 +115,36 @@ fn prepare(options: &Options, directory: &Path, id: &str) -> anyhow::Result<Prep
     let mut config: Value =
         serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))?;
 
-    let created = match ask_daemon(options, id) {
-        Ok(created) => created,
-        // At boot the engine may be first. Whatever is configured may be this container's.
-        Err(_) => Created {
-            ports: of_configuration(options),
-            ..Created::default()
-        },
-    };
+    let answer = ask_daemon(options, id);
+    let provisional = answer.is_err();
+    let created = answer.unwrap_or_else(|_| Created {
+        // At boot the engine may be first. Whatever is configured may be a new container's.
+        ports: Store::read(&options.state_dir)
+            .ports(&ContainerId(id.to_owned()))
+            .unwrap_or_else(|| of_configuration(options)),
+        ..Created::default()
+    });
     if created.ports == Ports::default() {
         return Ok(Prepared::NothingToHold);
     }
     let nodes = nodes(&config, directory, &created.nodes);
     bundle::add_nodes(&mut config, &nodes).context("config.json has a strange `linux` section")?;
 
-    let asking = ask(options, id, &mut config, created.ports);
+    let first = ToKeeper {
+        ttyplugd: VERSION,
+        ports: Some(created.ports),
+        provisional,
+        follow: true,
+        ..ToKeeper::default()
+    };
+    let asking = ask(options, id, &mut config, &first);
     replace(&file, &serde_json::to_vec(&config)?)
         .with_context(|| format!("{} cannot be written", file.display()))?;
     asking.map(|()| Prepared::Asking)
 }
 
 /// Makes the container ask, and a keeper that answers.
-fn ask(options: &Options, id: &str, config: &mut Value, ports: Ports) -> anyhow::Result<()> {
+fn ask(options: &Options, id: &str, config: &mut Value, first: &ToKeeper) -> anyhow::Result<()> {
     anyhow::ensure!(
         kernel_can_notify(),
         "the kernel has no seccomp user notification"
@@ -143,7 +156,7 @@ fn ask(options: &Options, id: &str, config: &mut Value, ports: Ports) -> anyhow:
         .context("the run directory's name is not UTF-8")?;
     let mut edited = config.clone();
     bundle::ask(&mut edited, listener, std::env::consts::ARCH)?;
-    start_keeper(options, id, &socket, ports)
+    start_keeper(options, id, &socket, first)
         .inspect_err(|_| drop(fs::remove_file(&socket)))
         .context("the keeper does not start")?;
     *config = edited;
@@ -200,7 +213,12 @@ fn find_program(program: &Path) -> Option<PathBuf> {
 }
 
 /// Starts a keeper, gives it its ports, and waits until it has answered.
-fn start_keeper(options: &Options, id: &str, socket: &Path, ports: Ports) -> anyhow::Result<()> {
+fn start_keeper(
+    options: &Options,
+    id: &str,
+    socket: &Path,
+    first: &ToKeeper,
+) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -222,13 +240,7 @@ fn start_keeper(options: &Options, id: &str, socket: &Path, ports: Ports) -> any
         .status()?;
     anyhow::ensure!(status.success(), "it ended with {status}");
 
-    let message = ToKeeper {
-        ttyplugd: VERSION,
-        ports: Some(ports),
-        follow: true,
-        ..ToKeeper::default()
-    };
-    let answer: FromKeeper = converse(socket, &message, KEEPER_LIMIT)?;
+    let answer: FromKeeper = converse(socket, first, KEEPER_LIMIT)?;
     anyhow::ensure!(answer.container == id, "it keeps another container");
     Ok(())
 }

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::assign::{Assigned, Choices};
 use crate::config::LabelPolicy;
+use crate::hold::{DEFAULT_HOLD, Managed, Ports};
 use crate::inventory::{ContainerId, Inventory};
-use crate::model::NodePath;
+use crate::model::{DevNum, NodePath};
 use crate::plan::Record;
 
 const OWNED: &str = "owned.json";
@@ -61,6 +62,9 @@ struct KnownContainer {
     name: String,
     /// The labels that count.
     labels: BTreeMap<String, String>,
+    /// Numbers that the wrapper gave it the right to open when it was last created.
+    #[serde(default)]
+    granted: BTreeSet<DevNum>,
     assignments: Vec<KnownAssignment>,
 }
 
@@ -72,8 +76,9 @@ struct KnownAssignment {
     links: Vec<NodePath>,
 }
 
+/// Which of several devices each port was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Ports {
+struct Chosen {
     ports: Choices,
 }
 
@@ -83,7 +88,7 @@ pub struct Store {
     directory: PathBuf,
     owned: Owned,
     containers: Containers,
-    ports: Ports,
+    chosen: Chosen,
 }
 
 impl Store {
@@ -111,7 +116,7 @@ impl Store {
         Self {
             owned: read(directory, OWNED),
             containers: read(directory, CONTAINERS),
-            ports: read(directory, PORTS),
+            chosen: read(directory, PORTS),
             directory: directory.to_owned(),
         }
     }
@@ -190,8 +195,50 @@ impl Store {
         known.map(|known| &known.labels)
     }
 
+    /// The numbers that the wrapper gave a container the right to open.
+    pub fn granted(&self, id: &ContainerId) -> BTreeSet<DevNum> {
+        let known = self.containers.containers.get(id);
+        known.map(|known| known.granted.clone()).unwrap_or_default()
+    }
+
+    /// Remembers what a container was given the right to open.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn grant(&mut self, id: &ContainerId, numbers: BTreeSet<DevNum>) -> anyhow::Result<()> {
+        let mut containers = self.containers.clone();
+        if let Some(known) = containers.containers.get_mut(id) {
+            known.granted = numbers;
+        }
+        self.replace_containers(containers)
+    }
+
+    /// The names that a container's ports are opened by, and whether it asked for every port, as
+    /// far as that was known when it was last assigned any.
+    pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
+        let known = self.containers.containers.get(id)?;
+        let ports = known.assignments.iter().map(|assigned| Managed {
+            port: assigned.port.clone(),
+            names: assigned
+                .node
+                .iter()
+                .chain(&assigned.links)
+                .map(ToString::to_string)
+                .collect(),
+            ready: false,
+            hold: DEFAULT_HOLD,
+        });
+        Some(Ports {
+            ports: ports.collect(),
+            every: known
+                .labels
+                .get("ttyplugd.enable")
+                .is_some_and(|v| v == "true"),
+        })
+    }
+
     pub fn choices(&self) -> &Choices {
-        &self.ports.ports
+        &self.chosen.ports
     }
 
     /// Writes who the containers are and what they are assigned, where that has changed.
@@ -204,12 +251,12 @@ impl Store {
         inventory: &Inventory,
         assigned: &Assigned,
     ) -> anyhow::Result<()> {
-        let ports = Ports {
+        let chosen = Chosen {
             ports: assigned.choices.clone(),
         };
-        if ports != self.ports {
-            write(&self.directory, PORTS, &ports)?;
-            self.ports = ports;
+        if chosen != self.chosen {
+            write(&self.directory, PORTS, &chosen)?;
+            self.chosen = chosen;
         }
         let known = inventory.containers.iter().map(|(id, container)| {
             let share = assigned
@@ -221,6 +268,7 @@ impl Store {
             let known = KnownContainer {
                 name: container.name.clone(),
                 labels: container.counting_labels(policy),
+                granted: self.granted(id),
                 assignments: present
                     .map(|want| KnownAssignment {
                         port: want.port.clone(),
@@ -239,6 +287,10 @@ impl Store {
         let containers = Containers {
             containers: known.collect(),
         };
+        self.replace_containers(containers)
+    }
+
+    fn replace_containers(&mut self, containers: Containers) -> anyhow::Result<()> {
         if containers != self.containers {
             write(&self.directory, CONTAINERS, &containers)?;
             self.containers = containers;
@@ -302,7 +354,6 @@ fn write<T: Serialize>(directory: &Path, name: &str, content: &T) -> anyhow::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::DevNum;
     use crate::plan::Made;
 
     #[test]

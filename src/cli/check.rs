@@ -321,7 +321,13 @@ impl Report {
             );
         }
         let running = match engine.inspect(id).await {
-            Ok(Some(running)) => running,
+            Ok(Some(mut running)) => {
+                running
+                    .rights
+                    .devices
+                    .extend(world.borrow().store.granted(id));
+                running
+            }
             Ok(None) => return,
             Err(error) => {
                 return self.add(Level::Error, &subject, error.to_string(), "look at its log");
