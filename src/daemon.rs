@@ -422,6 +422,7 @@ impl Daemon {
             store,
             served,
             ready,
+            ended,
             ..
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
@@ -446,6 +447,7 @@ impl Daemon {
         let alive: BTreeSet<_> = inventory.alive().map(|(id, _)| id).collect();
         served.retain(|id, _| alive.contains(id));
         ready.retain(|id, _| alive.contains(id));
+        ended.retain(|id, _| inventory.containers.contains_key(id));
         let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();
         let changed: Vec<ContainerId> = ids
             .into_iter()

@@ -93,8 +93,13 @@ async fn answer(
     let question = question.await??;
     let id = ContainerId(question.container);
     // A new start has a new /dev, and nothing in it is ready.
-    world.borrow_mut().ready.remove(&id);
-    world.borrow_mut().served.remove(&id);
+    {
+        let mut world = world.borrow_mut();
+        world.ready.remove(&id);
+        if let Some(ended) = world.served.remove(&id) {
+            world.ended.insert(id.clone(), ended);
+        }
+    }
 
     let mut changed = changes.subscribe();
     let known = async {

@@ -39,6 +39,9 @@ pub struct World {
     pub served: BTreeMap<ContainerId, String>,
     /// Ports whose node and links have been seen in place, by node, per container.
     pub ready: BTreeMap<ContainerId, BTreeMap<NodePath, DevNum>>,
+    /// The start of each container that has ended, because a wrapper is creating it anew: work
+    /// that is still under way for it says nothing of the new /dev.
+    pub ended: BTreeMap<ContainerId, String>,
     /// The engine has told which containers there are.
     pub listed: bool,
     /// Opens that wait, as the keepers tell.
@@ -218,7 +221,7 @@ async fn apply(
     };
     if plan.ops.is_empty() {
         put_record(world, id, running, ours(plan, view, !may_be_coming))?;
-        set_ready(world, id, wants, view, plan);
+        set_ready(world, id, running, wants, view, plan);
         return Ok(troubles.clone());
     }
     put_record(world, id, running, ours(plan, view, false))?;
@@ -232,7 +235,7 @@ async fn apply(
     let all_ended = matches!(executed, Ok(Executed::Ended(_))) && !may_be_coming;
     put_record(world, id, running, ours(plan, &view, all_ended))?;
     let (left, mut troubles) = compare(wants, &view, &plan.record);
-    set_ready(world, id, wants, &view, &left);
+    set_ready(world, id, running, wants, &view, &left);
     let is_left = |op: &&Op| {
         left.ops.iter().any(|other| other.path() == op.path())
             || left
@@ -259,7 +262,14 @@ fn sees_the_hosts_dev(world: &RefCell<World>, id: &ContainerId) {
 
 /// A port is ready when its node is there and nothing of it is left to do. What is in the way of
 /// one of its links does not keep its node from being opened.
-fn set_ready(world: &RefCell<World>, id: &ContainerId, wants: &[Want], view: &View, left: &Plan) {
+fn set_ready(
+    world: &RefCell<World>,
+    id: &ContainerId,
+    running: &Running,
+    wants: &[Want],
+    view: &View,
+    left: &Plan,
+) {
     let is_left = |path: &NodePath| left.ops.iter().any(|op| op.path() == path.as_str());
     let is_there = |want: &Want| match view.actual.entries.get(&want.node) {
         Some(Found::Node { devnum, .. } | Found::Mount(Some(devnum))) => *devnum == want.devnum,
@@ -269,7 +279,10 @@ fn set_ready(world: &RefCell<World>, id: &ContainerId, wants: &[Want], view: &Vi
         .iter()
         .filter(|want| is_there(want) && !is_left(&want.node) && !want.links.iter().any(is_left))
         .map(|want| (want.node.clone(), want.devnum));
-    world.borrow_mut().ready.insert(id.clone(), ready.collect());
+    let mut world = world.borrow_mut();
+    if world.ended.get(id) != Some(&running.started_at) {
+        world.ready.insert(id.clone(), ready.collect());
+    }
 }
 
 impl World {
@@ -282,6 +295,7 @@ impl World {
             store,
             served: BTreeMap::new(),
             ready: BTreeMap::new(),
+            ended: BTreeMap::new(),
             listed: false,
             held: BTreeMap::new(),
             hanging: BTreeMap::new(),

@@ -32,7 +32,7 @@ use crate::state::Store;
 const DAEMON_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a keeper may take to answer for the first time.
-const KEEPER_LIMIT: Duration = Duration::from_secs(2);
+const KEEPER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Our own options, which come before the runtime's.
 #[derive(Debug, Clone)]
@@ -276,6 +276,8 @@ fn be_keeper(options: &Options, id: &str, socket: &str, starter: &str) -> anyhow
     // The starter waits for our first answer, so that its number is still its own.
     let starter = pidfd::open(starter.parse()?)?;
     nix::unistd::setsid().context("setsid")?;
+    // Not to keep the bundle's directory.
+    std::env::set_current_dir("/")?;
     let listener = keeper::take_over(&starter)?;
     crate::logging::short_lived(&options.run_dir);
     let birth = Birth {
@@ -354,7 +356,7 @@ fn of_configuration(options: &Options) -> Ports {
         port: port.name.to_string(),
         names: port.known_names(),
         ready: false,
-        hold: DEFAULT_HOLD,
+        hold: port.hold.unwrap_or(DEFAULT_HOLD),
     });
     Ports {
         ports: ports.collect(),
