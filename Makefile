@@ -2,8 +2,8 @@
 # make check              the quick checks: formatting, lints, every test that needs no engine
 # make test               all checks and tests, beside a Docker engine of its own
 # make demo               one port plugged, used and unplugged, with times
-# make bench              time from the uevent to the node, against the udev script it replaces;
-#                         ROUNDS=3 is a quick look
+# make bench              time from the uevent to the node, against the udev script it replaces, and
+#                         what holding opens costs and brings; ROUNDS=3 is a quick look
 # make install            DESTDIR= and PREFIX= as usual
 #
 # Whatever is missing is installed with apt-get (tests/prerequisites.sh).
@@ -62,6 +62,7 @@ demo:
 bench:
 	tests/prerequisites.sh test
 	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench plug -- $(ROUNDS)
+	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench hold -- $(ROUNDS)
 
 install:
 	[ -e target/release/ttyplugd ] || $(MAKE) build

@@ -1,2 +1,690 @@
-//! Placeholder until the measurements are written.
-fn main() {}
+//! What holding an open costs, and what it brings: from a node in place to the return of the open
+//! that waited for it, the price of the filter and of the runtime wrapper, the keeper's memory, and
+//! what an application sees beside one that tries again.
+//!
+//! `make bench` runs it after the other measurements; `make bench ROUNDS=3` is a quick look. What
+//! is compared takes turns in one run, so that whatever else the machine does hits both: containers
+//! of the same image under `ttyplug` and under plain `runc`. All of them have Docker's default
+//! profile. The programs in them are those of hold.c.
+#![allow(clippy::print_stdout)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+
+use bed::keeper::Keeper;
+use bed::{Bed, Container, Daemon, Port, Recipe, run, settle, test_dir};
+
+#[path = "../tests/it/bed/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod bed;
+
+/// How many rounds are measured unless the caller says otherwise. What takes longer or shorter is
+/// done less or more often, in proportion.
+const ROUNDS: usize = 50;
+
+/// How many opens of one program are held at once.
+const THREADS: usize = 1000;
+
+/// How many calls a batch of hold.c has, and how many of its batches make a round.
+const BATCHES: &str = "8";
+
+/// How many trapped opens make a round.
+const TRAPPED: &str = "40";
+
+/// After what has just happened, for the daemon and the engine to come to rest.
+const REST: Duration = Duration::from_millis(100);
+
+const CONFIG: &str = r#"
+[[port]]
+name = "held"
+match = { serial = "T63" }
+containers = ["bench-held"]
+node = "/dev/held"
+hold = "forever"
+
+[[port]]
+name = "plain"
+match = { serial = "T62" }
+containers = ["bench-plain"]
+node = "/dev/plain"
+
+[[port]]
+name = "never"
+match = { serial = "none" }
+containers = ["bench-told", "bench-start"]
+node = "/dev/never"
+"#;
+
+fn main() {
+    // cargo passes --bench before what the caller has to say.
+    let rounds = std::env::args().find_map(|word| word.parse().ok());
+    let rounds = rounds.unwrap_or(ROUNDS).max(1);
+
+    let bed = Bed::with_runtime(CONFIG);
+    let daemon = bed.daemon();
+    let program = test_dir().join("hold");
+    compile(&program);
+    let held = container("bench-held", &program, "ttyplug");
+    let told = container("bench-told", &program, "ttyplug");
+    let plain = container("bench-plain", &program, "runc");
+
+    println!("docker exec, {} times ...", rounds * 6);
+    let mut keeper = KeeperCost::of_execs(rounds * 6, &bed, &told);
+    let mut rows = Vec::new();
+    println!("an open that is held, {rounds} rounds ...");
+    rows.extend(releases(rounds, &bed, &daemon, &held, &plain));
+    println!("an open that only a keeper is asked about ...");
+    rows.push(tellings(rounds, &bed, &told));
+    println!("{THREADS} opens at once ...");
+    rows.extend(crowds(rounds.div_ceil(10), &bed, &daemon, &held, &told));
+    println!("opens that are not held ...");
+    rows.extend(filters(rounds, &told, &plain));
+    rows.extend(traps(rounds, &told, &plain));
+    println!("starts of containers ...");
+    rows.extend(starts(rounds.div_ceil(2)));
+    keeper.last = Snapshot::when_at_rest(&bed, &told, keeper.first.descriptors);
+
+    print(&rows, &keeper);
+    write_json(&rows, &keeper);
+}
+
+fn compile(program: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/hold.c");
+    let words = ["-O2", "-Wall", "-static", "-pthread", "-o"].map(Path::new);
+    run("cc", &[&words[..], &[program, &source]].concat());
+}
+
+/// With the program of hold.c, and with the right to open the ports from the beginning.
+fn container(name: &str, program: &Path, runtime: &str) -> Container {
+    let volume = format!("{}:/bin/hold:ro", program.display());
+    let rule = ["--device-cgroup-rule", "c 4:* rmw"];
+    let recipe = Recipe::new(name).with(&["--runtime", runtime, "--volume", &volume]);
+    let container = recipe.with(&rule).start();
+    // The directories of the links can be watched before there is any link.
+    container.sh("mkdir -p /dev/serial/by-id /dev/serial/by-path");
+    container
+}
+
+/// hold.c in a container. It works once for every [`Program::begin`].
+struct Program {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    fn start(container: &Container, words: &[&str]) -> Self {
+        let mut child = Command::new("timeout")
+            .args(["300", "docker", "exec", "-i", container.name(), "hold"])
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("timeout, of coreutils, runs");
+        Self {
+            stdin: child.stdin.take().expect("it is piped"),
+            lines: BufReader::new(child.stdout.take().expect("it is piped")).lines(),
+            child,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.stdin.write_all(b"\n").expect("it reads");
+    }
+
+    /// The numbers that it says at its end.
+    fn answer(&mut self) -> Vec<f64> {
+        let line = self.lines.next().expect("it says something");
+        let line = line.expect("it writes text");
+        let words = line.split_whitespace().map(str::parse);
+        words
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// When its open returned.
+    fn returned(&mut self) -> f64 {
+        self.answer()[0]
+    }
+
+    fn work(&mut self) -> Vec<f64> {
+        self.begin();
+        self.answer()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Nanoseconds of the clock that hold.c reads.
+fn now() -> f64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("there is such a clock");
+    Duration::from(time).as_secs_f64() * 1e9
+}
+
+/// Notes when a container gets its node and its two links. All of them are renamed into their
+/// places, with their final owner and mode (inotify(7), `IN_MOVED_TO`), the node first.
+fn watch(container: &Container) -> JoinHandle<[f64; 3]> {
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC).expect("the kernel has inotify");
+    for directory in ["/dev", "/dev/serial/by-id", "/dev/serial/by-path"] {
+        let directory = container.path(directory);
+        let added = inotify.add_watch(&directory, AddWatchFlags::IN_MOVED_TO);
+        added.unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    }
+    spawn(move || {
+        let mut times = Vec::new();
+        loop {
+            let events = inotify.read_events().expect("it is watched");
+            let time = now();
+            times.extend(events.iter().map(|_| time));
+            if let [node, first, last, ..] = times[..] {
+                return [node, first, last];
+            }
+        }
+    })
+}
+
+/// Opens that wait for a port to be plugged in, and those of a program that tries every second.
+fn releases(
+    rounds: usize,
+    bed: &Bed,
+    daemon: &Daemon,
+    held: &Container,
+    plain: &Container,
+) -> Vec<Row> {
+    let mut once = Program::start(held, &["once", "/dev/held"]);
+    let mut retry = Program::start(plain, &["retry", "/dev/plain"]);
+    let (port, other) = (Port::new(63), Port::new(62));
+    let retries = rounds.div_ceil(4);
+    let (mut from_link, mut from_node) = (Vec::new(), Vec::new());
+    let (mut held_view, mut retry_view, mut node_there) = (Vec::new(), Vec::new(), Vec::new());
+    // The first round warms up and is not counted.
+    for round in 0..=rounds {
+        let [plugged, node, link, returned] = release(bed, daemon, held, &port, &mut once);
+        if round > 0 {
+            from_link.push((returned - link) / MS);
+            from_node.push((returned - node) / MS);
+            held_view.push((returned - plugged) / SECOND);
+            node_there.push((node - plugged) / SECOND);
+        }
+        if (1..=retries).contains(&round) {
+            retry.begin();
+            // Over the rounds the port comes at every time between two tries.
+            let phase = round as f64 / retries as f64;
+            sleep(Duration::from_secs_f64(0.1 + phase));
+            let plugged = plug(&other);
+            retry_view.push((retry.returned() - plugged) / SECOND);
+            unplug(daemon, &other);
+        }
+    }
+    // As evenly as there are seconds in a minute, after the node is there.
+    let node = Row::new("", "", node_there).median();
+    let minute = (0..60).map(|second| node + f64::from(second) + 0.5);
+    vec![
+        Row::new("last link in place → held open returns", "ms", from_link)
+            .goal(1.0, Statistic::P99),
+        Row::new("node in place → held open returns", "ms", from_node),
+        Row::new("plug → open, held", "s", held_view),
+        Row::new("plug → open, tried every second (runc)", "s", retry_view),
+        Row::new(
+            "plug → open, tried every minute (computed)",
+            "s",
+            minute.collect(),
+        ),
+    ]
+}
+
+/// Returns when the port was plugged in, when its node and its last link were there, and when the
+/// open returned.
+fn release(
+    bed: &Bed,
+    daemon: &Daemon,
+    container: &Container,
+    port: &Port,
+    program: &mut Program,
+) -> [f64; 4] {
+    program.begin();
+    bed.holds(&["/dev/held"]);
+    sleep(REST);
+    let watch = watch(container);
+    let plugged = plug(port);
+    let returned = program.returned();
+    let [node, _, link] = watch.join().expect("it does not panic");
+    unplug(daemon, port);
+    [plugged, node, link, returned]
+}
+
+fn plug(port: &Port) -> f64 {
+    port.describe();
+    let time = now();
+    port.uevent("add");
+    time
+}
+
+fn unplug(daemon: &Daemon, port: &Port) {
+    settle();
+    let before = daemon.count(&["node removed"]);
+    port.unplug();
+    daemon.logs_again(before, &["node removed"]);
+    sleep(REST);
+}
+
+/// A keeper's part alone: this program says in the daemon's place that a port is ready.
+fn tellings(rounds: usize, bed: &Bed, told: &Container) -> Row {
+    let mut voice = Voice::to_keeper_of(bed, told);
+    let mut program = Program::start(told, &["once", TOLD]);
+    let times = (0..=rounds * 2).map(|_| {
+        voice.say(false);
+        // An open that came before this was heard would not be held.
+        sleep(REST / 4);
+        program.begin();
+        bed.holds(&[TOLD]);
+        sleep(REST / 4);
+        let begin = voice.say(true);
+        (program.returned() - begin) / MS
+    });
+    let times = times.skip(1).collect();
+    Row::new("keeper is told → held open returns", "ms", times).goal(1.0, Statistic::P99)
+}
+
+/// What is held in the container `told`: a device that is there, so that the open succeeds.
+const TOLD: &str = "/dev/null";
+
+/// The daemon's voice at a keeper, in the words of version 1.
+struct Voice(UnixStream);
+
+impl Voice {
+    fn to_keeper_of(bed: &Bed, container: &Container) -> Self {
+        let stream = UnixStream::connect(keeper_of(bed, container).socket);
+        Self(stream.expect("the keeper listens"))
+    }
+
+    /// Returns when that was said.
+    fn say(&mut self, ready: bool) -> f64 {
+        let port = json!({ "port": "told", "names": [TOLD], "ready": ready, "hold": "forever" });
+        let message = json!({ "ttyplugd": 1, "ports": { "ports": [port], "every": false } });
+        let line = format!("{message}\n");
+        let time = now();
+        self.0.write_all(line.as_bytes()).expect("the keeper reads");
+        time
+    }
+}
+
+/// Many threads of one program that wait, until the last of their opens has returned.
+fn crowds(
+    rounds: usize,
+    bed: &Bed,
+    daemon: &Daemon,
+    held: &Container,
+    told: &Container,
+) -> Vec<Row> {
+    let count = THREADS.to_string();
+    let port = Port::new(63);
+    let mut voice = Voice::to_keeper_of(bed, told);
+    let mut of_daemon = Program::start(held, &["threads", "/dev/held", &count]);
+    let mut of_keeper = Program::start(told, &["threads", TOLD, &count]);
+    let (mut from_link, mut from_telling, mut until_held) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let begin = now();
+        of_daemon.begin();
+        bed.holds(&["/dev/held"; THREADS]);
+        until_held.push((now() - begin) / MS);
+        sleep(REST);
+        let watch = watch(held);
+        plug(&port);
+        let last = of_daemon.returned();
+        let [.., link] = watch.join().expect("it does not panic");
+        from_link.push((last - link) / MS);
+        unplug(daemon, &port);
+
+        voice.say(false);
+        // An open that came before this was heard would not be held.
+        sleep(REST / 4);
+        of_keeper.begin();
+        bed.holds(&[TOLD; THREADS]);
+        sleep(REST);
+        let begin = voice.say(true);
+        from_telling.push((of_keeper.returned() - begin) / MS);
+    }
+    let row = |what: &str, times| Row::new(&format!("{THREADS} opens: {what}"), "ms", times);
+    vec![
+        row("last link in place → the last returns", from_link).goal(50.0, Statistic::Median),
+        row("keeper is told → the last returns", from_telling).goal(50.0, Statistic::Median),
+        row("begun → all are held", until_held),
+    ]
+}
+
+/// Opens that the filter lets pass, which is all but those of serial ports.
+fn filters(rounds: usize, told: &Container, plain: &Container) -> Vec<Row> {
+    let mut ttyplug = Program::start(told, &["plain", BATCHES]);
+    let mut runc = Program::start(plain, &["plain", BATCHES]);
+    let rounds = alternate([&mut ttyplug, &mut runc], rounds * 2);
+    let best = |which: usize| Row::new("", "", flat(&rounds, which)).best();
+    let differences = rounds
+        .iter()
+        .map(|[ttyplug, runc]| (median(ttyplug) - median(runc)) / US)
+        .collect();
+    let row = |runtime: &str, which| {
+        let times = flat(&rounds, which).iter().map(|time| time / US).collect();
+        Row::new(
+            &format!("openat that is not asked about, {runtime}"),
+            "µs",
+            times,
+        )
+    };
+    vec![
+        row("ttyplug", 0),
+        row("runc", 1),
+        Row::new("… the difference, by rounds", "µs", differences).goal(0.2, Statistic::Median),
+        Row::new(
+            "… of the best batches",
+            "µs",
+            vec![(best(0) - best(1)) / US],
+        ),
+    ]
+}
+
+/// Opens that look like a serial port's and are of something else.
+fn traps(rounds: usize, told: &Container, plain: &Container) -> Vec<Row> {
+    const PATH: &str = "/dev/no-port";
+    let mut keeper = Program::start(told, &["trapped", PATH, TRAPPED]);
+    let mut agent = Program::start(plain, &["agent", PATH, TRAPPED]);
+    let mut nobody = Program::start(plain, &["trapped", PATH, TRAPPED]);
+    let rounds = alternate([&mut keeper, &mut agent, &mut nobody], rounds);
+    let ratios = rounds
+        .iter()
+        .map(|[keeper, agent, _]| median(keeper) / median(agent))
+        .collect();
+    let row = |whom: &str, which| {
+        let times = flat(&rounds, which).iter().map(|time| time / US).collect();
+        Row::new(&format!("open of no port, {whom}"), "µs", times)
+    };
+    vec![
+        row("the keeper is asked", 0).goal(30.0, Statistic::Median),
+        row("a minimal C agent is asked", 1),
+        row("nobody is asked (runc)", 2),
+        Row::new("… keeper by agent, by rounds", "×", ratios).goal(1.3, Statistic::Median),
+    ]
+}
+
+/// Has the programs take turns. The first round is not counted.
+fn alternate<const N: usize>(programs: [&mut Program; N], rounds: usize) -> Vec<[Vec<f64>; N]> {
+    let mut programs = programs;
+    let mut turn = || programs.each_mut().map(|program| program.work());
+    turn();
+    (0..rounds).map(|_| turn()).collect()
+}
+
+fn flat<const N: usize>(rounds: &[[Vec<f64>; N]], which: usize) -> Vec<f64> {
+    rounds
+        .iter()
+        .flat_map(|round| round[which].clone())
+        .collect()
+}
+
+/// A container that does nothing, from the command to its end.
+fn starts(rounds: usize) -> Vec<Row> {
+    let start = |runtime: &str| {
+        let words = "run --rm --network none --name bench-start --runtime";
+        let words = words
+            .split(' ')
+            .chain([runtime, "ttyplugd-test/busybox", "true"]);
+        let begin = now();
+        run("docker", &words.collect::<Vec<_>>());
+        (now() - begin) / MS
+    };
+    let mut times = Vec::new();
+    for round in 0..=rounds {
+        // Who is first changes, since the engine may have work left from the one before.
+        let mut pair = [0.0; 2];
+        for turn in 0..2 {
+            let which = (round + turn) % 2;
+            pair[which] = start(["ttyplug", "runc"][which]);
+        }
+        if round > 0 {
+            times.push(pair);
+        }
+    }
+    let of = |which: usize| times.iter().map(|pair| pair[which]).collect();
+    let differences = times.iter().map(|[ttyplug, runc]| ttyplug - runc).collect();
+    vec![
+        Row::new("docker run --rm … true, ttyplug", "ms", of(0)),
+        Row::new("docker run --rm … true, runc", "ms", of(1)),
+        Row::new("… the difference, by rounds", "ms", differences).goal(10.0, Statistic::Median),
+    ]
+}
+
+fn keeper_of(bed: &Bed, container: &Container) -> Keeper {
+    let id = container.inspect("{{.Id}}");
+    let keepers = bed.keepers().into_iter();
+    let mut keepers = keepers.filter(|keeper| keeper.container == id);
+    keepers.next().expect("the container has a keeper")
+}
+
+/// What a keeper takes.
+struct KeeperCost {
+    first: Snapshot,
+    execs: usize,
+    after_execs: Snapshot,
+    last: Snapshot,
+}
+
+/// Memory is in kB.
+#[derive(Clone, Copy)]
+struct Snapshot {
+    anonymous: u64,
+    pss: u64,
+    descriptors: usize,
+}
+
+impl KeeperCost {
+    /// Every `docker exec` brings the keeper a listener, until its program has ended.
+    fn of_execs(count: usize, bed: &Bed, container: &Container) -> Self {
+        let first = Snapshot::of(bed, container);
+        for _ in 0..count {
+            run("docker", &["exec", container.name(), "true"]);
+        }
+        let after_execs = Snapshot::when_at_rest(bed, container, first.descriptors);
+        Self {
+            first,
+            execs: count,
+            after_execs,
+            last: after_execs,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Programs that have been killed end soon, and their listeners with them.
+    fn when_at_rest(bed: &Bed, container: &Container, descriptors: usize) -> Self {
+        for _ in 0..20 {
+            if Self::of(bed, container).descriptors <= descriptors {
+                break;
+            }
+            sleep(REST);
+        }
+        Self::of(bed, container)
+    }
+
+    fn of(bed: &Bed, container: &Container) -> Self {
+        let keeper = keeper_of(bed, container);
+        let file = PathBuf::from(format!("/proc/{}/smaps_rollup", keeper.pid()));
+        let rollup = fs::read_to_string(&file).expect("it runs");
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let pss = pss.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        Self {
+            anonymous: keeper.memory("RssAnon"),
+            pss: pss.unwrap_or_else(|| panic!("{rollup}")),
+            descriptors: keeper.descriptors(),
+        }
+    }
+
+    fn json(self) -> Value {
+        json!({ "rss_anon_kb": self.anonymous, "pss_kb": self.pss, "fds": self.descriptors })
+    }
+}
+
+const US: f64 = 1e3;
+const MS: f64 = 1e6;
+const SECOND: f64 = 1e9;
+
+/// What was measured of one case, sorted.
+struct Row {
+    case: String,
+    unit: &'static str,
+    values: Vec<f64>,
+    goal: Option<(f64, Statistic)>,
+}
+
+/// What a goal is set for.
+#[derive(Clone, Copy)]
+enum Statistic {
+    Median,
+    P99,
+}
+
+impl Row {
+    fn new(case: &str, unit: &'static str, mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self {
+            case: case.into(),
+            unit,
+            values,
+            goal: None,
+        }
+    }
+
+    fn goal(mut self, most: f64, of: Statistic) -> Self {
+        self.goal = Some((most, of));
+        self
+    }
+
+    fn best(&self) -> f64 {
+        self.values[0]
+    }
+
+    fn median(&self) -> f64 {
+        median(&self.values)
+    }
+
+    /// By nearest rank: the smallest value that so many per cent did not exceed.
+    fn percentile(&self, percent: usize) -> f64 {
+        self.values[(self.values.len() * percent).div_ceil(100) - 1]
+    }
+
+    fn verdict(&self) -> String {
+        self.goal.map_or_else(String::new, |(most, of)| match of {
+            Statistic::Median => verdict("median", most, self.median()),
+            Statistic::P99 => verdict("p99", most, self.percentile(99)),
+        })
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        _ => sorted[middle],
+    }
+}
+
+fn verdict(of: &str, most: f64, is: f64) -> String {
+    let met = if is <= most { "met" } else { "missed" };
+    format!("{of} ≤ {most}: {met}")
+}
+
+/// Two tables in Markdown.
+fn print(rows: &[Row], keeper: &KeeperCost) {
+    println!("\n| case | n | best | median | p95 | p99 | unit | goal |");
+    println!("|---|--:|--:|--:|--:|--:|---|---|");
+    for row in rows {
+        println!(
+            "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} |",
+            row.case,
+            row.values.len(),
+            row.best(),
+            row.median(),
+            row.percentile(95),
+            row.percentile(99),
+            row.unit,
+            row.verdict(),
+        );
+    }
+    let KeeperCost {
+        first,
+        execs,
+        after_execs,
+        last,
+    } = keeper;
+    println!("\n| keeper | at first | after {execs} × docker exec | after all of this | goal |");
+    println!("|---|--:|--:|--:|---|");
+    let three = |of: fn(&Snapshot) -> u64| [of(first), of(after_execs), of(last)];
+    for (what, [first, after, last], goal) in [
+        ("RssAnon, kB", three(|at| at.anonymous), 300),
+        ("Pss, kB", three(|at| at.pss), 1024),
+        (
+            "open files",
+            three(|at| at.descriptors as u64),
+            first.descriptors as u64,
+        ),
+    ] {
+        let goal = verdict("after execs", goal as f64, after as f64);
+        println!("| {what} | {first} | {after} | {last} | {goal} |");
+    }
+}
+
+/// Writes bench/hold.json in cargo's target directory.
+fn write_json(rows: &[Row], keeper: &KeeperCost) {
+    let rounded = |number: f64| (number * 1000.0).round() / 1000.0;
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "case": row.case,
+                "n": row.values.len(),
+                "best": rounded(row.best()),
+                "median": rounded(row.median()),
+                "p95": rounded(row.percentile(95)),
+                "p99": rounded(row.percentile(99)),
+                "unit": row.unit,
+            })
+        })
+        .collect();
+    let result = json!({
+        "rows": rows,
+        "keeper": {
+            "at_first": keeper.first.json(),
+            "execs": keeper.execs,
+            "after_execs": keeper.after_execs.json(),
+            "at_last": keeper.last.json(),
+        },
+    });
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+    let target = target.expect("cargo makes it below the target directory");
+    let directory = target.join("bench");
+    let file = directory.join("hold.json");
+    fs::create_dir_all(&directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+    fs::write(&file, format!("{result:#}\n")).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    // This runs as root, and the directory belongs to whoever runs cargo.
+    let owner = fs::metadata(target).expect("it is there");
+    for path in [&directory, &file] {
+        chown(path, Some(owner.uid()), Some(owner.gid())).expect("root may do that");
+    }
+    println!("\nwritten to {}", file.display());
+}

@@ -152,12 +152,16 @@ impl Keeper {
 
     /// Waits for something to happen or for the next deadline.
     fn wait(&self, socket: &UnixListener) -> io::Result<Vec<Ready>> {
-        let mut what = vec![Ready::Socket];
-        let mut fds: Vec<BorrowedFd> = vec![socket.as_fd()];
+        // poll looks at one after the other. If the starter had ended when it was looked at, then
+        // what it sent before is seen at the socket.
+        let mut what = Vec::new();
+        let mut fds: Vec<BorrowedFd> = Vec::new();
         if !self.had_listener {
             what.push(Ready::StarterEnded);
             fds.push(self.birth.starter.as_fd());
         }
+        what.push(Ready::Socket);
+        fds.push(socket.as_fd());
         for (number, listener) in &self.listeners {
             what.push(Ready::Listener(*number));
             fds.push(listener.as_fd());
@@ -214,7 +218,7 @@ impl Keeper {
     fn on_listener(&mut self, number: u64) -> bool {
         let mut changed = false;
         for _ in 0..MOST_AT_ONCE {
-            let Some(listener) = self.listeners.get(&number).filter(|l| can_be_read(l)) else {
+            let Some(listener) = self.listeners.get(&number) else {
                 break;
             };
             match listener.receive() {
@@ -224,6 +228,9 @@ impl Keeper {
                     self.listeners.remove(&number);
                     changed = true;
                 }
+            }
+            if !self.listeners.get(&number).is_some_and(can_be_read) {
+                break;
             }
         }
         changed

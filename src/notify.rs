@@ -8,6 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (linux/seccomp.h).
 const CONTINUE: u32 = 1;
 
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (linux/seccomp.h).
+const SYNC_WAKE_UP: libc::c_ulong = 1;
+
 /// What a filter announces its system calls through. When the last copy of this descriptor is
 /// closed, every announced call of the container fails with ENOSYS for as long as it lives.
 #[derive(Debug)]
@@ -29,7 +32,17 @@ pub struct Notification {
 }
 
 impl Listener {
+    /// Asks the kernel to let asker and answerer take turns on one processor, which saves waking
+    /// another one twice a call. A kernel before 6.6 cannot, and nothing depends on it.
     pub fn new(fd: OwnedFd) -> Self {
+        // SAFETY: the descriptor is open, and the argument is an integer.
+        let _ = unsafe {
+            libc::ioctl(
+                fd.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _,
+                SYNC_WAKE_UP,
+            )
+        };
         Self(fd)
     }
 

@@ -4,17 +4,18 @@
 //! Everything here is controlled by the container. A wrong answer can only make an open wait that
 //! need not, or not wait that should: the kernel reads the path again and makes all its checks.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::fstatfs;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
 
+use crate::mounts::parse_mountinfo;
 use crate::notify::Notification;
 
 /// The longest path (limits.h, `PATH_MAX`).
@@ -81,8 +82,15 @@ pub fn decode(notification: &Notification) -> Option<TrappedOpen> {
 /// # Errors
 /// There is no path at that address, or we may not read it.
 pub fn read_path(tid: u32, address: u64) -> io::Result<Vec<u8>> {
-    let memory = File::open(format!("/proc/{tid}/mem"))?;
-    read_text(address, |buffer, at| memory.read_at(buffer, at))
+    let thread = Pid::from_raw(i32::try_from(tid).map_err(io::Error::other)?);
+    read_text(address, |buffer, at| {
+        let from = RemoteIoVec {
+            base: usize::try_from(at).map_err(io::Error::other)?,
+            len: buffer.len(),
+        };
+        let mut to = [IoSliceMut::new(buffer)];
+        Ok(process_vm_readv(thread, &mut to, &[from])?)
+    })
 }
 
 fn read_text(
@@ -119,7 +127,6 @@ fn read_text(
 /// The path cannot be followed, or following it might wait for a file server.
 pub fn resolve(tid: u32, open: &TrappedOpen, path: &[u8]) -> io::Result<Vec<u8>> {
     let root = open_path(format!("/proc/{tid}/root").as_bytes())?;
-    let root_name = name_of(&root)?;
     let mut path = path.to_vec();
     if !path.starts_with(b"/") {
         let base = match open.directory {
@@ -127,7 +134,7 @@ pub fn resolve(tid: u32, open: &TrappedOpen, path: &[u8]) -> io::Result<Vec<u8>>
             fd => format!("/proc/{tid}/fd/{fd}"),
         };
         let base = readlinkat(AT_FDCWD, base.as_str())?;
-        path = below(base.as_bytes(), &root_name)?
+        path = below(base.as_bytes(), &name_of(&root)?)?
             .iter()
             .chain(b"/")
             .chain(&path)
@@ -140,16 +147,20 @@ pub fn resolve(tid: u32, open: &TrappedOpen, path: &[u8]) -> io::Result<Vec<u8>>
             // A directory, which no port is.
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let place = Directory::nearest(&root, directory)?;
-        let target = match place.missing.is_empty() {
-            true => readlinkat(&place.fd, name),
-            false => Err(Errno::ENOENT),
+        let place = Directory::nearest(tid, &root, directory)?;
+        let place_name = name_of(&place.fd)?;
+        let target = if !place.missing.is_empty() {
+            Err(Errno::ENOENT)
+        } else if is_in_dev(&place_name) || is_local(tid, &place.fd) {
+            readlinkat(&place.fd, name)
+        } else {
+            return Err(Errno::EREMOTE.into());
         };
-        let real = [name_of(&place.fd)?, place.missing].concat();
+        let real = [place_name, place.missing].concat();
         match target {
             Ok(target) if target.as_bytes().starts_with(b"/") => path = target.as_bytes().into(),
             Ok(target) => {
-                path = [below(&real, &root_name)?, b"/", target.as_bytes()].concat();
+                path = [below(&real, &name_of(&root)?)?, b"/", target.as_bytes()].concat();
             }
             Err(_) => {
                 let real = if real == b"/" { &b""[..] } else { &real };
@@ -167,7 +178,7 @@ struct Directory {
 }
 
 impl Directory {
-    fn nearest(root: &OwnedFd, path: &[u8]) -> io::Result<Self> {
+    fn nearest(tid: u32, root: &OwnedFd, path: &[u8]) -> io::Result<Self> {
         let mut existing = path;
         loop {
             let name = if existing.is_empty() {
@@ -175,7 +186,7 @@ impl Directory {
             } else {
                 existing
             };
-            match look_up(root, name) {
+            match look_up(tid, root, name) {
                 Ok(fd) => {
                     let missing = &path[existing.len()..];
                     if missing.split(|b| *b == b'/').any(|part| part == b"..") {
@@ -202,7 +213,7 @@ impl Directory {
 /// Opens a directory below a root. /dev is always in memory. Elsewhere a look-up may have to ask
 /// a file server that is dead, and every open of the container would wait with it: so only what
 /// the kernel has cached is taken (openat2(2), RESOLVE_CACHED), or what is on a local disk.
-fn look_up(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+fn look_up(tid: u32, root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     let in_root = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     let find = |path: &[u8], flags: ResolveFlag| {
         let how = OpenHow::new()
@@ -210,8 +221,11 @@ fn look_up(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
             .resolve(flags);
         openat2(root, path, how)
     };
-    if path.starts_with(b"/dev/") || path == b"/dev" {
-        return find(path, in_root);
+    if is_in_dev(path) {
+        match find(path, in_root | ResolveFlag::RESOLVE_NO_SYMLINKS) {
+            Err(Errno::ELOOP) => {}
+            result => return result,
+        }
     }
     let cached = in_root | ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
     match find(path, cached) {
@@ -222,7 +236,7 @@ fn look_up(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     loop {
         let name = if above.is_empty() { &b"/"[..] } else { above };
         match find(name, cached) {
-            Ok(fd) if is_local(&fd) => {
+            Ok(fd) if is_local(tid, &fd) => {
                 return find(path, in_root | ResolveFlag::RESOLVE_NO_XDEV);
             }
             Ok(_) => return Err(Errno::EREMOTE),
@@ -232,20 +246,27 @@ fn look_up(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// File systems whose look-ups end in finite time (linux/magic.h).
-fn is_local(fd: &impl AsFd) -> bool {
-    const LOCAL: [u32; 7] = [
-        0x0102_1994, // tmpfs, devtmpfs
-        0x794c_7630, // overlayfs
-        0xEF53,      // ext2, ext3, ext4
-        0x9123_683E, // btrfs
-        0x5846_5342, // xfs
-        0xF2F5_2010, // f2fs
-        0x8584_58F6, // ramfs
+fn is_in_dev(path: &[u8]) -> bool {
+    path == b"/dev" || path.starts_with(b"/dev/")
+}
+
+/// Whether look-ups in a directory end in finite time, by the type of its file system. statfs(2)
+/// would ask the file server, so the mount's number is looked for in the thread's own table.
+fn is_local(tid: u32, fd: &OwnedFd) -> bool {
+    const LOCAL: [&str; 13] = [
+        "bcachefs", "btrfs", "devtmpfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs",
+        "squashfs", "tmpfs", "xfs", "zfs",
     ];
-    // The type of the field has another width on every architecture; the numbers have 32 bits.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    fstatfs(fd).is_ok_and(|stat| LOCAL.contains(&(stat.filesystem_type().0 as u32)))
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    let info = info.unwrap_or_default();
+    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    let Some(number) = number.and_then(|number| number.trim().parse::<u64>().ok()) else {
+        return false;
+    };
+    let table = fs::read_to_string(format!("/proc/{tid}/mountinfo")).unwrap_or_default();
+    parse_mountinfo(&table)
+        .iter()
+        .any(|mount| mount.id == number && LOCAL.contains(&mount.kind.as_str()))
 }
 
 fn open_path(path: &[u8]) -> Result<OwnedFd, Errno> {

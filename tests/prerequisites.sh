@@ -3,7 +3,8 @@
 #
 #   tests/prerequisites.sh         to build
 #   tests/prerequisites.sh test    to test: an engine, udevd, a busybox
-#   tests/prerequisites.sh lint    to test and lint: cargo-deny as well
+#   tests/prerequisites.sh lint    to lint and to test with real applications: cargo-deny, and what
+#                                  tests/applications.sh makes them with
 #
 # Says nothing when nothing is missing.
 # It never starts, stops or configures an engine: dockerd is installed only where there is none.
@@ -43,6 +44,11 @@ if [ "$what" != build ]; then
         has apparmor_parser || missing+=(apparmor)
     fi
 fi
+if [ "$what" = lint ]; then
+    has debootstrap || missing+=(debootstrap)
+    has go || missing+=(golang-go)
+    has npm || missing+=(npm)
+fi
 
 install() {
     has apt-get || fail "missing: $*, and there is no apt-get here to install it"
@@ -65,6 +71,14 @@ fi
 # The command-line client is part of docker.io up to Debian 12 and a package of its own from 13 on.
 if [ "$what" != build ] && ! has docker; then
     install docker-cli
+fi
+
+# gcc-multilib would bring more, and remove every cross compiler that is installed.
+links_32_bit() {
+    echo 'int main(void) { return 0; }' | cc -m32 -static -x c -o /dev/null - 2>/dev/null
+}
+if [ "$what" = lint ] && [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] && ! links_32_bit; then
+    install libc6-dev-i386 "lib32gcc-$(cc -dumpversion | cut -d . -f 1)-dev"
 fi
 
 # A version such as 1.85.0 as a number, 185.

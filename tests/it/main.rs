@@ -6,3 +6,4 @@ mod bed;
 mod golden;
 mod tidy;
 mod with_engine;
+mod wrapper;

@@ -3,7 +3,7 @@
 mod container;
 mod daemon;
 mod entry;
-mod keeper;
+pub(crate) mod keeper;
 mod port;
 pub(crate) mod proxy;
 mod wait;
@@ -33,6 +33,7 @@ pub(crate) struct Bed {
     directory: TempDir,
     /// In seconds since 1970.
     begun: u64,
+    real_runtime: String,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -50,6 +51,7 @@ impl Bed {
         Self {
             directory: TempDir::new_in(test_dir()).expect("the test directory can be written to"),
             begun: now.map_or(0, |now| now.as_secs()),
+            real_runtime: "runc".into(),
             _turn: turn,
         }
     }
@@ -63,14 +65,40 @@ impl Bed {
 
     /// The same, and the engine knows the runtime `ttyplug`, which uses this bed's files.
     pub(crate) fn with_runtime(text: &str) -> Self {
-        let bed = Self::with_config(text);
-        register_runtime(&[
-            "--run-dir",
-            &bed.file("run").to_string_lossy(),
-            "--config",
-            &bed.file("config.toml").to_string_lossy(),
-        ]);
+        Self::with_runtime_in_front_of("runc", text)
+    }
+
+    /// The same with another real runtime than runc behind it.
+    pub(crate) fn with_runtime_in_front_of(runtime: &str, text: &str) -> Self {
+        let mut bed = Self::with_config(text);
+        bed.real_runtime = runtime.into();
+        configure_engine(&bed.engine_settings());
         bed
+    }
+
+    fn engine_settings(&self) -> serde_json::Value {
+        let mut arguments = vec!["--runtime".to_owned(), self.real_runtime.clone()];
+        for (option, name) in [
+            ("--run-dir", "run"),
+            ("--state-dir", "state"),
+            ("--config", "config.toml"),
+        ] {
+            arguments.push(option.to_owned());
+            arguments.push(self.file(name).to_string_lossy().into_owned());
+        }
+        serde_json::json!({
+            "runtimes": { "ttyplug": { "path": RUNTIME, "runtimeArgs": arguments } },
+            "live-restore": false,
+        })
+    }
+
+    /// Lets containers live on while the engine is down, until the returned value is dropped.
+    pub(crate) fn live_restore(&self) -> LiveRestore {
+        let off = self.engine_settings();
+        let mut on = off.clone();
+        on["live-restore"] = true.into();
+        configure_engine(&on);
+        LiveRestore { off }
     }
 
     pub(crate) fn configure(&self, text: &str) {
@@ -151,25 +179,34 @@ pub(crate) fn test_dir() -> PathBuf {
     std::env::var_os("TTYPLUGD_TEST_DIR").expect(HINT).into()
 }
 
-/// Makes `ttyplug` a runtime of the private engine, with these options. dockerd reads its list of
-/// runtimes again at SIGHUP (dockerd(8), "Configuration reload behavior").
-fn register_runtime(options: &[&str]) {
+#[derive(Debug)]
+pub(crate) struct LiveRestore {
+    off: serde_json::Value,
+}
+
+impl Drop for LiveRestore {
+    fn drop(&mut self) {
+        engine("start");
+        configure_engine(&self.off);
+    }
+}
+
+/// Gives the private engine other settings. It reads these again at SIGHUP (dockerd(8),
+/// "Configuration reload behavior").
+fn configure_engine(settings: &serde_json::Value) {
     docker_host();
-    let runtime = serde_json::json!({ "path": RUNTIME, "runtimeArgs": options });
-    let settings = serde_json::json!({ "runtimes": { "ttyplug": runtime } });
     let file = test_dir().join("daemon.json");
     fs::write(file, settings.to_string()).expect("a file can be written");
     let pid = fs::read_to_string(test_dir().join("dockerd.pid")).expect("the engine runs");
     run("kill", &["-HUP", pid.trim()]);
-    eventually(SOON, "the engine knows the runtime", || {
-        let known = run(
-            "docker",
-            &["info", "--format", "{{json .Runtimes.ttyplug}}"],
-        );
-        let known: serde_json::Value = serde_json::from_str(&known).unwrap_or_default();
-        (known["runtimeArgs"] == runtime["runtimeArgs"])
+    eventually(SOON, "the engine has its new settings", || {
+        let info = run("docker", &["info", "--format", "{{json .}}"]);
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap_or_default();
+        let runtime = &settings["runtimes"]["ttyplug"];
+        (info["Runtimes"]["ttyplug"]["runtimeArgs"] == runtime["runtimeArgs"]
+            && info["LiveRestoreEnabled"] == settings["live-restore"])
             .then_some(())
-            .ok_or_else(|| known.to_string())
+            .ok_or_else(|| info["Runtimes"].to_string())
     });
 }
 

@@ -2,9 +2,11 @@
 
 use nix::sys::signal::Signal;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, SOON, eventually};
 
 use super::{Opening, held_port, open, says, stick, zwave};
+
+const LINK: &str = "/dev/serial/by-id/usb-Test_T63-if00";
 
 #[test]
 fn opens_stay_held_while_the_daemon_is_away_and_are_released_when_it_is_back() {
@@ -50,10 +52,6 @@ fn a_daemon_that_hangs_slows_no_other_open_and_releases_when_it_goes_on() {
         assert_eq!(opened.result, "ok", "{opened:?}");
         assert!(opened.was_quick(), "{opened:?}");
     }
-    // A keeper has more to tell than the socket of a daemon that does not read can take.
-    for _ in 0..3 {
-        drop(Opening::start(&container, &["threads", "/dev/zwave", "1"]));
-    }
     assert!(opening.so_far().is_empty());
     daemon.signal(Signal::SIGCONT);
     opening.end()[0].got(&port);
@@ -98,4 +96,71 @@ fn a_changed_configuration_reaches_the_keepers() {
     daemon.signal(Signal::SIGHUP);
     let opened = &says(&container, 1)[0];
     assert_eq!(opened.result, "ENOENT", "{opened:?}");
+}
+
+#[test]
+fn a_daemon_that_does_not_read_is_cut_off_and_finds_the_keeper_again() {
+    let bed = Bed::with_runtime(&held_port("60s"));
+    let daemon = bed.daemon();
+    let container = zwave().start();
+    let opening = Opening::start(&container, &["threads", "/dev/zwave", "64"]);
+    bed.holds(&["/dev/zwave"; 64]);
+    daemon.signal(Signal::SIGSTOP);
+    // More than the daemon's socket takes (net.core.wmem_default).
+    let signals = Opening::start(&container, &["restarted", "/dev/zwave"]);
+    eventually(SOON, "the keeper gives the daemon up", || {
+        let connections = connections(&bed);
+        (connections == 0)
+            .then_some(())
+            .ok_or_else(|| format!("{connections}"))
+    });
+    let port = stick(63);
+    port.plug();
+    daemon.signal(Signal::SIGCONT);
+    signals.end()[0].got(&port);
+    for opened in opening.end() {
+        opened.got(&port);
+    }
+}
+
+/// How many sockets the keeper has but the one where it listens.
+fn connections(bed: &Bed) -> usize {
+    let open = bed.keeper().open_files();
+    let sockets = open
+        .iter()
+        .filter(|name| name.to_string_lossy().starts_with("socket:"));
+    sockets.count() - 1
+}
+
+#[test]
+fn without_a_daemon_a_port_is_held_for_as_long_as_it_is_configured() {
+    for (hold, from, to) in [("1s", 900, 3000), ("off", 0, 700)] {
+        let bed = Bed::with_runtime(&held_port(hold));
+        let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
+        let opened = &says(&container, 1)[0];
+        assert_eq!(opened.result, "ENOENT", "{opened:?}");
+        opened.waited(from, to);
+        drop(bed);
+    }
+}
+
+#[test]
+fn a_port_that_is_ready_stays_ready_while_the_daemon_is_restarted() {
+    let bed = Bed::with_runtime(&held_port("60s"));
+    let port = stick(63);
+    port.plug();
+    let mut daemon = bed.daemon();
+    let container = zwave().start();
+    // When this open goes on, the keeper has heard that the port is ready.
+    open(&container, &["once", LINK])[0].got(&port);
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        daemon.end(signal);
+        let away = open(&container, &["once", "/dev/zwave", LINK]);
+        daemon = bed.daemon();
+        let back = open(&container, &["once", "/dev/zwave", LINK]);
+        for opened in away.iter().chain(&back) {
+            opened.got(&port);
+            assert!(opened.was_quick(), "{signal}: {opened:?}");
+        }
+    }
 }

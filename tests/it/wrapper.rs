@@ -1,0 +1,183 @@
+//! `ttyplug-runtime` in front of a runtime that only says what it was asked: whatever goes wrong,
+//! it is asked for the same as without us.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::bed::RUNTIME;
+
+/// A runtime of its own, a run directory and a bundle.
+struct Bench {
+    directory: TempDir,
+    run_dir: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = TempDir::new().expect("a directory can be made");
+        let run_dir = directory.path().join("run");
+        fs::create_dir(&run_dir).expect("a directory can be made");
+        fs::create_dir(directory.path().join("bundle")).expect("a directory can be made");
+        let bench = Self { directory, run_dir };
+        bench.runtime("runc version 1.1.5\nlibseccomp: 2.5.4");
+        bench
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Makes the runtime say that it is this version.
+    fn runtime(&self, version: &str) {
+        let script = format!(
+            "#!/bin/sh\nif [ \"$*\" = --version ]; then echo '{version}'; exit; fi\n\
+             printf '%s\\n' \"$@\"\nexit 7\n"
+        );
+        // Written beside and renamed: a file that is open for writing cannot be executed.
+        let new = self.file("runtime.new");
+        fs::write(&new, script).expect("a file can be written");
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        fs::rename(&new, self.file("runtime")).expect("it is ours");
+    }
+
+    fn bundle(&self, text: impl AsRef<[u8]>) {
+        fs::write(self.file("bundle/config.json"), text).expect("a file can be written");
+    }
+
+    fn bundled(&self) -> Vec<u8> {
+        fs::read(self.file("bundle/config.json")).expect("it is there")
+    }
+
+    fn call(&self, arguments: &[&str]) -> Output {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        Command::new("timeout")
+            .args(["20", RUNTIME, "--run-dir", &text(&self.run_dir)])
+            .args(["--state-dir", &text(&self.file("state"))])
+            .args(["--config", &text(&self.file("config.toml"))])
+            .args(["--runtime", &text(&self.file("runtime"))])
+            .args(arguments)
+            .output()
+            .expect("timeout, of coreutils, runs")
+    }
+
+    /// Calls it and sees that the runtime was called in the same way, and its status returned.
+    fn passes_on(&self, arguments: &[&str]) {
+        let output = self.call(arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let passed: Vec<&str> = said.split_terminator('\n').collect();
+        assert_eq!(passed, arguments, "{output:?}");
+        assert_eq!(output.status.code(), Some(7), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+
+    fn creates(&self) {
+        let bundle = self.file("bundle").to_string_lossy().into_owned();
+        self.passes_on(&["--root", "/r", "create", "--bundle", &bundle, "c0ffee"]);
+        let left = fs::read_dir(self.file("bundle"))
+            .expect("it is ours")
+            .count();
+        assert!(left <= 1, "a temporary file was left in the bundle");
+    }
+
+    /// The only warning. A machine with a journal has it there.
+    fn warned(&self, words: &str) {
+        if Path::new("/run/systemd/journal/socket").exists() {
+            return;
+        }
+        let log = fs::read_to_string(self.run_dir.join("runtime.log")).unwrap_or_default();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(log.contains(words), "{words}: {log}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_passed_on() {
+    let bench = Bench::new();
+    for arguments in [
+        &["features"][..],
+        &["--version", "x"],
+        &["--log-format", "json", "state", "c0ffee"],
+        &["--a-new-option", "a value", "a-new-verb", ""],
+        &["kill", "c0ffee", "TERM"],
+        &["kill", "--all", "c0ffee", "9"],
+        &["delete", "--force", "c0ffee"],
+        &["create"],
+        &["create", "--bundle"],
+    ] {
+        bench.passes_on(arguments);
+    }
+    assert!(!bench.run_dir.join("runtime.log").exists());
+}
+
+#[test]
+fn a_bundle_that_cannot_be_read_is_left_to_the_runtime() {
+    let deep = "[".repeat(100_000);
+    for text in [
+        None,
+        Some(""),
+        Some("{ \"cut off"),
+        Some("[]"),
+        Some("{\"linux\": []}"),
+        Some("{\"linux\": {\"seccomp\": 1}}"),
+        Some("\u{0}\u{1}"),
+        Some(deep.as_str()),
+    ] {
+        let bench = Bench::new();
+        if let Some(text) = text {
+            bench.bundle(text);
+        }
+        bench.creates();
+        if let Some(text) = text {
+            let found = bench.bundled();
+            let same = found == text.as_bytes()
+                || serde_json::from_slice::<Value>(&found).ok() == serde_json::from_str(text).ok();
+            assert!(same, "{text} became {}", String::from_utf8_lossy(&found));
+        }
+        bench.warned("without held opens");
+    }
+}
+
+#[test]
+fn a_runtime_that_is_too_old_is_not_asked_to_hold() {
+    for (version, reason) in [
+        ("runc version 1.0.3\nlibseccomp: 2.5.4", "older than 1.1"),
+        ("runc version 1.1.5\nlibseccomp: 2.4.4", "older than 2.5"),
+        ("something else", "which version"),
+    ] {
+        let bench = Bench::new();
+        bench.runtime(version);
+        let config = json!({ "linux": { "x": 1 } });
+        bench.bundle(config.to_string());
+        bench.creates();
+        let found: Value = serde_json::from_slice(&bench.bundled()).expect("it is JSON");
+        assert_eq!(found, config);
+        bench.warned(reason);
+    }
+}
+
+#[test]
+fn without_a_place_for_sockets_the_container_starts_as_it_is() {
+    for place in ["/proc/ttyplugd", "/dev/null"] {
+        let mut bench = Bench::new();
+        bench.run_dir = place.into();
+        let config = json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ALLOW" } } });
+        bench.bundle(config.to_string());
+        bench.creates();
+        let found: Value = serde_json::from_slice(&bench.bundled()).expect("it is JSON");
+        assert_eq!(found, config, "{place}");
+    }
+}
+
+#[test]
+fn a_runtime_that_is_not_there_is_an_error_that_is_logged() {
+    let bench = Bench::new();
+    fs::remove_file(bench.file("runtime")).expect("it is there");
+    let output = bench.call(&["state", "c0ffee"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    bench.warned("cannot be executed");
+}
