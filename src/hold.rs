@@ -77,6 +77,8 @@ pub struct Held {
     pub id: u64,
     pub caller: Caller,
     pub path: String,
+    /// The name of the thread.
+    pub command: String,
     pub since: u64,
     /// `None` is for ever.
     pub until: Option<u64>,
@@ -112,7 +114,7 @@ impl Holds {
         &mut self,
         (listener, id): (u64, u64),
         caller: Caller,
-        path: String,
+        (path, command): (String, String),
         now: u64,
         hold: Hold,
     ) {
@@ -129,6 +131,7 @@ impl Holds {
             id,
             caller,
             path,
+            command,
             since,
             until,
         });
@@ -205,7 +208,13 @@ mod tests {
     }
 
     fn hold(holds: &mut Holds, id: u64, caller: Caller, now: u64) {
-        holds.hold((0, id), caller, "/dev/zwave".into(), now, Hold::Seconds(10));
+        holds.hold(
+            (0, id),
+            caller,
+            ("/dev/zwave".into(), "app".into()),
+            now,
+            Hold::Seconds(10),
+        );
     }
 
     #[test]

@@ -266,16 +266,18 @@ impl Keeper {
         };
         self.holds.sweep(waits, is_alive);
         let now = self.now();
+        let command = command(tid);
         tracing::info!(
             message_id = kind::HELD,
             action = "hold",
             container_id = self.birth.container,
             container_path = path,
             tid,
-            command = command(tid),
+            command,
             "open held"
         );
-        self.holds.hold((number, id), caller, path, now, hold);
+        let names = (path, command);
+        self.holds.hold((number, id), caller, names, now, hold);
         true
     }
 
@@ -380,11 +382,17 @@ impl Keeper {
     fn release(&mut self) -> bool {
         let now = self.now();
         let released = self.holds.release(now, &self.ports, self.let_all_go);
+        if released.is_empty() {
+            return false;
+        }
+        let wake_here = |here| self.listeners.values().for_each(|l| l.wake_here(here));
+        wake_here(false);
         for (held, _) in &released {
             if let Some(listener) = self.listeners.get(&held.listener) {
                 listener.let_go_on(held.id);
             }
         }
+        wake_here(true);
         for (held, reason) in &released {
             tracing::info!(
                 message_id = kind::RELEASED, action = "release", reason = ?reason,
@@ -392,7 +400,6 @@ impl Keeper {
                 tid = held.caller.tid, waited_ms = now.saturating_sub(held.since), "open released"
             );
         }
-        let any = !released.is_empty();
         self.released
             .extend(released.into_iter().map(|(held, reason)| ReleasedOpen {
                 tid: held.caller.tid,
@@ -400,7 +407,7 @@ impl Keeper {
                 waited_ms: now.saturating_sub(held.since),
                 reason,
             }));
-        any
+        true
     }
 
     /// Who does not read is not waited for: it is cut off, and finds us again.
@@ -408,7 +415,7 @@ impl Keeper {
         let now = self.now();
         let held = self.holds.held().iter().map(|held| HeldOpen {
             tid: held.caller.tid,
-            command: command(held.caller.tid),
+            command: held.command.clone(),
             path: held.path.clone(),
             waited_ms: now.saturating_sub(held.since),
             left_ms: held.until.map(|until| until.saturating_sub(now)),

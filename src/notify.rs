@@ -32,18 +32,25 @@ pub struct Notification {
 }
 
 impl Listener {
-    /// Asks the kernel to let asker and answerer take turns on one processor, which saves waking
-    /// another one twice a call. A kernel before 6.6 cannot, and nothing depends on it.
     pub fn new(fd: OwnedFd) -> Self {
+        let listener = Self(fd);
+        listener.wake_here(true);
+        listener
+    }
+
+    /// Asks the kernel to let asker and answerer take turns on one processor, which saves waking
+    /// another one twice a call; or, before many are answered, to use all of them. A kernel before
+    /// 6.6 cannot, and nothing depends on it.
+    pub fn wake_here(&self, here: bool) {
+        let flags = if here { SYNC_WAKE_UP } else { 0 };
         // SAFETY: the descriptor is open, and the argument is an integer.
         let _ = unsafe {
             libc::ioctl(
-                fd.as_raw_fd(),
+                self.0.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _,
-                SYNC_WAKE_UP,
+                flags,
             )
         };
-        Self(fd)
     }
 
     /// Takes the next notification. To be called only when poll(2) says that there is one, since

@@ -260,8 +260,8 @@ fn sees_the_hosts_dev(world: &RefCell<World>, id: &ContainerId) {
     world.ready.insert(id.clone(), plugged);
 }
 
-/// A port is ready when its node is there and nothing of it is left to do. What is in the way of
-/// one of its links does not keep its node from being opened.
+/// A port is ready when its node is there as it should be. Its links have been tried by then, and
+/// what is in the way of one of them does not keep the node from being opened.
 fn set_ready(
     world: &RefCell<World>,
     id: &ContainerId,
@@ -277,7 +277,7 @@ fn set_ready(
     };
     let ready = wants
         .iter()
-        .filter(|want| is_there(want) && !is_left(&want.node) && !want.links.iter().any(is_left))
+        .filter(|want| is_there(want) && !is_left(&want.node))
         .map(|want| (want.node.clone(), want.devnum));
     let mut world = world.borrow_mut();
     if world.ended.get(id) != Some(&running.started_at) {

@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::assign::{Assigned, Choices};
 use crate::config::LabelPolicy;
-use crate::hold::{DEFAULT_HOLD, Managed, Ports};
+use crate::hold::{Managed, Ports};
 use crate::inventory::{ContainerId, Inventory};
-use crate::model::{DevNum, NodePath};
+use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
 
 const OWNED: &str = "owned.json";
@@ -74,6 +74,7 @@ struct KnownAssignment {
     /// Absent while the port's device is unplugged and no `node` is configured.
     node: Option<NodePath>,
     links: Vec<NodePath>,
+    hold: Hold,
 }
 
 /// Which of several devices each port was given.
@@ -226,7 +227,7 @@ impl Store {
                 .map(ToString::to_string)
                 .collect(),
             ready: false,
-            hold: DEFAULT_HOLD,
+            hold: assigned.hold,
         });
         Some(Ports {
             ports: ports.collect(),
@@ -274,11 +275,13 @@ impl Store {
                         port: want.port.clone(),
                         node: Some(want.node.clone()),
                         links: want.links.clone(),
+                        hold: want.hold,
                     })
                     .chain(absent.map(|absent| KnownAssignment {
                         port: absent.port.clone(),
                         node: absent.node.clone(),
                         links: absent.links.clone(),
+                        hold: absent.hold,
                     }))
                     .collect(),
             };

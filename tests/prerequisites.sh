@@ -50,6 +50,7 @@ if [ "$what" = lint ]; then
     has npm || missing+=(npm)
 fi
 
+updated=
 install() {
     has apt-get || fail "missing: $*, and there is no apt-get here to install it"
     local as_root=()
@@ -58,13 +59,13 @@ install() {
         as_root=(sudo)
     fi
     echo "prerequisites: installing $*" >&2
+    [ -n "$updated" ] || "${as_root[@]}" apt-get update -q >&2
+    updated=yes
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 \
         install -y -q --no-install-recommends "$@" >&2
 }
 
 if [ ${#missing[@]} != 0 ]; then
-    has apt-get || fail "missing: ${missing[*]}, and there is no apt-get here to install it"
-    if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo apt-get update -q >&2; fi
     install "${missing[@]}"
 fi
 

@@ -59,7 +59,7 @@ fn health_checks_and_execs_leak_nothing() {
         open(&container, &["once", "/dev/null"]);
     }
     checks(10);
-    assert_eq!(bed.keepers(), [keeper.clone()]);
+    assert_eq!(bed.keeper(), keeper);
     eventually(
         Duration::from_secs(10),
         "no descriptor is left open",
