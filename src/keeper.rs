@@ -110,7 +110,9 @@ impl Keeper {
             if ready.contains(&Ready::Socket) {
                 self.accept(socket);
             }
-            let mut changed = false;
+            // What was said comes before what is asked: an open that comes together with the word
+            // that its port is gone has to wait.
+            let mut changed = self.on_connections(&ready);
             for at in &ready {
                 match at {
                     Ready::Listener(number) => changed |= self.on_listener(*number),
@@ -121,7 +123,6 @@ impl Keeper {
                     _ => {}
                 }
             }
-            changed |= self.on_connections(&ready);
             if self.now() >= self.swept.saturating_add(SWEEP_MS) {
                 changed |= self.sweep();
             }

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
@@ -88,8 +89,11 @@ pub fn read_path(tid: u32, address: u64) -> io::Result<Vec<u8>> {
             base: usize::try_from(at).map_err(io::Error::other)?,
             len: buffer.len(),
         };
-        let mut to = [IoSliceMut::new(buffer)];
-        Ok(process_vm_readv(thread, &mut to, &[from])?)
+        match process_vm_readv(thread, &mut [IoSliceMut::new(buffer)], &[from]) {
+            // A kernel without CONFIG_CROSS_MEMORY_ATTACH has the slower way alone.
+            Err(Errno::ENOSYS) => fs::File::open(format!("/proc/{tid}/mem"))?.read_at(buffer, at),
+            read => Ok(read?),
+        }
     })
 }
 

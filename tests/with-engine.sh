@@ -132,7 +132,8 @@ clean_up() {
     for n in 60 61 62 63; do busybox deallocvt $n 2>/dev/null; done
     # A removed device loses its links; with the rules gone the next "add" restores owner and mode.
     [ ! -e $rules ] || uevent remove
-    rm -f $rules
+    # The bench removes its own rules, but not when it is interrupted.
+    rm -f $rules /run/udev/rules.d/99-ttyplugd-bench-*.rules
     if [ -n "$udevd" ]; then
         kill "$udevd" && wait "$udevd" 2>/dev/null
     elif udevd_answers; then
