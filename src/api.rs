@@ -9,12 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -29,7 +30,7 @@ const SOCKET: &str = "api.sock";
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read.
-const LARGEST_ANSWER: usize = 16 << 20;
+const LARGEST_ANSWER: u64 = 16 << 20;
 
 /// Answers at `api.sock` in the run directory, for ever. Only root can connect to it.
 ///
@@ -91,18 +92,19 @@ fn answer(request: &Request<Incoming>, world: &World, reports: &Reports) -> Resp
 /// None is running, or this user may not ask it.
 pub async fn ask(run_dir: &Path) -> anyhow::Result<Status> {
     let socket = run_dir.join(SOCKET);
+    // With HTTP/1.0 an answer ends with its connection (RFC 1945, section 7.2.2), and one request
+    // needs no more than that.
     let ask = async {
-        let stream = UnixStream::connect(&socket).await?;
-        let io = TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-        tokio::task::spawn_local(connection);
-        let request = Request::get("/v1/status")
-            .header(hyper::header::HOST, "localhost")
-            .body(Full::<Bytes>::default())?;
-        let body = sender.send_request(request).await?.into_body();
-        let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-        let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
-        anyhow::Ok(serde_json::from_slice(&body)?)
+        let mut stream = UnixStream::connect(&socket).await?;
+        stream.write_all(b"GET /v1/status HTTP/1.0\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.take(LARGEST_ANSWER).read_to_end(&mut answer).await?;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        let body = end.map(|end| &answer[end + 4..]);
+        let body = body.filter(|_| answer.starts_with(b"HTTP/1.0 200 "));
+        anyhow::Ok(serde_json::from_slice(
+            body.context("it answers something else")?,
+        )?)
     };
     let answer = match timeout(CONNECTION_LIMIT, ask).await {
         Ok(answer) => answer,

@@ -8,6 +8,7 @@ mod keeper;
 mod open;
 mod plug;
 mod profile;
+mod status;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
