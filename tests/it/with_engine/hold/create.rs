@@ -73,7 +73,7 @@ fn odd_runtime(create: &str) -> (tempfile::TempDir, String) {
 
 #[test]
 fn a_create_that_takes_long_does_not_lose_its_keeper() {
-    let (_directory, runtime) = odd_runtime("sleep 8");
+    let (_directory, runtime) = odd_runtime("sleep 30");
     let bed = Bed::with_runtime_in_front_of(&runtime, &held_port("60s"));
     let _daemon = bed.daemon();
     let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
