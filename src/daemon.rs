@@ -427,9 +427,9 @@ impl Daemon {
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
         let old = std::mem::replace(assigned, new);
+        let alive: BTreeSet<_> = inventory.alive().map(|(id, _)| id).collect();
         // Before the engine has told what there is, nothing is known to be gone.
         if self.engine.is_some() {
-            let alive = inventory.alive().map(|(id, _)| id).collect();
             let kept = store
                 .put_assignments(settings.labels, inventory, assigned)
                 .and_then(|()| store.keep_records_of(&alive));
@@ -444,7 +444,6 @@ impl Daemon {
         let running: BTreeSet<_> = running(inventory).map(|(id, _)| id.clone()).collect();
         self.work
             .retain(|id, work| work.is_running() || running.contains(id));
-        let alive: BTreeSet<_> = inventory.alive().map(|(id, _)| id).collect();
         served.retain(|id, _| alive.contains(id));
         ready.retain(|id, _| alive.contains(id));
         ended.retain(|id, _| inventory.containers.contains_key(id));
