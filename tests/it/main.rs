@@ -4,6 +4,7 @@
 
 mod bed;
 mod golden;
+mod papers;
 mod tidy;
 mod with_engine;
 mod wrapper;
