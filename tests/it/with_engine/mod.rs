@@ -11,6 +11,7 @@ mod hostile;
 mod in_the_way;
 mod journal;
 mod labels;
+mod papers;
 mod plug;
 mod refused;
 mod reload;
