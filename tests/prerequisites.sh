@@ -35,6 +35,7 @@ has pkg-config || missing+=(pkg-config)
 if [ "$what" != build ]; then
     has udevadm || missing+=(udev)
     has flock || missing+=(util-linux)
+    has groff || missing+=(groff-base)
     [ -x /lib/systemd/systemd-journald ] || missing+=(systemd)
     # Debian's busybox and busybox-static exclude each other, and either will do.
     has busybox || missing+=(busybox-static)

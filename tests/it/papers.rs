@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ttyplugd::config::{self, Settings};
+use clap::CommandFactory;
+use ttyplugd::config::{self, LabelPolicy, Settings};
 use ttyplugd::hold::DEFAULT_HOLD;
+use ttyplugd::labels;
 use ttyplugd::port::Look;
 use ttyplugd::selector::MATCH_KEYS;
 
@@ -137,5 +139,108 @@ fn a_catalog_entry_names_only_fields_that_every_message_of_its_kind_has() {
                 );
             }
         }
+    }
+}
+
+/// Every command with its options, e.g. `runtime enable`; clap's own are left out.
+fn commands(command: &clap::Command, path: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for command in command.get_subcommands() {
+        let path = format!("{path} {}", command.get_name()).trim().to_owned();
+        if command.has_subcommands() {
+            found.extend(commands(command, &path));
+        } else {
+            let options = command.get_arguments().filter_map(clap::Arg::get_long);
+            found.push((path, options.map(String::from).collect()));
+        }
+    }
+    found
+}
+
+/// The entries of the lists in a manual page, without macros, so that an option is `--json`.
+fn items(page: &str) -> Vec<String> {
+    let entries = page.lines().filter_map(|line| line.strip_prefix(".It "));
+    entries
+        .map(|entry| {
+            let words = entry.split(' ').filter(|word| {
+                !["Cm", "Op", "Oo", "Oc", "Ar", "Ns", "Li", "|", ",", "Pa"].contains(word)
+            });
+            words.collect::<Vec<_>>().join(" ").replace("Fl ", "-")
+        })
+        .collect()
+}
+
+#[test]
+fn the_manual_page_has_every_command_and_every_option() {
+    let items = items(&read("man/ttyplugd.8"));
+    let commands = commands(&ttyplugd::cli::Cli::command(), "");
+    assert!(commands.len() >= 5, "{commands:?}");
+    for (command, options) in commands {
+        let entry = items
+            .iter()
+            .find(|item| **item == command || item.starts_with(&format!("{command} ")))
+            .unwrap_or_else(|| panic!("`{command}` is not in {items:#?}"));
+        for option in options {
+            let written = format!("--{option}");
+            assert!(
+                entry.split(' ').any(|word| word == written),
+                "`{command}` has --{option}, and its entry is {entry}"
+            );
+            let explained = |item: &String| item.split(' ').next() == Some(&written);
+            assert!(
+                items.iter().any(explained),
+                "--{option} is not explained in {items:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_manual_page_has_every_kind_of_message() {
+    let page = read("man/ttyplugd.8");
+    for (id, kind) in kinds() {
+        assert!(page.contains(&format!(".It Li {id} Ta ")), "{kind} {id}");
+    }
+}
+
+#[test]
+fn the_manual_page_of_the_configuration_has_every_key_and_label() {
+    let page = read("man/ttyplugd.toml.5");
+    let items = items(&page);
+    let keys = [known_keys(""), known_keys("[[port]]")].concat();
+    for key in keys.iter().map(String::as_str).chain(MATCH_KEYS) {
+        let named = |item: &String| item.split(' ').any(|word| word == key);
+        assert!(items.iter().any(named), "{key} is not in {items:#?}");
+    }
+    let wishes = |label: &str| {
+        let labels = BTreeMap::from([(format!("ttyplugd.{label}"), "1".to_owned())]);
+        labels::wishes(&labels, LabelPolicy::Container, &[])
+            .unwrap_err()
+            .to_string()
+    };
+    let words = [wishes("Q"), wishes("port.x.Q")].join(", ");
+    assert_eq!(words.matches("known are ").count(), 2, "{words}");
+    let known = words.split("known are ").skip(1);
+    let of_label = known.flat_map(|words| words.split(": ").next().unwrap().split(", "));
+    for word in of_label.filter(|word| !word.contains('"') && !word.contains(' ')) {
+        let label =
+            page.contains(&format!("ttyplugd.{word}")) || page.contains(&format!(".{word}="));
+        assert!(label, "the label {word} is not in man/ttyplugd.toml.5");
+    }
+}
+
+#[test]
+fn the_manual_page_of_the_runtime_has_every_option() {
+    let items = items(&read("man/ttyplug-runtime.8"));
+    let source = read("src/runtime.rs");
+    let options = source.lines().filter_map(|line| {
+        let (option, rest) = line.trim().strip_prefix("\"--")?.split_once('"')?;
+        rest.starts_with(" => &mut options").then_some(option)
+    });
+    let options: Vec<_> = options.collect();
+    assert!(options.contains(&"runtime"), "{options:?}");
+    for option in options {
+        let named = |item: &String| item.starts_with(&format!("--{option} "));
+        assert!(items.iter().any(named), "--{option} is not in {items:#?}");
     }
 }

@@ -41,3 +41,23 @@ fn journalctl_reads_every_entry_of_the_catalog() {
         );
     }
 }
+
+#[test]
+fn groff_has_nothing_to_say_about_the_manual_pages() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let mut seen = 0;
+    for page in fs::read_dir(pages).unwrap() {
+        let page = page.unwrap().path();
+        // As man(1) would call it, with all warnings and nothing printed.
+        let output = Command::new("groff")
+            .args(["-mandoc", "-ww", "-z", "-Tutf8"])
+            .arg(&page)
+            .output()
+            .expect("groff, of groff-base, runs");
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "", "{}", page.display());
+        seen += 1;
+    }
+    assert!(seen >= 3, "only {seen} pages");
+}
