@@ -36,6 +36,7 @@ if [ "$what" != build ]; then
     has udevadm || missing+=(udev)
     has flock || missing+=(util-linux)
     has groff || missing+=(groff-base)
+    /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
     [ -x /lib/systemd/systemd-journald ] || missing+=(systemd)
     # Debian's busybox and busybox-static exclude each other, and either will do.
     has busybox || missing+=(busybox-static)

@@ -244,3 +244,35 @@ fn the_manual_page_of_the_runtime_has_every_option() {
         assert!(items.iter().any(named), "--{option} is not in {items:#?}");
     }
 }
+
+/// The blocks of a text that are fenced as this language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let blocks = text.split(fence.as_str()).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
+}
+
+#[test]
+fn every_configuration_that_the_readme_shows_is_one() {
+    let readme = read("README.md");
+    let blocks = blocks(&readme, "toml");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(!parse(block).ports.is_empty(), "{block}");
+    }
+}
+
+#[test]
+fn every_configuration_that_the_manual_page_shows_is_one() {
+    let page = read("man/ttyplugd.toml.5");
+    let examples = page.split(".Bd -literal -offset indent\n").skip(1);
+    let examples: Vec<_> = examples
+        .map(|rest| rest.split(".Ed").next().unwrap())
+        .collect();
+    assert!(examples.len() >= 4, "{examples:#?}");
+    for example in examples {
+        assert!(!parse(example).ports.is_empty(), "{example}");
+    }
+}

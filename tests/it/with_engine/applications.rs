@@ -14,7 +14,7 @@ const NODE: &str = "/dev/zwave";
 const BY_ID: &str = "/dev/serial/by-id/usb-Test_T63-if00";
 
 /// Makes the image, which takes minutes, once.
-fn make_image() {
+pub(super) fn make_image() {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/applications.sh");

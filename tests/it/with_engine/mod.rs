@@ -5,6 +5,7 @@ mod burst;
 mod containers;
 mod crash;
 mod engine;
+mod examples;
 mod foreign;
 mod hold;
 mod hostile;

@@ -2,12 +2,15 @@
 //! but programs that `make test` installs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use ttyplugd::config::LabelPolicy;
+use ttyplugd::labels::{self, Wishes};
 
 use crate::bed::run;
+use crate::compose::services;
 use crate::papers::catalog;
 
 #[test]
@@ -60,4 +63,75 @@ fn groff_has_nothing_to_say_about_the_manual_pages() {
         seen += 1;
     }
     assert!(seen >= 3, "only {seen} pages");
+}
+
+/// The compose files of examples/.
+fn compose_files() -> Vec<PathBuf> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let directories = fs::read_dir(examples).unwrap();
+    let files = directories.map(|entry| entry.unwrap().path().join("compose.yaml"));
+    let files: Vec<_> = files.filter(|file| file.exists()).collect();
+    assert!(files.len() >= 5, "{files:?}");
+    files
+}
+
+#[test]
+fn every_service_of_the_examples_that_has_a_port_has_all_three_lines() {
+    for file in compose_files() {
+        let mut served = 0;
+        for service in services(&file) {
+            let place = format!("{} of {}", service.name, file.display());
+            let wishes = labels::wishes(&service.labels(), LabelPolicy::Container, &[]);
+            let wishes = wishes.unwrap_or_else(|error| panic!("{place}: {error}"));
+            if wishes == Wishes::default() {
+                continue;
+            }
+            served += 1;
+            assert_eq!(service.text("runtime"), "ttyplug", "{place}");
+            for rule in ["c 188:* rmw", "c 166:* rmw"] {
+                let rules = service.list("device_cgroup_rules");
+                assert!(rules.contains(&rule.to_owned()), "{place}: {rules:?}");
+            }
+            for key in ["devices", "privileged", "cap_drop", "security_opt"] {
+                assert!(!service.keys.contains_key(key), "{place}: {key}");
+            }
+            for port in &wishes.own {
+                let node = port.look.node.as_ref();
+                let node = node.unwrap_or_else(|| panic!("{place}: {} has no node", port.name));
+                let told = service.environment();
+                assert!(
+                    told.values().any(|value| value == node.as_str()),
+                    "{place}: its application is not told of {node}: {told:?}"
+                );
+            }
+        }
+        assert!(served > 0, "{} has no port", file.display());
+    }
+}
+
+#[test]
+fn the_applications_are_built_on_their_base_images_and_answer_on_port_6769() {
+    for (directory, base) in [
+        ("node", "node:20.10-buster-slim"),
+        ("python", "python:3.11-slim-buster"),
+    ] {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let example = example.join(directory);
+        let dockerfile = fs::read_to_string(example.join("Dockerfile")).unwrap();
+        let lines: Vec<_> = dockerfile.lines().collect();
+        for line in [&format!("FROM {base}"), "EXPOSE 6769"] {
+            assert!(lines.contains(&line), "{directory}: no {line}");
+        }
+        // Everything that it copies is there.
+        for line in lines.iter().filter_map(|line| line.strip_prefix("COPY ")) {
+            let files: Vec<_> = line.split(' ').collect();
+            for file in &files[..files.len() - 1] {
+                assert!(example.join(file).exists(), "{directory}: {file}");
+            }
+        }
+        for service in services(&example.join("compose.yaml")) {
+            assert_eq!(service.list("ports"), ["6769:6769"], "{directory}");
+            assert_eq!(service.list("group_add"), ["20"], "{directory}");
+        }
+    }
 }

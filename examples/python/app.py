@@ -1,0 +1,75 @@
+"""Reads lines from a serial port, logs them and sends them back; tells on port 6769 how it is.
+
+    SERIAL_PORT=/dev/board BAUD_RATE=115200 python app.py
+
+There is no search for the port and no polling here. The first open waits until the port is there
+(`runtime: ttyplug`), and so does the next one after the port was unplugged.
+"""
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import serial
+
+PATH = os.environ.get("SERIAL_PORT", "/dev/board")
+BAUD_RATE = int(os.environ.get("BAUD_RATE", "115200"))
+
+# waiting: an open has been started; open; failed: it will be tried again in a second.
+status = {"port": PATH, "state": "waiting", "since": None, "lines": 0, "error": None}
+
+
+def change(state, error=None):
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    status.update(state=state, since=now, error=error and str(error))
+    print(f"{PATH}: {state}: {error}" if error else f"{PATH}: {state}", flush=True)
+
+
+def use_port():
+    """Opens the port and uses it until it is unplugged."""
+    change("waiting")
+    with serial.Serial(PATH, BAUD_RATE) as port:
+        change("open")
+        while True:
+            line = port.readline()
+            status["lines"] += 1
+            print(f"{PATH}: {line!r}", flush=True)
+            port.write(line)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/state":
+            kind, text = "application/json", json.dumps(status)
+        else:
+            kind = "text/plain"
+            text = f"Welcome. {PATH} is {status['state']}; {status['lines']} lines so far."
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(text.encode() + b"\n")
+
+    def log_message(self, *_):
+        """Requests are not worth a line."""
+
+
+def main():
+    # As the first process of a container it has to end by itself when it is asked to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = ThreadingHTTPServer(("", 6769), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    while True:
+        try:
+            use_port()
+        except OSError as error:
+            # Between the unplug and the end of the node an open fails at once; a second later it
+            # waits. It also fails when nothing was plugged in for as long as an open may wait.
+            change("failed", error)
+            time.sleep(1)
+
+
+main()
