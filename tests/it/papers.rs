@@ -12,7 +12,7 @@ use ttyplugd::labels;
 use ttyplugd::port::Look;
 use ttyplugd::selector::MATCH_KEYS;
 
-fn read(file: &str) -> String {
+pub(crate) fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -245,8 +245,18 @@ fn the_manual_page_of_the_runtime_has_every_option() {
     }
 }
 
+#[test]
+fn the_readme_has_every_command() {
+    let readme = read("README.md");
+    for (command, _) in commands(&ttyplugd::cli::Cli::command(), "") {
+        let first = command.split(' ').next().unwrap();
+        let row = format!("| `ttyplugd {first}");
+        assert!(readme.contains(&row), "{command} is not in README.md");
+    }
+}
+
 /// The blocks of a text that are fenced as this language.
-fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+pub(crate) fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
     let blocks = text.split(fence.as_str()).skip(1);
     blocks

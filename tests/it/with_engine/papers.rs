@@ -11,7 +11,7 @@ use ttyplugd::labels::{self, Wishes};
 
 use crate::bed::run;
 use crate::compose::services;
-use crate::papers::catalog;
+use crate::papers::{blocks, catalog, read};
 
 #[test]
 fn journalctl_reads_every_entry_of_the_catalog() {
@@ -107,6 +107,28 @@ fn every_service_of_the_examples_that_has_a_port_has_all_three_lines() {
         }
         assert!(served > 0, "{} has no port", file.display());
     }
+}
+
+#[test]
+fn every_compose_file_that_the_readme_shows_has_labels_that_are_understood() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("compose.yaml");
+    let readme = read("README.md");
+    let mut seen = 0;
+    for block in blocks(&readme, "yaml")
+        .iter()
+        .filter(|b| b.contains("services:"))
+    {
+        fs::write(&file, block).unwrap();
+        for service in services(&file) {
+            let wishes = labels::wishes(&service.labels(), LabelPolicy::Container, &[]);
+            assert_ne!(wishes, Ok(Wishes::default()), "{block}");
+            wishes.unwrap_or_else(|error| panic!("{error}\n{block}"));
+            assert_eq!(service.text("runtime"), "ttyplug", "{block}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "only {seen}");
 }
 
 #[test]
