@@ -47,7 +47,7 @@ const server = http.createServer((request, response) => {
     response.end(`${JSON.stringify(status)}\n`)
   } else {
     response.setHeader('Content-Type', 'text/plain')
-    response.end(`Welcome. ${path} is ${status.state}; ${status.lines} lines so far.\n`)
+    response.end(`Welcome. ${path} is ${status.state}. Lines so far: ${status.lines}.\n`)
   }
 })
 server.listen(6769)

@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
             kind, text = "application/json", json.dumps(status)
         else:
             kind = "text/plain"
-            text = f"Welcome. {PATH} is {status['state']}; {status['lines']} lines so far."
+            text = f"Welcome. {PATH} is {status['state']}. Lines so far: {status['lines']}."
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.end_headers()

@@ -5,6 +5,7 @@ mod create;
 mod daemon;
 mod engine;
 mod keeper;
+mod modes;
 mod open;
 mod plug;
 mod profile;
