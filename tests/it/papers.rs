@@ -286,3 +286,27 @@ fn every_configuration_that_the_manual_page_shows_is_one() {
         assert!(!parse(example).ports.is_empty(), "{example}");
     }
 }
+
+#[test]
+fn the_alerts_are_about_metrics_that_the_manual_page_has() {
+    let page = read("man/ttyplugd.8");
+    let alerts = read("examples/metrics/alerts.yml");
+    let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let metrics: BTreeSet<_> = words.filter(|word| word.starts_with("ttyplugd_")).collect();
+    assert!(metrics.len() >= 4, "{metrics:?}");
+    for metric in metrics {
+        assert!(page.contains(metric), "{metric} is not in man/ttyplugd.8");
+    }
+}
+
+/// `make test` runs the application with the package of tests/applications.
+#[test]
+fn the_node_application_has_the_package_that_is_tested() {
+    let version = |file: &str| {
+        let package: serde_json::Value = serde_json::from_str(&read(file)).unwrap();
+        package["dependencies"]["serialport"].clone()
+    };
+    let tested = version("tests/applications/package.json");
+    assert!(tested.is_string(), "{tested}");
+    assert_eq!(version("examples/node/package.json"), tested);
+}
