@@ -20,9 +20,9 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::holds::listen;
-use crate::reconcile::World;
 use crate::report::Reports;
 use crate::status::{Status, status};
+use crate::world::World;
 
 const SOCKET: &str = "api.sock";
 

@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,9 +14,8 @@ use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
 
 use crate::api;
 use crate::assign::assign;
@@ -25,13 +23,13 @@ use crate::config::{self, Settings};
 use crate::docker::Engine;
 use crate::holds::{Changes, follow_keepers, serve_wrappers};
 use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::jobs::Jobs;
 use crate::logging::kind;
 use crate::monitor::{Heard, Monitor, enumerate};
-use crate::reconcile::{World, reconcile};
 use crate::report::{self, Reports, Source, Trouble};
 use crate::state::Store;
 use crate::watch::{News, watch};
-use crate::work::Work;
+use crate::world::World;
 
 /// Where the daemon keeps things.
 #[derive(Debug, Clone)]
@@ -47,13 +45,6 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How soon after udev's events were lost everything is looked at again.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 
-/// How many containers are worked on at once. Each exec keeps the engine, its shim and a runtime
-/// busy; more of them at a time make each one slower and none of them sooner.
-const AT_ONCE: usize = 8;
-
-/// How long one container may keep its place among them.
-const LONGEST_TURN: Duration = Duration::from_secs(1);
-
 /// How long work that has begun may go on after we were told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
@@ -63,10 +54,8 @@ struct Daemon {
     changes: Rc<Changes>,
     world: Rc<RefCell<World>>,
     engine: Option<Rc<Engine>>,
-    work: BTreeMap<ContainerId, Work>,
+    jobs: Jobs,
     reports: Rc<RefCell<Reports>>,
-    jobs: JoinSet<(ContainerId, Vec<Trouble>)>,
-    slots: Rc<Semaphore>,
     list_again: Rc<Notify>,
     next_resync: Instant,
     /// Since the last resync, and a message has said so.
@@ -106,10 +95,8 @@ pub async fn run(
         changes: Rc::new(changes),
         world: Rc::new(RefCell::new(World::new(settings, inventory, store))),
         engine: None,
-        work: BTreeMap::new(),
+        jobs: Jobs::default(),
         reports: Rc::default(),
-        jobs: JoinSet::new(),
-        slots: Rc::new(Semaphore::new(AT_ONCE)),
         list_again,
         next_resync: Instant::now() + RESYNC,
         events_lost: false,
@@ -142,10 +129,7 @@ pub async fn run(
         tokio::select! {
             heard = monitor.next() => daemon.on_heard(heard?),
             Some(news) = news.recv() => daemon.on_news(news),
-            Some(done) = daemon.jobs.join_next() => {
-                let (id, troubles) = done.context("a container's work has panicked")?;
-                daemon.on_done(&id, troubles);
-            }
+            Some(done) = daemon.jobs.next() => daemon.on_done(done?),
             Some(()) = hangup.recv() => daemon.reload()?,
             () = sleep_until(wake) => daemon.on_timer(&mut monitor)?,
             _ = terminate.recv() => break,
@@ -196,12 +180,6 @@ fn listen() -> anyhow::Result<Monitor> {
     Ok(monitor)
 }
 
-/// The containers in which something can be done.
-fn running(inventory: &Inventory) -> impl Iterator<Item = (&ContainerId, &Container)> {
-    let runs = |(_, container): &(_, &Container)| container.state == ContainerState::Running;
-    inventory.containers.iter().filter(runs)
-}
-
 /// A container of which nobody can tell any more which labels are its image's is recognised by
 /// what was known of it: labels never change.
 fn recognised(container: Container, known: Option<&BTreeMap<String, String>>) -> Container {
@@ -217,20 +195,6 @@ fn recognised(container: Container, known: Option<&BTreeMap<String, String>>) ->
         image_labels,
         ..container
     }
-}
-
-/// Does work when it has its turn. A turn is over after a while, even if the work is not: who
-/// takes longer is waiting for something that hangs, and must not keep the others waiting.
-///
-/// Returns `None` if there are no more turns, because the daemon is about to stop.
-async fn in_turn<T>(turns: &Semaphore, work: impl Future<Output = T>) -> Option<T> {
-    let turn = turns.acquire().await.ok()?;
-    let mut work = pin!(work);
-    if let Ok(result) = timeout(LONGEST_TURN, work.as_mut()).await {
-        return Some(result);
-    }
-    drop(turn);
-    Some(work.await)
 }
 
 /// Without a service manager there is nobody to tell, which is no error.
@@ -276,7 +240,7 @@ impl Daemon {
             News::Listed(containers) => self.on_listed(containers),
             News::Changed(id, Some(container)) => {
                 match container.state {
-                    ContainerState::Running => self.mark(&id),
+                    ContainerState::Running => self.jobs.changed(&id),
                     ContainerState::Paused => {}
                     ContainerState::Stopped => self.reports.borrow_mut().stopped(&id),
                 }
@@ -304,21 +268,17 @@ impl Daemon {
             (id, container)
         };
         inventory.containers = containers.into_iter().map(recognise).collect();
-        let now = Instant::now().into_std();
-        for (id, _) in running(inventory) {
-            self.work.entry(id.clone()).or_default().revisit(now);
+        for (id, _) in inventory.running() {
+            self.jobs.revisit(id);
         }
     }
 
-    fn on_done(&mut self, id: &ContainerId, troubles: Vec<Trouble>) {
-        let retry = troubles.iter().any(|trouble| trouble.retry);
-        let work = self.work.entry(id.clone()).or_default();
-        work.end(Instant::now().into_std(), retry);
+    fn on_done(&mut self, (id, troubles): (ContainerId, Vec<Trouble>)) {
         // If it has ended meanwhile its troubles have ended with it.
         let world = self.world.borrow();
-        if let Some((_, container)) = world.inventory.alive().find(|(alive, _)| *alive == id) {
+        if let Some((_, container)) = world.inventory.alive().find(|(alive, _)| **alive == id) {
             let mut reports = self.reports.borrow_mut();
-            reports.tell(id, &container.name, Source::Work, troubles);
+            reports.tell(&id, &container.name, Source::Work, troubles);
         }
     }
 
@@ -363,17 +323,10 @@ impl Daemon {
         Ok(())
     }
 
-    /// Something has changed for a container.
-    fn mark(&mut self, id: &ContainerId) {
-        let work = self.work.entry(id.clone()).or_default();
-        work.changed(Instant::now().into_std());
-    }
-
     /// The operator or a new engine may have mended what was in the way, whatever it was.
     fn mark_all(&mut self) {
-        let now = Instant::now().into_std();
-        for (id, _) in running(&self.world.borrow().inventory) {
-            self.work.entry(id.clone()).or_default().changed(now);
+        for (id, _) in self.world.borrow().inventory.running() {
+            self.jobs.changed(id);
         }
     }
 
@@ -386,28 +339,7 @@ impl Daemon {
             return self.tell_status();
         };
         self.world.borrow_mut().listed = true;
-        let world = self.world.borrow();
-        let now = self.turn.into_std();
-        for (id, container) in running(&world.inventory) {
-            let Some(work) = self.work.get_mut(id) else {
-                continue;
-            };
-            let Some(since) = work.begin(now) else {
-                continue;
-            };
-            if world.assigned.wants(id).is_empty() && !world.store.has_record(id) {
-                work.end(now, false);
-                continue;
-            }
-            let (engine, world, slots) = (engine.clone(), self.world.clone(), self.slots.clone());
-            let (id, name) = (id.clone(), container.name.clone());
-            self.jobs.spawn_local(async move {
-                let work = reconcile(&engine, &world, &id, &name, since);
-                let troubles = in_turn(&slots, work).await.unwrap_or_default();
-                (id, troubles)
-            });
-        }
-        drop(world);
+        self.jobs.start(&engine, &self.world, self.turn);
         self.changes
             .send_modify(|number| *number = number.wrapping_add(1));
         self.tell_status();
@@ -439,11 +371,8 @@ impl Daemon {
         self.reports
             .borrow_mut()
             .devices(inventory.devices.values());
-        // Work that has begun comes to its own end first, so that there are never two at a time
-        // on one container.
-        let running: BTreeSet<_> = running(inventory).map(|(id, _)| id.clone()).collect();
-        self.work
-            .retain(|id, work| work.is_running() || running.contains(id));
+        let running: BTreeSet<_> = inventory.running().map(|(id, _)| id.clone()).collect();
+        self.jobs.keep(&running);
         served.retain(|id, _| alive.contains(id));
         ready.retain(|id, _| alive.contains(id));
         ended.retain(|id, _| inventory.containers.contains_key(id));
@@ -464,15 +393,13 @@ impl Daemon {
         }
         drop(world);
         for id in changed.iter().filter(|id| running.contains(id)) {
-            self.mark(id);
+            self.jobs.changed(id);
         }
     }
 
     fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
-        let now = self.turn.into_std();
-        let retries = self.work.values().filter_map(|work| work.wake(now));
-        let retries = retries.map(Instant::from_std);
-        let wakes = retries.chain([self.next_resync]).chain(watchdog);
+        let retry = self.jobs.wake(self.turn);
+        let wakes = retry.into_iter().chain([self.next_resync]).chain(watchdog);
         wakes.min().unwrap_or(self.next_resync)
     }
 
@@ -504,9 +431,7 @@ impl Daemon {
 
     /// Lets the work that has begun come to its end. Nodes stay: applications go on working.
     async fn drain(&mut self) {
-        self.slots.close();
-        let drain = async { while self.jobs.join_next().await.is_some() {} };
-        if timeout(DRAIN_LIMIT, drain).await.is_err() {
+        if !self.jobs.drain(DRAIN_LIMIT).await {
             tracing::warn!(
                 "stopping in the middle of an operation; the next start goes on with it"
             );

@@ -26,8 +26,8 @@ use crate::assign::Want;
 use crate::inventory::ContainerId;
 use crate::monitor::readable;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
-use crate::reconcile::World;
 use crate::status::HeardHolds;
+use crate::world::World;
 
 /// How long a wrapper may take to say what it wants.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);

@@ -81,6 +81,12 @@ impl Inventory {
         self.devices = named.collect();
     }
 
+    /// The containers in which something can be done.
+    pub fn running(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
+        let runs = |(_, container): &(_, &Container)| container.state == ContainerState::Running;
+        self.containers.iter().filter(runs)
+    }
+
     /// The containers that have a /dev.
     pub fn alive(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
         let alive = |(_, container): &(_, &Container)| container.state != ContainerState::Stopped;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::{ContainerId, ContainerState};
 use crate::protocol::HeldOpen;
-use crate::reconcile::World;
 use crate::report::Reports;
+use crate::world::World;
 
 /// The document at `/v1/status`. Fields are added to it, never changed or taken away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,8 +16,9 @@ use crate::labels;
 use crate::model::DevNum;
 use crate::monitor;
 use crate::observe::{has_remapped_users, missing_programs};
-use crate::reconcile::{World, preview};
+use crate::reconcile::preview;
 use crate::rights::Rights;
+use crate::world::World;
 
 /// The name under which the wrapper is registered in the engine.
 const RUNTIME: &str = "ttyplug";

@@ -14,8 +14,8 @@ use crate::docker::{Engine, ImageLabels, socket_path};
 use crate::inventory::Inventory;
 use crate::logging::{self, LogFormat};
 use crate::monitor::enumerate;
-use crate::reconcile::World;
 use crate::state::Store;
+use crate::world::World;
 
 mod check;
 mod plan;

@@ -1,0 +1,80 @@
+//! What the daemon knows: what there is, what everybody should have, and what has been seen.
+
+use std::collections::BTreeMap;
+
+use tokio::task::JoinHandle;
+
+use crate::assign::{Assigned, Want};
+use crate::config::Settings;
+use crate::hold::Ports;
+use crate::inventory::{ContainerId, ContainerState, Inventory};
+use crate::model::{DevNum, NodePath};
+use crate::observe::{ObserveError, View};
+use crate::state::Store;
+use crate::status::HeardHolds;
+
+/// All that is known, and what of it outlives the daemon.
+#[derive(Debug)]
+pub struct World {
+    pub settings: Settings,
+    pub inventory: Inventory,
+    pub assigned: Assigned,
+    pub store: Store,
+    /// Containers, by their start, that this daemon has served. A command that an earlier one
+    /// began may still be running in the others.
+    pub served: BTreeMap<ContainerId, String>,
+    /// Ports whose node and links have been seen in place, by node, per container.
+    pub ready: BTreeMap<ContainerId, BTreeMap<NodePath, DevNum>>,
+    /// The start of each container that has ended, because a wrapper is creating it anew: work
+    /// that is still under way for it says nothing of the new /dev.
+    pub ended: BTreeMap<ContainerId, String>,
+    /// The engine has told which containers there are.
+    pub listed: bool,
+    /// Opens that wait, as the keepers tell.
+    pub held: BTreeMap<ContainerId, HeardHolds>,
+    /// Looks into containers that did not end in time. Their threads cannot be stopped, so that a
+    /// container is not looked into again before its last one has ended.
+    pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
+}
+
+/// What looking into a container has come to.
+pub type Look = Result<View, ObserveError>;
+
+impl World {
+    /// What is known at the start: not much.
+    pub fn new(settings: Settings, inventory: Inventory, store: Store) -> Self {
+        Self {
+            settings,
+            inventory,
+            assigned: Assigned::default(),
+            store,
+            served: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            listed: false,
+            held: BTreeMap::new(),
+            hanging: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a port's node and links have been seen in place.
+    pub fn is_ready(&self, id: &ContainerId, want: &Want) -> bool {
+        let ready = self.ready.get(id).and_then(|ready| ready.get(&want.node));
+        ready == Some(&want.devnum)
+    }
+
+    /// What opens in a container may have to wait for. `None` while nobody can tell: the engine
+    /// has not said who it is, or it runs and has not been looked into yet, so that what it has
+    /// may be ready for long.
+    pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
+        let container = self.inventory.containers.get(id).filter(|_| self.listed)?;
+        let looked_into = self.ready.contains_key(id) || self.assigned.wants(id).is_empty();
+        if container.state == ContainerState::Running && !looked_into {
+            return None;
+        }
+        Some(match self.assigned.shares.get(id) {
+            Some(Ok(share)) => share.ports(|want| self.is_ready(id, want)),
+            _ => Ports::default(),
+        })
+    }
+}
