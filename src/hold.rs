@@ -69,6 +69,15 @@ pub struct Caller {
     pub flags: u64,
 }
 
+/// Who opens, for a person to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opener {
+    /// The name of the thread.
+    pub command: String,
+    /// The process that the thread belongs to, where that could still be seen.
+    pub process: Option<u32>,
+}
+
 /// An open that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -77,8 +86,7 @@ pub struct Held {
     pub id: u64,
     pub caller: Caller,
     pub path: String,
-    /// The name of the thread.
-    pub command: String,
+    pub opener: Opener,
     pub since: u64,
     /// `None` is for ever.
     pub until: Option<u64>,
@@ -94,13 +102,25 @@ pub enum Reason {
     Timeout,
     /// The port is not to be held any more, or nothing in the container is.
     LetGo,
+    /// It does not wait any more, and nobody let it go on: it was interrupted or its program
+    /// killed. So is whatever a later keeper may have to say.
+    #[serde(other)]
+    Gone,
 }
 
 /// All opens of one container that wait, and those that have vanished and may come again.
 #[derive(Debug, Default)]
 pub struct Holds {
     held: Vec<Held>,
-    vanished: Vec<Held>,
+    vanished: Vec<Vanished>,
+    gone: Vec<u64>,
+}
+
+/// One that was interrupted or killed, and when that was seen.
+#[derive(Debug)]
+struct Vanished {
+    held: Held,
+    at: u64,
 }
 
 impl Holds {
@@ -114,7 +134,7 @@ impl Holds {
         &mut self,
         (listener, id): (u64, u64),
         caller: Caller,
-        (path, command): (String, String),
+        (path, opener): (String, Opener),
         now: u64,
         hold: Hold,
     ) {
@@ -123,7 +143,8 @@ impl Holds {
             Hold::Seconds(seconds) => Some(now.saturating_add(seconds.saturating_mul(1000))),
             Hold::Forever => None,
         };
-        let before = self.vanished.iter().find(|held| held.caller == caller);
+        let before = self.vanished.iter().position(|v| v.held.caller == caller);
+        let before = before.map(|at| self.vanished.remove(at).held);
         let (since, until) = before.map_or((now, until), |held| (held.since, held.until));
         self.other_open(caller.tid);
         self.held.push(Held {
@@ -131,7 +152,7 @@ impl Holds {
             id,
             caller,
             path,
-            command,
+            opener,
             since,
             until,
         });
@@ -140,7 +161,23 @@ impl Holds {
     /// The thread has opened something else, or has ended: what it had opened before does not
     /// come again.
     pub fn other_open(&mut self, tid: u32) {
-        self.vanished.retain(|held| held.caller.tid != tid);
+        self.bury(|held| held.caller.tid == tid);
+    }
+
+    fn bury(&mut self, is_gone: impl Fn(&Held) -> bool) {
+        self.vanished.retain(|vanished| {
+            let is_gone = is_gone(&vanished.held);
+            if is_gone {
+                let waited = vanished.at.saturating_sub(vanished.held.since);
+                self.gone.push(waited);
+            }
+            !is_gone
+        });
+    }
+
+    /// Takes out those that have vanished and do not come again: for how long each has waited.
+    pub fn take_gone(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Takes out those that go on now, with the reason.
@@ -167,12 +204,18 @@ impl Holds {
     }
 
     /// Takes out those that were interrupted or killed. `alive` says whether a thread lives.
-    pub fn sweep(&mut self, waits: impl Fn(&Held) -> bool, alive: impl Fn(u32) -> bool) -> bool {
+    pub fn sweep(
+        &mut self,
+        now: u64,
+        waits: impl Fn(&Held) -> bool,
+        alive: impl Fn(u32) -> bool,
+    ) -> bool {
         let before = self.held.len();
         let (held, gone): (Vec<_>, Vec<_>) = self.held.drain(..).partition(waits);
         self.held = held;
-        self.vanished.extend(gone);
-        self.vanished.retain(|held| alive(held.caller.tid));
+        let vanished = gone.into_iter().map(|held| Vanished { held, at: now });
+        self.vanished.extend(vanished);
+        self.bury(|held| !alive(held.caller.tid));
         self.held.len() != before
     }
 
@@ -207,11 +250,18 @@ mod tests {
         }
     }
 
+    fn opener() -> Opener {
+        Opener {
+            command: "app".into(),
+            process: Some(1),
+        }
+    }
+
     fn hold(holds: &mut Holds, id: u64, caller: Caller, now: u64) {
         holds.hold(
             (0, id),
             caller,
-            ("/dev/zwave".into(), "app".into()),
+            ("/dev/zwave".into(), opener()),
             now,
             Hold::Seconds(10),
         );
@@ -273,7 +323,7 @@ mod tests {
     fn a_restarted_open_keeps_its_first_deadline_and_a_retry_starts_a_new_one() {
         let mut holds = Holds::default();
         hold(&mut holds, 1, caller(1), 1000);
-        assert!(holds.sweep(|_| false, |_| true));
+        assert!(holds.sweep(2000, |_| false, |_| true));
         hold(&mut holds, 2, caller(1), 5000);
         assert_eq!(holds.held()[0].until, Some(11_000));
         assert_eq!(holds.held()[0].since, 1000);
@@ -283,7 +333,7 @@ mod tests {
         assert_eq!(holds.held()[0].until, Some(22_000));
         // Interrupted, and then the thread opens something else, or ends.
         for end in [0, 1] {
-            holds.sweep(|_| false, |_| end == 0);
+            holds.sweep(30_000, |_| false, |_| end == 0);
             if end == 0 {
                 holds.other_open(1);
             }
@@ -291,12 +341,37 @@ mod tests {
             assert_eq!(holds.held()[0].until, Some(60_000));
         }
         // Another place in the program is another open.
-        holds.sweep(|_| false, |_| true);
+        holds.sweep(52_000, |_| false, |_| true);
         let elsewhere = Caller {
             instruction: 9,
             ..caller(1)
         };
         hold(&mut holds, 5, elsewhere, 55_000);
         assert_eq!(holds.held()[0].until, Some(65_000));
+    }
+
+    #[test]
+    fn one_that_vanished_is_gone_when_it_cannot_come_again_and_only_once() {
+        let mut holds = Holds::default();
+        // Restarted: it goes on to wait.
+        hold(&mut holds, 1, caller(1), 1000);
+        holds.sweep(2000, |_| false, |_| true);
+        hold(&mut holds, 2, caller(1), 5000);
+        assert!(holds.take_gone().is_empty());
+        // Its thread opens something else.
+        holds.sweep(6000, |_| false, |_| true);
+        assert!(holds.take_gone().is_empty());
+        holds.other_open(1);
+        assert_eq!(holds.take_gone(), [5000]);
+        assert!(holds.take_gone().is_empty());
+        // Killed.
+        hold(&mut holds, 3, caller(2), 7000);
+        holds.sweep(7500, |_| false, |_| false);
+        assert_eq!(holds.take_gone(), [500]);
+        // Released: that is said by `release` alone.
+        hold(&mut holds, 4, caller(3), 8000);
+        holds.release(8100, &ports(true, DEFAULT_HOLD), false);
+        holds.other_open(3);
+        assert!(holds.take_gone().is_empty());
     }
 }

@@ -257,6 +257,7 @@ const FOLLOW: ToKeeper = ToKeeper {
     provisional: false,
     let_all_go: false,
     follow: true,
+    counts: false,
 };
 
 /// Tells one keeper what to wait for, whenever that changes, and hears who waits.
@@ -284,7 +285,11 @@ async fn converse(
     changes: &Changes,
     container: &mut Option<ContainerId>,
 ) -> io::Result<()> {
-    stream.write_all(&line(&FOLLOW)).await?;
+    let counts = ToKeeper {
+        counts: true,
+        ..FOLLOW
+    };
+    stream.write_all(&line(&counts)).await?;
     let mut received = Vec::new();
     let first: FromKeeper = next(stream, &mut received).await?;
     let id = ContainerId(first.container.clone());

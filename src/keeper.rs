@@ -6,23 +6,25 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sockopt::PeerCredentials,
-};
 
 use crate::descriptors::{close_inherited, take_stdin};
-use crate::hold::{Caller, DEFAULT_SECONDS, Held, Holds, Ports};
+use crate::hold::{Caller, DEFAULT_SECONDS, Held, Holds, Opener, Ports, Reason};
 use crate::logging::kind;
 use crate::notify::{Listener, Notification};
-use crate::protocol::{FromKeeper, HeldOpen, ReleasedOpen, ToKeeper, VERSION, line, take};
+use crate::protocol::{FromKeeper, HeldOpen, ReleasedOpen, VERSION, line};
+use crate::thread;
 use crate::trap::{decode, read_path, resolve};
+
+mod connection;
+
+use connection::{Connection, Received};
 
 /// How often it is looked whether held opens still wait: the kernel tells nobody that a waiting
 /// call was interrupted or its program killed.
@@ -30,6 +32,9 @@ const SWEEP_MS: u64 = 200;
 
 /// How many notifications are taken before somebody else has a turn.
 const MOST_AT_ONCE: usize = 256;
+
+/// How many opens that have ended are remembered for a daemon that is away.
+const MOST_ENDED: usize = 1024;
 
 /// The default hold, in milliseconds.
 const DEFAULT_HOLD_MS: u64 = DEFAULT_SECONDS * 1000;
@@ -46,13 +51,6 @@ pub struct Birth {
     pub starter: OwnedFd,
 }
 
-/// A connection, of which it is not known yet whether a runtime or the daemon has made it.
-struct Connection {
-    stream: UnixStream,
-    received: Vec<u8>,
-    follows: bool,
-}
-
 struct Keeper {
     birth: Birth,
     clock: Instant,
@@ -62,7 +60,8 @@ struct Keeper {
     let_all_go: bool,
     holds: Holds,
     swept: u64,
-    released: Vec<ReleasedOpen>,
+    /// Opens that have ended and that nobody has counted yet.
+    ended: Vec<ReleasedOpen>,
     listeners: BTreeMap<u64, Listener>,
     next_listener: u64,
     had_listener: bool,
@@ -92,7 +91,7 @@ pub fn keep(birth: Birth, socket: &UnixListener) -> io::Result<()> {
         let_all_go: false,
         holds: Holds::default(),
         swept: 0,
-        released: Vec::new(),
+        ended: Vec::new(),
         listeners: BTreeMap::new(),
         next_listener: 0,
         had_listener: false,
@@ -169,7 +168,7 @@ impl Keeper {
         }
         for (number, connection) in self.connections.iter().enumerate() {
             what.push(Ready::Connection(number));
-            fds.push(connection.stream.as_fd());
+            fds.push(connection.as_fd());
         }
         let mut polled: Vec<PollFd> = fds
             .into_iter()
@@ -201,17 +200,9 @@ impl Keeper {
         Ok(ready)
     }
 
-    /// Only root may speak to a keeper; the socket's mode says so already.
     fn accept(&mut self, socket: &UnixListener) {
         while let Ok((stream, _)) = socket.accept() {
-            let root = getsockopt(&stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0);
-            if root && stream.set_nonblocking(true).is_ok() {
-                self.connections.push(Connection {
-                    stream,
-                    received: Vec::new(),
-                    follows: false,
-                });
-            }
+            self.connections.extend(Connection::accept(stream));
         }
     }
 
@@ -227,6 +218,7 @@ impl Keeper {
                 Ok(None) => {}
                 Err(_) => {
                     self.listeners.remove(&number);
+                    self.sweep();
                     changed = true;
                 }
             }
@@ -265,20 +257,23 @@ impl Keeper {
                     .get(&held.listener)
                     .is_some_and(|l| l.waits(held.id))
         };
-        self.holds.sweep(waits, is_alive);
         let now = self.now();
-        let command = command(tid);
+        self.holds.sweep(now, waits, thread::is_alive);
+        let opener = Opener {
+            command: thread::command(tid),
+            process: thread::process(tid),
+        };
         tracing::info!(
             message_id = kind::HELD,
             action = "hold",
             container_id = self.birth.container,
             container_path = path,
             tid,
-            command,
+            command = opener.command,
             "open held"
         );
-        let names = (path, command);
-        self.holds.hold((number, id), caller, names, now, hold);
+        self.holds
+            .hold((number, id), caller, (path, opener), now, hold);
         true
     }
 
@@ -313,79 +308,62 @@ impl Keeper {
         changed
     }
 
-    /// Reads what has come. A runtime sends one message with a listener in it; the daemon and the
-    /// wrapper send lines.
+    /// Takes in what has come. The connection ends with an error.
     fn read(&mut self, number: usize) -> io::Result<bool> {
-        let mut buffer = [0u8; 4096];
-        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
+        let now = self.now();
         let connection = &mut self.connections[number];
-        let (length, fds) = {
-            let mut slices = [IoSliceMut::new(&mut buffer)];
-            let fd = connection.stream.as_raw_fd();
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-            let message = match recvmsg::<()>(fd, &mut slices, Some(&mut space), flags) {
-                Err(nix::errno::Errno::EAGAIN) => return Ok(false),
-                other => other?,
-            };
-            let mut fds = Vec::new();
-            for control in message.cmsgs()? {
-                if let ControlMessageOwned::ScmRights(received) = control {
-                    fds.extend(received.into_iter().map(crate::notify::own));
-                }
+        let messages = match connection.receive()? {
+            Received::Messages(messages) => messages,
+            Received::Listener(fd) => {
+                self.listeners.insert(self.next_listener, Listener::new(fd));
+                self.next_listener += 1;
+                self.had_listener = true;
+                // What else a runtime has to say is the container's state, which is known.
+                return Err(io::ErrorKind::ConnectionReset.into());
             }
-            (message.bytes, fds)
         };
-        if let Some(fd) = fds.into_iter().next() {
-            self.listeners.insert(self.next_listener, Listener::new(fd));
-            self.next_listener += 1;
-            self.had_listener = true;
-            // What else a runtime has to say is the container's state, which is known.
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        connection.received.extend(&buffer[..length]);
-        let mut changed = false;
-        loop {
-            let received = &mut self.connections[number].received;
-            let Some(message) = take::<ToKeeper>(received).map_err(io::Error::other)? else {
-                return Ok(changed);
-            };
-            if message.ttyplugd == 0 {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            self.connections[number].follows |= message.follow;
+        let changed = !messages.is_empty();
+        for message in messages {
+            connection.follows |= message.follow;
+            connection.counts |= message.counts;
             self.let_all_go |= message.let_all_go;
             if let Some(ports) = message.ports {
                 self.ports = ports;
-                self.provisional_until = message
-                    .provisional
-                    .then(|| self.now().saturating_add(DEFAULT_HOLD_MS));
+                let until = now.saturating_add(DEFAULT_HOLD_MS);
+                self.provisional_until = message.provisional.then_some(until);
             }
-            changed = true;
         }
+        Ok(changed)
     }
 
     fn sweep(&mut self) -> bool {
         self.swept = self.now();
         let listeners = &self.listeners;
-        self.holds.sweep(
-            |held| {
-                listeners
-                    .get(&held.listener)
-                    .is_some_and(|l| l.waits(held.id))
-            },
-            is_alive,
-        )
+        let waits = |held: &Held| {
+            let listener = listeners.get(&held.listener);
+            listener.is_some_and(|listener| listener.waits(held.id))
+        };
+        // Nobody comes again where nobody is left.
+        let can_come_again = |tid| !listeners.is_empty() && thread::is_alive(tid);
+        self.holds.sweep(self.swept, waits, can_come_again)
     }
 
     fn release(&mut self) -> bool {
         let now = self.now();
+        let gone = self.holds.take_gone();
         let released = self.holds.release(now, &self.ports, self.let_all_go);
-        if released.is_empty() {
+        if released.is_empty() && gone.is_empty() {
             return false;
         }
+        let gone = gone.into_iter().map(|waited| (waited, Reason::Gone));
+        let went_on = released
+            .iter()
+            .map(|(held, reason)| (now.saturating_sub(held.since), *reason));
+        let ended = gone.chain(went_on);
+        self.ended
+            .extend(ended.map(|(waited_ms, reason)| ReleasedOpen { waited_ms, reason }));
+        let too_many = self.ended.len().saturating_sub(MOST_ENDED);
+        self.ended.drain(..too_many);
         let wake_here = |here| self.listeners.values().for_each(|l| l.wake_here(here));
         wake_here(false);
         for (held, _) in &released {
@@ -401,13 +379,6 @@ impl Keeper {
                 tid = held.caller.tid, waited_ms = now.saturating_sub(held.since), "open released"
             );
         }
-        self.released
-            .extend(released.into_iter().map(|(held, reason)| ReleasedOpen {
-                tid: held.caller.tid,
-                path: held.path,
-                waited_ms: now.saturating_sub(held.since),
-                reason,
-            }));
         true
     }
 
@@ -416,20 +387,32 @@ impl Keeper {
         let now = self.now();
         let held = self.holds.held().iter().map(|held| HeldOpen {
             tid: held.caller.tid,
-            command: held.command.clone(),
+            command: held.opener.command.clone(),
+            pid: held.opener.process,
             path: held.path.clone(),
             waited_ms: now.saturating_sub(held.since),
             left_ms: held.until.map(|until| until.saturating_sub(now)),
         });
-        let message = FromKeeper {
+        let mut message = FromKeeper {
             ttyplugd: VERSION,
             container: self.birth.container.clone(),
             held: held.collect(),
-            released: std::mem::take(&mut self.released),
+            released: Vec::new(),
         };
-        let line = line(&message);
+        let to_all = line(&message);
+        message.released.clone_from(&self.ended);
+        let to_who_counts = line(&message);
         self.connections.retain_mut(|connection| {
-            !connection.follows || connection.stream.write_all(&line).is_ok()
+            if !connection.follows {
+                return true;
+            }
+            let counts = connection.counts && !self.ended.is_empty();
+            let line = if counts { &to_who_counts } else { &to_all };
+            let written = connection.tell(line);
+            if written && counts {
+                self.ended.clear();
+            }
+            written
         });
     }
 }
@@ -448,15 +431,4 @@ fn can_be_read(listener: &Listener) -> bool {
     let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     let events = poll(&mut polled, PollTimeout::ZERO).map(|_| polled[0].revents());
     matches!(events, Ok(Some(events)) if events.contains(PollFlags::POLLIN))
-}
-
-fn is_alive(tid: u32) -> bool {
-    Path::new(&format!("/proc/{tid}")).exists()
-}
-
-fn command(tid: u32) -> String {
-    let mut name = String::new();
-    let file = fs::File::open(format!("/proc/{tid}/comm"));
-    let _ = file.and_then(|file| file.take(64).read_to_string(&mut name));
-    name.trim_end().to_owned()
 }

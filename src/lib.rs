@@ -38,6 +38,7 @@ pub mod seccomp;
 pub mod selector;
 pub mod state;
 pub mod status;
+mod thread;
 pub mod trap;
 pub mod watch;
 pub mod work;

@@ -32,6 +32,9 @@ pub struct ToKeeper {
     /// Whoever asks wants to hear of held opens from now on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
+    /// And wants to count those that have ended: they are kept for it while it is away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts: bool,
 }
 
 /// From a keeper to whoever follows it: at first, and whenever something changes.
@@ -40,6 +43,7 @@ pub struct FromKeeper {
     pub ttyplugd: u32,
     pub container: String,
     pub held: Vec<HeldOpen>,
+    /// Those that have ended since somebody who counts them was told of some: each is told once.
     #[serde(default)]
     pub released: Vec<ReleasedOpen>,
 }
@@ -50,6 +54,9 @@ pub struct HeldOpen {
     /// The thread, in the host's numbers, and its name.
     pub tid: u32,
     pub command: String,
+    /// The process that the thread belongs to.
+    #[serde(default)]
+    pub pid: Option<u32>,
     pub path: String,
     /// For how long it has waited, and for how long it will at most, in milliseconds.
     pub waited_ms: u64,
@@ -57,10 +64,8 @@ pub struct HeldOpen {
 }
 
 /// An open that waits no more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleasedOpen {
-    pub tid: u32,
-    pub path: String,
     pub waited_ms: u64,
     pub reason: Reason,
 }
@@ -140,6 +145,25 @@ mod tests {
         assert_eq!(received, b"{\"tty");
         assert!(take::<ToKeeper>(&mut b"nonsense\n".to_vec()).is_err());
         assert!(take::<ToKeeper>(&mut vec![b' '; LONGEST_LINE + 1]).is_err());
+    }
+
+    /// Keepers of every version live on when the daemon is upgraded, and the other way round.
+    #[test]
+    fn keepers_of_other_versions_are_understood() {
+        let older = r#"{"ttyplugd":1,"container":"c","held":[{"tid":7,"command":"a","path":"/dev/x",
+            "waited_ms":1,"left_ms":null}],"released":[{"tid":7,"path":"/dev/x","waited_ms":5,
+            "reason":"let-go"}]}"#;
+        let heard: FromKeeper = serde_json::from_str(older).unwrap();
+        assert_eq!(heard.held[0].pid, None);
+        let released = ReleasedOpen {
+            waited_ms: 5,
+            reason: Reason::LetGo,
+        };
+        assert_eq!(heard.released, [released]);
+        let later = r#"{"ttyplugd":1,"container":"c","held":[],"released":[{"waited_ms":5,
+            "reason":"moon"}],"more":{}}"#;
+        let heard: FromKeeper = serde_json::from_str(later).unwrap();
+        assert_eq!(heard.released[0].reason, Reason::Gone);
     }
 
     proptest::proptest! {

@@ -1,0 +1,42 @@
+//! What /proc tells of a thread of any process, by its number on the host (proc(5)).
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+pub(crate) fn is_alive(tid: u32) -> bool {
+    Path::new(&format!("/proc/{tid}")).exists()
+}
+
+/// Its name, which it may have chosen itself.
+pub(crate) fn command(tid: u32) -> String {
+    let mut name = String::new();
+    let file = fs::File::open(format!("/proc/{tid}/comm"));
+    let _ = file.and_then(|file| file.take(64).read_to_string(&mut name));
+    name.trim_end().to_owned()
+}
+
+/// The number of the process that it belongs to.
+pub(crate) fn process(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    number?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_belongs_to_its_process() {
+        let of_a_thread = || {
+            let tid = nix::unistd::gettid().as_raw().unsigned_abs();
+            assert!(is_alive(tid));
+            (tid, process(tid))
+        };
+        let (tid, found) = std::thread::spawn(of_a_thread).join().unwrap();
+        assert_eq!(found, Some(std::process::id()));
+        assert_ne!(tid, std::process::id());
+        assert_eq!(process(u32::MAX), None);
+    }
+}
