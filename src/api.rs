@@ -1,117 +1,203 @@
 //! The daemon's socket for operators and programs: HTTP and JSON, as Docker has it.
 //!
 //! `curl --unix-socket /run/ttyplugd/api.sock http://localhost/v1/status`
+//!
+//! Whoever watches gets a document whenever something has changed. It is put together when the
+//! reader has taken the last one, so that a slow reader misses some and costs nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::ready;
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::CONTENT_TYPE;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use http_body_util::{Either, Full, StreamBody};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::changes::{Changed, Changes};
 use crate::holds::listen;
 use crate::report::Reports;
 use crate::status::{Status, status};
 use crate::world::World;
 
-const SOCKET: &str = "api.sock";
+pub const SOCKET: &str = "api.sock";
 
-/// How long one connection may be open.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
+/// How long a connection may be open that does not watch.
+pub const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
-/// The largest answer that is read.
-const LARGEST_ANSWER: u64 = 16 << 20;
+/// How many connections there may be at once. Those that come then wait in the socket's queue.
+const MOST_CONNECTIONS: usize = 64;
 
-/// Answers at `api.sock` in the run directory, for ever. Only root can connect to it.
-///
-/// # Errors
-/// The socket cannot be made.
-pub fn serve(
-    run_dir: &Path,
-    world: Rc<RefCell<World>>,
-    reports: Rc<RefCell<Reports>>,
-) -> anyhow::Result<()> {
-    let listener = listen(&run_dir.join(SOCKET))?;
-    tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (world, reports) = (world.clone(), reports.clone());
-            tokio::task::spawn_local(async move {
-                // The socket's mode says so already.
-                if stream.peer_cred().is_ok_and(|peer| peer.uid() != 0) {
-                    return;
-                }
-                let answer = service_fn(move |request| {
-                    let response = answer(&request, &world.borrow(), &reports.borrow());
-                    async move { Ok::<_, Infallible>(response) }
+/// How many of them may watch.
+const MOST_WATCHERS: usize = 16;
+
+/// The least time between two documents for one who watches: a burst of changes is few documents.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How much is read ahead of a request, and written ahead of a reader, in bytes.
+const BUFFER: usize = 64 << 10;
+
+/// The content type of a stream of documents, one JSON value a line.
+pub const STREAM: &str = "application/x-ndjson";
+
+/// What is told from.
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub world: Rc<RefCell<World>>,
+    pub reports: Rc<RefCell<Reports>>,
+    pub changes: Rc<Changes>,
+}
+
+impl Api {
+    /// Answers at `api.sock` in the run directory, for ever. Only root can connect to it.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn serve(self, run_dir: &Path) -> anyhow::Result<()> {
+        let listener = listen(&run_dir.join(SOCKET))?;
+        let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let watchers = Arc::new(Semaphore::new(MOST_WATCHERS));
+        tokio::task::spawn_local(async move {
+            while let Ok(place) = connections.clone().acquire_owned().await {
+                let Ok((stream, _)) = listener.accept().await else {
+                    // There may be too many files open (accept(2)), which passes.
+                    sleep(PAUSE).await;
+                    continue;
+                };
+                let (api, watchers) = (self.clone(), watchers.clone());
+                tokio::task::spawn_local(async move {
+                    api.converse(stream, &watchers).await;
+                    drop(place);
                 });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), answer);
-                // Who goes away in the middle is not missed.
-                let _ = timeout(CONNECTION_LIMIT, connection).await;
-            });
+            }
+        });
+        Ok(())
+    }
+
+    async fn converse(&self, stream: UnixStream, watchers: &Arc<Semaphore>) {
+        // The socket's mode says so already.
+        if stream.peer_cred().is_ok_and(|peer| peer.uid() != 0) {
+            return;
         }
-    });
-    Ok(())
+        let watches = Cell::new(false);
+        let answer = service_fn(|request| {
+            let response = self.answer(&request, watchers);
+            watches.set(matches!(response.body(), Either::Right(_)));
+            ready(Ok::<_, Infallible>(response))
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), answer);
+        let mut connection = pin!(connection);
+        // Who goes away in the middle is not missed.
+        let ended = timeout(CONNECTION_LIMIT, connection.as_mut()).await;
+        if ended.is_err() && watches.get() {
+            let _ = connection.await;
+        }
+    }
+
+    fn answer(
+        &self,
+        request: &Request<Incoming>,
+        watchers: &Arc<Semaphore>,
+    ) -> Response<Either<Full<Bytes>, impl Body<Data = Bytes, Error = Infallible> + use<>>> {
+        const JSON: &str = "application/json";
+        let whole = |code, kind, body: String| (code, kind, Either::Left(Full::from(body)));
+        let no = |code, why: &str| whole(code, JSON, format!(r#"{{"message":"{why}"}}"#));
+        let (path, query) = (request.uri().path(), request.uri().query());
+        let (code, kind, body) = match (request.method(), path, query) {
+            (&Method::GET, "/v1/status", Some("watch=1")) => {
+                match watchers.clone().try_acquire_owned() {
+                    Ok(place) => {
+                        let documents = StreamBody::new(self.documents(place));
+                        (StatusCode::OK, STREAM, Either::Right(documents))
+                    }
+                    Err(_) => no(StatusCode::SERVICE_UNAVAILABLE, "too many watch already"),
+                }
+            }
+            (&Method::GET, "/v1/status", _) => whole(StatusCode::OK, JSON, text(&self.status())),
+            (&Method::GET, "/metrics", _) => {
+                let text = self.world.borrow().metrics.text(&self.status());
+                whole(StatusCode::OK, "text/plain; version=0.0.4", text)
+            }
+            (_, "/v1/status" | "/metrics", _) => no(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+            _ => {
+                let there_is = "there are /v1/status, /v1/status?watch=1 and /metrics";
+                no(StatusCode::NOT_FOUND, there_is)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = code;
+        let kind = HeaderValue::from_static(kind);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+
+    fn status(&self) -> Status {
+        let world = self.world.borrow();
+        status(&world, &self.reports.borrow(), world.clock.now())
+    }
+
+    /// The status now, and a new one whenever it has changed.
+    fn documents(
+        &self,
+        place: OwnedSemaphorePermit,
+    ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + use<> {
+        let watching = Watching {
+            api: self.clone(),
+            changed: self.changes.watch(),
+            told: None,
+            not_before: Instant::now(),
+            _place: place,
+        };
+        unfold(watching, |mut watching| async {
+            let document = watching.next().await?;
+            let line = text(&document) + "\n";
+            watching.told = Some(document);
+            Some((Ok(Frame::data(Bytes::from(line))), watching))
+        })
+    }
 }
 
-fn answer(request: &Request<Incoming>, world: &World, reports: &Reports) -> Response<Full<Bytes>> {
-    let (code, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/v1/status") => {
-            let status = serde_json::to_vec(&status(world, reports));
-            (StatusCode::OK, status.unwrap_or_default())
-        }
-        (_, "/v1/status") => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            br#"{"message":"only GET"}"#.to_vec(),
-        ),
-        _ => (
-            StatusCode::NOT_FOUND,
-            br#"{"message":"there is /v1/status"}"#.to_vec(),
-        ),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = code;
-    let json = hyper::header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+struct Watching {
+    api: Api,
+    changed: Changed,
+    told: Option<Status>,
+    not_before: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
-/// Asks a running daemon.
-///
-/// # Errors
-/// None is running, or this user may not ask it.
-pub async fn ask(run_dir: &Path) -> anyhow::Result<Status> {
-    let socket = run_dir.join(SOCKET);
-    // With HTTP/1.0 an answer ends with its connection (RFC 1945, section 7.2.2), and one request
-    // needs no more than that.
-    let ask = async {
-        let mut stream = UnixStream::connect(&socket).await?;
-        stream.write_all(b"GET /v1/status HTTP/1.0\r\n\r\n").await?;
-        let mut answer = Vec::new();
-        stream.take(LARGEST_ANSWER).read_to_end(&mut answer).await?;
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
-        let body = end.map(|end| &answer[end + 4..]);
-        let body = body.filter(|_| answer.starts_with(b"HTTP/1.0 200 "));
-        anyhow::Ok(serde_json::from_slice(
-            body.context("it answers something else")?,
-        )?)
-    };
-    let answer = match timeout(CONNECTION_LIMIT, ask).await {
-        Ok(answer) => answer,
-        Err(_) => Err(anyhow::anyhow!("it does not answer")),
-    };
-    answer.with_context(|| {
-        let socket = socket.display();
-        format!("no ttyplugd answers at {socket}; see systemctl status ttyplugd, and ask as root")
-    })
+impl Watching {
+    async fn next(&mut self) -> Option<Status> {
+        sleep_until(self.not_before).await;
+        let news = loop {
+            let Some(told) = &self.told else {
+                break self.api.status();
+            };
+            self.changed.next().await?;
+            let status = self.api.status();
+            if !status.tells_the_same(told) {
+                break status;
+            }
+        };
+        self.not_before = Instant::now() + PAUSE;
+        Some(news)
+    }
+}
+
+fn text(status: &Status) -> String {
+    // It has strings and numbers alone, which always can be written.
+    serde_json::to_string(status).unwrap_or_default()
 }

@@ -17,12 +17,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use crate::api;
+use crate::api::Api;
 use crate::assign::assign;
+use crate::changes::Changes;
 use crate::config::{self, Settings};
 use crate::docker::Engine;
-use crate::holds::{Changes, follow_keepers, serve_wrappers};
-use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::holds::{follow_keepers, serve_wrappers};
+use crate::inventory::{Container, ContainerId, ContainerState, Hotplug, Inventory};
 use crate::jobs::Jobs;
 use crate::logging::kind;
 use crate::monitor::{Heard, Monitor, enumerate};
@@ -50,7 +51,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
 struct Daemon {
     directories: Directories,
-    /// Wakes those who tell wrappers and keepers what has changed.
+    /// Wakes those who tell others what has changed.
     changes: Rc<Changes>,
     world: Rc<RefCell<World>>,
     engine: Option<Rc<Engine>>,
@@ -58,6 +59,8 @@ struct Daemon {
     reports: Rc<RefCell<Reports>>,
     list_again: Rc<Notify>,
     next_resync: Instant,
+    /// Devices that were plugged in since the work was last dispatched.
+    plugged: BTreeSet<String>,
     /// Since the last resync, and a message has said so.
     events_lost: bool,
     /// When the work was last dispatched.
@@ -89,35 +92,22 @@ pub async fn run(
     let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
     tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
-    let (changes, _) = tokio::sync::watch::channel(0);
+    let world = World::new(settings, inventory, store);
     let mut daemon = Daemon {
         directories,
-        changes: Rc::new(changes),
-        world: Rc::new(RefCell::new(World::new(settings, inventory, store))),
+        changes: Rc::default(),
+        reports: Rc::new(RefCell::new(Reports::new(world.metrics.clone()))),
+        world: Rc::new(RefCell::new(world)),
         engine: None,
         jobs: Jobs::default(),
-        reports: Rc::default(),
         list_again,
         next_resync: Instant::now() + RESYNC,
+        plugged: BTreeSet::new(),
         events_lost: false,
         turn: Instant::now(),
         status: String::new(),
     };
-    serve_wrappers(
-        &daemon.directories.run,
-        daemon.world.clone(),
-        &daemon.changes,
-    )?;
-    follow_keepers(
-        &daemon.directories.run,
-        daemon.world.clone(),
-        daemon.changes.clone(),
-    )?;
-    api::serve(
-        &daemon.directories.run,
-        daemon.world.clone(),
-        daemon.reports.clone(),
-    )?;
+    daemon.serve()?;
     tell(&[NotifyState::Ready]);
     daemon.dispatch();
 
@@ -205,12 +195,27 @@ fn tell(state: &[NotifyState]) {
 }
 
 impl Daemon {
+    /// Answers wrappers, keepers and operators from now on.
+    fn serve(&self) -> anyhow::Result<()> {
+        let run_dir = &self.directories.run;
+        let (world, changes) = (&self.world, &self.changes);
+        serve_wrappers(run_dir, world.clone(), changes.clone())?;
+        follow_keepers(run_dir, world.clone(), changes.clone())?;
+        let api = Api {
+            world: world.clone(),
+            reports: self.reports.clone(),
+            changes: changes.clone(),
+        };
+        api.serve(run_dir)
+    }
+
     fn on_heard(&mut self, heard: Heard) {
         let mut world = self.world.borrow_mut();
-        for event in heard.events {
-            world.inventory.apply(event);
-        }
+        let apply = |event| world.inventory.apply(event);
+        let hotplug: Vec<_> = heard.events.into_iter().filter_map(apply).collect();
+        world.metrics.events_lost.add(heard.lost.into());
         drop(world);
+        self.on_hotplug(hotplug);
         if heard.lost && !self.events_lost {
             tracing::warn!(
                 message_id = kind::EVENTS_LOST,
@@ -220,6 +225,22 @@ impl Daemon {
             self.events_lost = true;
             // They may still be coming in a flood.
             self.next_resync = self.next_resync.min(Instant::now() + AFTER_LOSS);
+        }
+    }
+
+    fn on_hotplug(&mut self, changes: Vec<Hotplug>) {
+        let world = self.world.borrow();
+        for change in changes {
+            match change {
+                Hotplug::Plugged { sysname } => {
+                    world.metrics.plugs.add(1);
+                    self.plugged.insert(sysname);
+                }
+                Hotplug::Unplugged { sysname } => {
+                    world.metrics.unplugs.add(1);
+                    self.plugged.remove(&sysname);
+                }
+            }
         }
     }
 
@@ -308,7 +329,8 @@ impl Daemon {
             *monitor = listen()?;
         }
         // Nothing is missed by what is read here: everything is looked at again.
-        monitor.has_lost()?;
+        let lost = monitor.has_lost()?;
+        self.world.borrow().metrics.events_lost.add(lost.into());
         self.events_lost = false;
         self.resync()
     }
@@ -317,7 +339,11 @@ impl Daemon {
     /// listed them.
     fn resync(&mut self) -> anyhow::Result<()> {
         let devices = enumerate()?;
-        self.world.borrow_mut().inventory.replace_devices(devices);
+        let mut world = self.world.borrow_mut();
+        world.metrics.resyncs.add(1);
+        let hotplug = world.inventory.replace_devices(devices);
+        drop(world);
+        self.on_hotplug(hotplug);
         self.list_again.notify_one();
         self.next_resync = Instant::now() + RESYNC;
         Ok(())
@@ -335,13 +361,15 @@ impl Daemon {
     fn dispatch(&mut self) {
         self.turn = Instant::now();
         self.reassign();
-        let Some(engine) = self.engine.clone() else {
-            return self.tell_status();
-        };
-        self.world.borrow_mut().listed = true;
-        self.jobs.start(&engine, &self.world, self.turn);
-        self.changes
-            .send_modify(|number| *number = number.wrapping_add(1));
+        if let Some(engine) = &self.engine {
+            self.world.borrow_mut().listed = true;
+            self.jobs.start(engine, &self.world, self.turn);
+        }
+        let plugged = std::mem::take(&mut self.plugged);
+        self.world
+            .borrow_mut()
+            .note(&self.reports.borrow(), &plugged);
+        self.changes.tell();
         self.tell_status();
     }
 

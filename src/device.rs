@@ -101,6 +101,13 @@ impl Device {
         self.property("TTYPLUGD_IGNORE").is_some_and(|v| v != "0")
     }
 
+    /// Not a virtual console, and not one of the placeholders that the 8250 driver makes for UARTs
+    /// that the machine does not have (kernel, drivers/tty/serial/8250, `nr_uarts`).
+    pub fn is_serial(&self) -> bool {
+        let real = |driver: &str| driver != "serial8250";
+        self.property("ID_BUS").is_some() || self.driver.as_deref().is_some_and(real)
+    }
+
     /// Offered to containers that ask for every port: a USB serial device with our udev tag.
     pub fn is_offered(&self) -> bool {
         let tags = self.property("CURRENT_TAGS").or(self.property("TAGS"));

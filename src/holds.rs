@@ -8,23 +8,22 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::unix::AsyncFd;
+use nix::sys::inotify::AddWatchFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use crate::arrivals::Arrivals;
 use crate::assign::Want;
+use crate::changes::Changes;
 use crate::inventory::ContainerId;
-use crate::monitor::readable;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
 use crate::status::HeardHolds;
 use crate::world::World;
@@ -39,9 +38,6 @@ const KNOWN_LIMIT: Duration = Duration::from_millis(300);
 /// How long to wait before a keeper is followed again whose connection has ended.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 
-/// Tells everybody below that something in the world has changed. The number means nothing.
-pub type Changes = watch::Sender<u64>;
-
 /// Answers wrappers at `runtime.sock` in the run directory, for ever.
 ///
 /// # Errors
@@ -49,10 +45,9 @@ pub type Changes = watch::Sender<u64>;
 pub fn serve_wrappers(
     run_dir: &Path,
     world: Rc<RefCell<World>>,
-    changes: &Rc<Changes>,
+    changes: Rc<Changes>,
 ) -> anyhow::Result<()> {
     let listener = listen(&run_dir.join("runtime.sock"))?;
-    let changes = changes.clone();
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (world, changes) = (world.clone(), changes.clone());
@@ -100,11 +95,12 @@ async fn answer(
             world.ended.insert(id.clone(), ended);
         }
     }
+    changes.tell_watchers();
 
     let mut changed = changes.subscribe();
     let known = async {
         while world.borrow().ports(&id).is_none() {
-            if changed.changed().await.is_err() {
+            if changed.next().await.is_none() {
                 break;
             }
         }
@@ -172,9 +168,7 @@ pub fn follow_keepers(
         .create(&directory);
     made.with_context(|| format!("{} cannot be made", directory.display()))?;
     // A wrapper renames a socket into its place when it can be connected to (inotify(7)).
-    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-    watch.add_watch(&directory, AddWatchFlags::IN_MOVED_TO)?;
-    let watch = readable(Watch(watch))?;
+    let mut arrivals = Arrivals::watch(&directory, AddWatchFlags::IN_MOVED_TO)?;
     tokio::task::spawn_local(async move {
         let following = Rc::new(RefCell::new(BTreeSet::new()));
         let ended = Rc::new(Notify::new());
@@ -192,7 +186,7 @@ pub fn follow_keepers(
                 }
             }
             tokio::select! {
-                news = wait(&watch) => if news.is_err() {
+                news = arrivals.next() => if news.is_err() {
                     return;
                 },
                 // A keeper that has lost us without having ended is there still.
@@ -201,29 +195,6 @@ pub fn follow_keepers(
         }
     });
     Ok(())
-}
-
-async fn wait(watch: &AsyncFd<Watch>) -> io::Result<()> {
-    let mut ready = watch.readable().await?;
-    // What is there is read from the directory.
-    while watch.get_ref().0.read_events().is_ok() {}
-    ready.clear_ready();
-    Ok(())
-}
-
-/// `Inotify` has its descriptor by AsFd alone, and tokio asks for it by number.
-struct Watch(Inotify);
-
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl AsRawFd for Watch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 fn sockets(directory: &Path) -> Vec<OsString> {
@@ -276,6 +247,7 @@ async fn follow(socket: &PathBuf, world: &RefCell<World>, changes: &Changes) {
     if let (Some(id), Err(error)) = (container, ended) {
         tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
         world.borrow_mut().held.remove(&id);
+        changes.tell_watchers();
     }
 }
 
@@ -294,7 +266,7 @@ async fn converse(
     let first: FromKeeper = next(stream, &mut received).await?;
     let id = ContainerId(first.container.clone());
     *container = Some(id.clone());
-    heard(world, &id, first);
+    heard(world, changes, &id, first);
 
     let mut changed = changes.subscribe();
     let mut told = None;
@@ -310,18 +282,23 @@ async fn converse(
             told = ports;
         }
         tokio::select! {
-            more = changed.changed() => more.map_err(io::Error::other)?,
+            more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
             message = next::<FromKeeper>(stream, &mut received) => {
-                heard(world, &id, message?);
+                heard(world, changes, &id, message?);
             }
         }
     }
 }
 
-fn heard(world: &RefCell<World>, id: &ContainerId, message: FromKeeper) {
+fn heard(world: &RefCell<World>, changes: &Changes, id: &ContainerId, message: FromKeeper) {
+    let mut world = world.borrow_mut();
+    for ended in message.released {
+        world.metrics.held(ended.reason, ended.waited_ms);
+    }
     let heard = HeardHolds {
-        at: Instant::now(),
+        at: world.clock.now().clock,
         held: message.held,
     };
-    world.borrow_mut().held.insert(id.clone(), heard);
+    world.held.insert(id.clone(), heard);
+    changes.tell_watchers();
 }

@@ -56,6 +56,14 @@ pub enum DeviceEvent {
     Gone(String),
 }
 
+/// What a person has done, as far as a change of the devices tells: a serial device has come, or
+/// gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hotplug {
+    Plugged { sysname: String },
+    Unplugged { sysname: String },
+}
+
 /// Devices by sysname, containers by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
@@ -64,21 +72,42 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    pub fn apply(&mut self, event: DeviceEvent) {
-        match event {
+    pub fn apply(&mut self, event: DeviceEvent) -> Option<Hotplug> {
+        let (sysname, is_there, before) = match event {
             DeviceEvent::Present(device) => {
-                self.devices.insert(device.sysname.clone(), device);
+                let (sysname, is_serial) = (device.sysname.clone(), device.is_serial());
+                (
+                    sysname.clone(),
+                    is_serial,
+                    self.devices.insert(sysname, device),
+                )
             }
             DeviceEvent::Gone(sysname) => {
-                self.devices.remove(&sysname);
+                let before = self.devices.remove(&sysname);
+                (sysname, false, before)
             }
+        };
+        match (before.is_some_and(|device| device.is_serial()), is_there) {
+            (false, true) => Some(Hotplug::Plugged { sysname }),
+            (true, false) => Some(Hotplug::Unplugged { sysname }),
+            _ => None,
         }
     }
 
     /// Replaces all devices by what an enumeration has found.
-    pub fn replace_devices(&mut self, devices: impl IntoIterator<Item = Device>) {
-        let named = devices.into_iter().map(|d| (d.sysname.clone(), d));
-        self.devices = named.collect();
+    pub fn replace_devices(&mut self, devices: impl IntoIterator<Item = Device>) -> Vec<Hotplug> {
+        let found: BTreeMap<_, _> = devices
+            .into_iter()
+            .map(|d| (d.sysname.clone(), d))
+            .collect();
+        let known = self.devices.keys();
+        let gone: Vec<_> = known
+            .filter(|known| !found.contains_key(*known))
+            .cloned()
+            .collect();
+        let gone = gone.into_iter().map(DeviceEvent::Gone);
+        let events = gone.chain(found.into_values().map(DeviceEvent::Present));
+        events.filter_map(|event| self.apply(event)).collect()
     }
 
     /// The containers in which something can be done.
@@ -127,6 +156,7 @@ mod tests {
             let mut world: BTreeMap<String, Device> = BTreeMap::new();
             let mut inventory = Inventory::default();
             let (mut lose, mut last) = (false, None);
+            let mut told = Vec::new();
             for step in steps {
                 let event = match step {
                     Step::Plug(tty, serial) => {
@@ -141,18 +171,21 @@ mod tests {
                     Step::LoseNext => { lose = true; continue }
                     Step::Repeat => match last.clone() { Some(event) => event, None => continue },
                     Step::Enumerate => {
-                        inventory.replace_devices(world.values().cloned());
+                        told.extend(inventory.replace_devices(world.values().cloned()));
                         prop_assert_eq!(&inventory.devices, &world);
                         continue;
                     }
                 };
                 last = Some(event.clone());
                 if !std::mem::take(&mut lose) {
-                    inventory.apply(event);
+                    told.extend(inventory.apply(event));
                 }
             }
-            inventory.replace_devices(world.values().cloned());
-            prop_assert_eq!(inventory.devices, world);
+            told.extend(inventory.replace_devices(world.values().cloned()));
+            prop_assert_eq!(inventory.devices, world.clone());
+            // What was plugged in and not unplugged is there.
+            let plugs = told.iter().filter(|h| matches!(h, Hotplug::Plugged { .. })).count();
+            prop_assert_eq!(plugs - (told.len() - plugs), world.len());
         }
     }
 }

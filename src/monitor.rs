@@ -47,9 +47,21 @@ pub struct Monitor {
 /// # Errors
 /// The kernel cannot poll it.
 pub fn readable<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    polled(inner, Interest::READABLE)
+}
+
+/// Something to wait for until it fails, such as a pipe that loses its reader.
+///
+/// # Errors
+/// The kernel cannot poll it.
+pub fn failing<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
+    polled(inner, Interest::ERROR)
+}
+
+fn polled<T: AsFd + AsRawFd>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: what has a descriptor by AsFd owns it and returns the same one until it is dropped
     // (std::os::fd), which AsyncFd does only after it has deregistered it.
-    Ok(unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE)? })
+    Ok(unsafe { AsyncFd::register_with_interest(inner, interest)? })
 }
 
 impl std::fmt::Debug for Monitor {

@@ -16,6 +16,7 @@ use crate::assign::Want;
 use crate::docker::{Engine, EngineError, Executed, Running};
 use crate::inventory::ContainerId;
 use crate::logging::kind;
+use crate::metrics::Failure;
 use crate::model::NodePath;
 use crate::observe::{ObserveError, View, observe};
 use crate::plan::{Found, Made, Op, Plan, Record, both, plan, settled};
@@ -92,7 +93,7 @@ fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Trouble>)
                     kind => kind,
                 };
                 let remedy = format!("give the port's {word} as a number");
-                let trouble = Trouble::passing(unknown.to_string(), remedy);
+                let trouble = Trouble::passing(Failure::Account, unknown.to_string(), remedy);
                 troubles.push(trouble.of_port(&want.port));
             }
         }
@@ -100,7 +101,7 @@ fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Trouble>)
     let plan = plan(&wanted, &keep, &view.actual, record);
     troubles.extend(plan.blocked.iter().map(|blocked| {
         let cause = format!("{} at {}", blocked.cause, blocked.path);
-        Trouble::lasting(cause, &blocked.remedy).of_port(&blocked.port)
+        Trouble::lasting(Failure::InTheWay, cause, &blocked.remedy).of_port(&blocked.port)
     }));
     (plan, troubles)
 }
@@ -198,7 +199,8 @@ async fn apply(
     put_record(world, id, running, ours(plan, view, false))?;
 
     let argv = script::command(plan, &view.real).ok_or_else(|| {
-        Trouble::lasting("a directory of the plan was not looked at", "report this")
+        let cause = "a directory of the plan was not looked at";
+        Trouble::lasting(Failure::Look, cause, "report this")
     })?;
     let executed = engine.exec(id, argv).await;
 
@@ -266,7 +268,7 @@ fn failure(first: &Op, executed: Result<Executed, EngineError>) -> Trouble {
         Err(EngineError::Other(said)) => script::explain(&said),
         Err(error) => return engine_trouble(error),
     };
-    Trouble::passing(format!("{first} failed: {cause}"), remedy)
+    Trouble::passing(Failure::Exec, format!("{first} failed: {cause}"), remedy)
 }
 
 fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {
@@ -283,6 +285,7 @@ async fn look(
     paths: BTreeSet<NodePath>,
 ) -> Result<View, Trouble> {
     let hangs = Trouble::passing(
+        Failure::Look,
         "looking into the container takes too long",
         "look for a file system in it that hangs",
     );
@@ -299,15 +302,21 @@ async fn look(
     match timeout(OBSERVE_LIMIT, &mut look).await {
         Ok(Ok(Ok(view))) => Ok(view),
         Ok(Ok(Err(ObserveError::Forbidden(forbidden)))) => Err(Trouble::lasting(
+            Failure::HostDev,
             format!("{forbidden}: nothing is ever written there"),
             "where the container sees the host's /dev it needs only the device rule; else take \
              that mount out of its definition",
         )),
         Ok(Ok(Err(ObserveError::Other(error)))) => Err(Trouble::passing(
+            Failure::Look,
             format!("{error:#}"),
             "wait for the next try",
         )),
-        Ok(Err(panicked)) => Err(Trouble::passing(panicked.to_string(), "report this")),
+        Ok(Err(panicked)) => Err(Trouble::passing(
+            Failure::Look,
+            panicked.to_string(),
+            "report this",
+        )),
         Err(_) => {
             world.borrow_mut().hanging.insert(id.clone(), look);
             Err(hangs)
@@ -329,11 +338,12 @@ fn put_record(
 }
 
 fn disk_trouble(error: &anyhow::Error) -> Trouble {
-    Trouble::passing(format!("{error:#}"), "make room on the disk")
+    Trouble::passing(Failure::Disk, format!("{error:#}"), "make room on the disk")
 }
 
 fn engine_trouble(error: EngineError) -> Trouble {
-    Trouble::passing(error.to_string(), "look at the engine's log")
+    let remedy = "look at the engine's log";
+    Trouble::passing(Failure::Engine, error.to_string(), remedy)
 }
 
 /// One line per node or link that was made or removed.

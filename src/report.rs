@@ -1,18 +1,22 @@
 //! What is in the way, told to the operator once: when it begins, not at every try.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use crate::assign::Share;
+use crate::assign::{Conflict, Share};
 use crate::config::ConfigError;
 use crate::device::Device;
 use crate::docker::EngineError;
 use crate::inventory::{Container, ContainerId};
 use crate::labels::LabelError;
 use crate::logging::kind;
+use crate::metrics::{Failure, Metrics};
 
 /// Something that keeps a port from working in a container: what, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trouble {
+    /// What kind of failure it is counted as.
+    pub failure: Failure,
     pub port: Option<String>,
     pub cause: String,
     pub remedy: String,
@@ -23,8 +27,9 @@ pub struct Trouble {
 
 impl Trouble {
     /// Something that may pass, so that it is tried again soon.
-    pub fn passing(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn passing(failure: Failure, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
+            failure,
             port: None,
             cause: cause.into(),
             remedy: remedy.into(),
@@ -33,10 +38,10 @@ impl Trouble {
     }
 
     /// Something that stays until the operator mends it.
-    pub fn lasting(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn lasting(failure: Failure, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             retry: false,
-            ..Self::passing(cause, remedy)
+            ..Self::passing(failure, cause, remedy)
         }
     }
 
@@ -63,12 +68,21 @@ pub enum Source {
 pub struct Reports {
     troubles: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Trouble>>>,
     engine: Option<String>,
+    engine_was_there: bool,
+    metrics: Rc<Metrics>,
     store: Option<String>,
     /// Devices, by their place in sysfs, whose bad links have been told.
     links: BTreeSet<String>,
 }
 
 impl Reports {
+    pub fn new(metrics: Rc<Metrics>) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
     /// These are all troubles of a container that a source knows of now.
     pub fn tell(
         &mut self,
@@ -81,6 +95,7 @@ impl Reports {
         let of_container = self.troubles.entry(id.clone()).or_default();
         let told = of_container.entry(source).or_default();
         for trouble in troubles.difference(told) {
+            self.metrics.failed(trouble.failure);
             tracing::warn!(
                 message_id = kind::TROUBLE,
                 container_name = name,
@@ -119,6 +134,9 @@ impl Reports {
 
     pub fn engine_found(&mut self, version: &str, containers: usize) {
         self.engine = None;
+        if std::mem::replace(&mut self.engine_was_there, true) {
+            self.metrics.engine_reconnects.add(1);
+        }
         tracing::info!(
             message_id = kind::ENGINE_FOUND,
             engine_version = version,
@@ -137,6 +155,11 @@ impl Reports {
             );
             self.engine = Some(error);
         }
+    }
+
+    /// Why the engine does not answer now.
+    pub fn engine_error(&self) -> Option<&str> {
+        self.engine.as_deref()
     }
 
     /// The state could be kept, or not.
@@ -174,9 +197,14 @@ pub fn of_share(share: &Result<Share, LabelError>) -> Vec<Trouble> {
         Ok(share) => share
             .conflicts
             .iter()
-            .map(|conflict| Trouble::lasting(conflict.to_string(), conflict.remedy()))
+            .map(|conflict| {
+                let (Conflict::Node { port, .. } | Conflict::Link { port, .. }) = conflict;
+                let (cause, remedy) = (conflict.to_string(), conflict.remedy());
+                Trouble::lasting(Failure::Definition, cause, remedy).of_port(port)
+            })
             .collect(),
         Err(error) => vec![Trouble::lasting(
+            Failure::Definition,
             format!("{error}; the container gets no port"),
             "correct the label and create the container again",
         )],

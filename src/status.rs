@@ -1,15 +1,18 @@
 //! What the daemon tells of itself: every port in every container, and every open that waits.
-
-use std::time::Instant;
+//! Pure.
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::{ContainerId, ContainerState};
+use crate::assign::Conflict;
+use crate::calendar::rfc3339;
+use crate::inventory::{Container, ContainerId, ContainerState};
+use crate::model::NodePath;
 use crate::protocol::HeldOpen;
 use crate::report::Reports;
 use crate::world::World;
 
-/// The document at `/v1/status`. Fields are added to it, never changed or taken away.
+/// The document at `/v1/status`. Fields are added to it, never changed or taken away. Times are
+/// in UTC, as RFC 3339 has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub schema: u32,
@@ -17,6 +20,9 @@ pub struct Status {
     pub version: String,
     /// Whether the engine has told which containers there are.
     pub engine: bool,
+    /// Why it does not answer now.
+    #[serde(default)]
+    pub engine_error: Option<String>,
     pub ports: Vec<PortStatus>,
     pub held: Vec<HeldStatus>,
 }
@@ -32,7 +38,10 @@ pub struct PortStatus {
     /// The device's sysname, while it is plugged in.
     pub device: Option<String>,
     pub state: PortState,
-    /// Why it is as it is, and what to do about it.
+    /// Since when it has been in that state, as far back as this daemon has seen it.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Why it is not ready, and what to do about it.
     pub cause: Option<String>,
     pub remedy: Option<String>,
     /// Whether a keeper holds early opens in this container.
@@ -55,99 +64,182 @@ pub enum PortState {
 pub struct HeldStatus {
     pub container: String,
     pub container_id: String,
+    /// The port that it waits for, where the path is a name of one.
+    #[serde(default)]
+    pub port: Option<String>,
     pub path: String,
     /// The thread, in the host's numbers, and its name.
     pub tid: u32,
     pub command: String,
+    /// The process that the thread belongs to.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    #[serde(default)]
+    pub since: Option<String>,
     pub waited_ms: u64,
     /// `None` is for ever.
     pub left_ms: Option<u64>,
 }
 
-/// Puts the document together.
-pub fn status(world: &World, reports: &Reports) -> Status {
-    let mut ports = Vec::new();
+/// The same moment by two clocks, in milliseconds: the daemon's own, and since 1970. What happened
+/// before the second one was set, which on a Raspberry Pi is some time after its start, has its
+/// date right all the same.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub clock: u64,
+    pub unix: u64,
+}
+
+impl Now {
+    fn date_of(self, clock: u64) -> String {
+        let ago = self.clock.saturating_sub(clock);
+        let seconds = self.unix.saturating_sub(ago) / 1000;
+        rfc3339(i64::try_from(seconds).unwrap_or(0))
+    }
+}
+
+/// One port in one container, and where it is known from.
+#[derive(Debug)]
+pub struct Row<'a> {
+    pub id: &'a ContainerId,
+    pub container: &'a Container,
+    pub port: &'a str,
+    pub node: Option<&'a NodePath>,
+    pub device: Option<&'a str>,
+    pub state: PortState,
+    /// Why it is not ready, and what to do about it.
+    pub why: Option<(&'a str, &'a str)>,
+}
+
+/// All ports in all containers, in a fixed order.
+pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
+    let mut rows = Vec::new();
     for (id, share) in &world.assigned.shares {
         let Some(container) = world.inventory.containers.get(id) else {
             continue;
         };
-        let row = |port: &str, node: Option<String>, device: Option<String>, state| {
-            let trouble = reports
-                .of(id)
-                .find(|trouble| trouble.port.as_deref().is_none_or(|of| of == port));
-            let failed = trouble.filter(|_| state != PortState::Ready);
-            PortStatus {
-                port: port.to_owned(),
-                container: container.name.clone(),
-                container_id: id.0.clone(),
+        let runs = container.state != ContainerState::Stopped;
+        let mut add = |port, node, device: Option<&'a str>, state| {
+            let concerns = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
+            let trouble = reports.of(id).find(|trouble| concerns(&trouble.port));
+            let trouble = trouble.map(|trouble| (&*trouble.cause, &*trouble.remedy));
+            let (state, why) = match (state, trouble) {
+                (PortState::Ready, _) => (state, None),
+                (_, Some(why)) => (PortState::Failed, Some(why)),
+                (_, None) if device.is_none() => (state, Some(UNPLUGGED)),
+                (_, None) if !runs => (state, Some(STOPPED)),
+                (_, None) => (state, None),
+            };
+            rows.push(Row {
+                id,
+                container,
+                port,
                 node,
                 device,
-                state: if failed.is_some() {
-                    PortState::Failed
-                } else {
-                    state
-                },
-                cause: failed.map(|trouble| trouble.cause.clone()),
-                remedy: failed.map(|trouble| trouble.remedy.clone()),
-                holding: world.held.contains_key(id),
-            }
+                state,
+                why,
+            });
         };
         let Ok(share) = share else {
-            ports.push(row("", None, None, PortState::Failed));
+            add("", None, None, PortState::Failed);
             continue;
         };
         for want in &share.wants {
-            let ready = world.is_ready(id, want) && container.state != ContainerState::Stopped;
-            ports.push(row(
-                &want.port,
-                Some(want.node.to_string()),
-                Some(want.device.clone()),
-                if ready {
-                    PortState::Ready
-                } else {
-                    PortState::Waiting
-                },
-            ));
+            let state = match runs && world.is_ready(id, want) {
+                true => PortState::Ready,
+                false => PortState::Waiting,
+            };
+            add(&want.port, Some(&want.node), Some(&want.device), state);
         }
         for absent in &share.absent {
-            let node = absent.node.as_ref().map(ToString::to_string);
-            ports.push(row(&absent.port, node, None, PortState::Waiting));
+            add(&absent.port, absent.node.as_ref(), None, PortState::Waiting);
+        }
+        for conflict in &share.conflicts {
+            if let Conflict::Node { port, node, .. } = conflict {
+                add(port, Some(node), None, PortState::Failed);
+            }
         }
     }
+    rows
+}
+
+const UNPLUGGED: (&str, &str) = (
+    "its device is not plugged in",
+    "plug it in; `ttyplugd ports` shows what is there",
+);
+const STOPPED: (&str, &str) = ("its container does not run", "docker start it");
+
+/// Puts the document together.
+pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
+    let port = |row: Row| PortStatus {
+        port: row.port.to_owned(),
+        container: row.container.name.clone(),
+        container_id: row.id.0.clone(),
+        node: row.node.map(ToString::to_string),
+        device: row.device.map(str::to_owned),
+        state: row.state,
+        since: world
+            .timeline
+            .since(row.id, row.port)
+            .map(|at| now.date_of(at)),
+        cause: row.why.map(|(cause, _)| cause.to_owned()),
+        remedy: row.why.map(|(_, remedy)| remedy.to_owned()),
+        holding: world.held.contains_key(row.id),
+    };
     let held = world.held.iter().flat_map(|(id, heard)| {
+        let ports = world.ports(id).unwrap_or_default();
+        let port_of = move |path: &String| {
+            let port = ports.ports.iter().find(|port| port.names.contains(path));
+            port.map(|port| port.port.clone())
+        };
         let container = world.inventory.containers.get(id);
-        let name = container.map(|container| container.name.clone());
-        heard.held_status(id, &name.unwrap_or_default())
+        let name = container.map_or(String::new(), |container| container.name.clone());
+        heard.held.iter().map(move |held| {
+            // Times go on since the keeper has told them.
+            let ago = now.clock.saturating_sub(heard.at);
+            let waited_ms = held.waited_ms.saturating_add(ago);
+            HeldStatus {
+                container: name.clone(),
+                container_id: id.0.clone(),
+                port: port_of(&held.path),
+                path: held.path.clone(),
+                tid: held.tid,
+                command: held.command.clone(),
+                pid: held.pid,
+                since: Some(now.date_of(now.clock.saturating_sub(waited_ms))),
+                waited_ms,
+                left_ms: held.left_ms.map(|left| left.saturating_sub(ago)),
+            }
+        })
     });
     Status {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         engine: world.listed,
-        ports,
+        engine_error: reports.engine_error().map(str::to_owned),
+        ports: rows(world, reports).into_iter().map(port).collect(),
         held: held.collect(),
     }
 }
 
-/// What a keeper has told, and when.
-#[derive(Debug)]
-pub struct HeardHolds {
-    pub at: Instant,
-    pub held: Vec<HeldOpen>,
+impl Status {
+    /// Whether it tells what the other one does, but for the times that go on by themselves.
+    pub fn tells_the_same(&self, other: &Self) -> bool {
+        self.without_times() == other.without_times()
+    }
+
+    fn without_times(&self) -> Self {
+        let mut status = self.clone();
+        for held in &mut status.held {
+            (held.waited_ms, held.left_ms) = (0, None);
+        }
+        status
+    }
 }
 
-impl HeardHolds {
-    /// Times go on since the keeper has told them.
-    fn held_status(&self, id: &ContainerId, container: &str) -> Vec<HeldStatus> {
-        let since = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let held = self.held.iter().map(|held| HeldStatus {
-            container: container.to_owned(),
-            container_id: id.0.clone(),
-            path: held.path.clone(),
-            tid: held.tid,
-            command: held.command.clone(),
-            waited_ms: held.waited_ms.saturating_add(since),
-            left_ms: held.left_ms.map(|left| left.saturating_sub(since)),
-        });
-        held.collect()
-    }
+/// What a keeper has told, and when, by the daemon's clock.
+#[derive(Debug)]
+pub struct HeardHolds {
+    pub at: u64,
+    pub held: Vec<HeldOpen>,
 }

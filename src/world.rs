@@ -1,6 +1,9 @@
 //! What the daemon knows: what there is, what everybody should have, and what has been seen.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
@@ -8,10 +11,13 @@ use crate::assign::{Assigned, Want};
 use crate::config::Settings;
 use crate::hold::Ports;
 use crate::inventory::{ContainerId, ContainerState, Inventory};
+use crate::metrics::Metrics;
 use crate::model::{DevNum, NodePath};
 use crate::observe::{ObserveError, View};
+use crate::report::Reports;
 use crate::state::Store;
-use crate::status::HeardHolds;
+use crate::status::{HeardHolds, Now, rows};
+use crate::timeline::Timeline;
 
 /// All that is known, and what of it outlives the daemon.
 #[derive(Debug)]
@@ -35,6 +41,46 @@ pub struct World {
     /// Looks into containers that did not end in time. Their threads cannot be stopped, so that a
     /// container is not looked into again before its last one has ended.
     pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
+    pub timeline: Timeline,
+    pub clock: Clock,
+    pub metrics: Rc<Metrics>,
+}
+
+/// Milliseconds since the daemon's start, and their dates.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+    /// What the date was at the start.
+    start_unix: Cell<u64>,
+}
+
+/// By how many milliseconds the date must be wrong to count as set anew. It is corrected a little
+/// all the time, and dates that have been told are not to change for that.
+const SET_ANEW: u64 = 1000;
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            start_unix: Cell::new(0),
+        }
+    }
+}
+
+impl Clock {
+    pub fn now(&self) -> Now {
+        let clock = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let unix = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+        let start = unix.saturating_sub(clock);
+        if start.abs_diff(self.start_unix.get()) >= SET_ANEW {
+            self.start_unix.set(start);
+        }
+        Now {
+            clock,
+            unix: self.start_unix.get().saturating_add(clock),
+        }
+    }
 }
 
 /// What looking into a container has come to.
@@ -54,6 +100,9 @@ impl World {
             listed: false,
             held: BTreeMap::new(),
             hanging: BTreeMap::new(),
+            timeline: Timeline::default(),
+            clock: Clock::default(),
+            metrics: Rc::default(),
         }
     }
 
@@ -61,6 +110,16 @@ impl World {
     pub fn is_ready(&self, id: &ContainerId, want: &Want) -> bool {
         let ready = self.ready.get(id).and_then(|ready| ready.get(&want.node));
         ready == Some(&want.devnum)
+    }
+
+    /// Takes note of how every port is now, and of devices that were plugged in just now.
+    pub fn note(&mut self, reports: &Reports, plugged: &BTreeSet<String>) {
+        let mut timeline = std::mem::take(&mut self.timeline);
+        let now = self.clock.now().clock;
+        for took in timeline.update(now, &rows(self, reports), plugged) {
+            self.metrics.plug_to_ready.observe(took);
+        }
+        self.timeline = timeline;
     }
 
     /// What opens in a container may have to wait for. `None` while nobody can tell: the engine

@@ -22,6 +22,7 @@ mod plan;
 mod ports;
 mod run;
 mod status;
+mod wait;
 
 /// Wrong usage or a wrong configuration; trying again does not help.
 const EXIT_USAGE: u8 = 2;
@@ -61,11 +62,16 @@ enum Command {
     /// Show every port in every container as the running daemon sees it, and every open that
     /// waits.
     Status {
+        /// Go on to show it whenever it changes, until interrupted; with --json one object a line.
+        #[arg(long)]
+        watch: bool,
         #[command(flatten)]
         run: RunDirectory,
         #[command(flatten)]
         output: Output,
     },
+    /// Wait until a port is ready, in every container that is to have it or in one.
+    Wait(wait::Arguments),
     /// Show everything that would stop a port from working, and what to do about it.
     Check {
         #[command(flatten)]
@@ -132,7 +138,8 @@ impl Cli {
                 log_format,
             } => run::run(&config, state.state_dir, run.run_dir, log_format),
             Command::Ports { output } => ports::run(output.json),
-            Command::Status { run, output } => status::run(&run.run_dir, output.json),
+            Command::Status { watch, run, output } => status::run(&run.run_dir, watch, output.json),
+            Command::Wait(arguments) => wait::run(&arguments),
             Command::Check {
                 run,
                 config,

@@ -15,7 +15,7 @@ use crate::selector::{MATCH_KEYS, values};
 pub(super) fn run(as_json: bool) -> anyhow::Result<ExitCode> {
     let devices: BTreeMap<_, _> = enumerate()?
         .into_iter()
-        .filter(is_serial)
+        .filter(Device::is_serial)
         .map(|device| (device.sysname.clone(), device))
         .collect();
     let shared: Vec<NodePath> = shared_links(&devices).into_keys().cloned().collect();
@@ -31,13 +31,6 @@ pub(super) fn run(as_json: bool) -> anyhow::Result<ExitCode> {
         print(&texts.collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Not the virtual consoles, and not the placeholders that the 8250 driver makes for UARTs that
-/// the machine does not have (kernel, drivers/tty/serial/8250, `nr_uarts`).
-fn is_serial(device: &Device) -> bool {
-    let real = |driver: &str| driver != "serial8250";
-    device.property("ID_BUS").is_some() || device.driver.as_deref().is_some_and(real)
 }
 
 fn note(device: &Device) -> &'static str {

@@ -1,135 +1,295 @@
 //! `ttyplugd status`: every port in every container, and every open that waits.
 
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{block_on, plain, print, print_json};
-use crate::api;
+use anstyle::{AnsiColor, Style};
+use anyhow::Context;
+
+use super::{block_on, complain, plain, print, print_json};
+use crate::calendar;
+use crate::client::{self, Watcher};
+use crate::localtime;
+use crate::monitor::failing;
 use crate::status::{HeldStatus, PortState, PortStatus, Status};
 
-pub(super) fn run(run_dir: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
-    let status = block_on(api::ask(run_dir))??;
+pub(super) fn run(run_dir: &Path, watch: bool, as_json: bool) -> anyhow::Result<ExitCode> {
+    if watch {
+        block_on(follow(run_dir, as_json))??;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = block_on(client::ask(run_dir))??;
     if as_json {
         print_json(&serde_json::to_value(&status)?)?;
     } else {
-        print(&as_text(&status))?;
+        print(&as_text(&status, localtime::offset))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_text(status: &Status) -> String {
-    let mut rows =
-        vec![["PORT", "CONTAINER", "NODE", "DEVICE", "STATE", "OPENS"].map(String::from)];
-    rows.extend(status.ports.iter().map(row));
-    let mut text = table(&rows);
-    if status.ports.is_empty() {
-        text = "No container is to have a port.\n".to_owned();
-    }
-    if !status.engine {
-        text += "\nWaiting for the engine.\n";
-    }
-    for port in &status.ports {
-        if let Some(cause) = &port.cause {
-            let remedy = port.remedy.as_deref().unwrap_or_default();
-            text += &format!(
-                "\n{}: {}\n    {}\n",
-                plain(&port.container),
-                plain(cause),
-                plain(remedy)
-            );
+/// Shows every change, until its reader goes away.
+async fn follow(run_dir: &Path, as_json: bool) -> anyhow::Result<()> {
+    let show = async {
+        let mut watcher = Watcher::start(run_dir).await?;
+        loop {
+            while let Some(status) = watcher.next().await {
+                if as_json {
+                    print(&format!("{}\n", serde_json::to_string(&status)?))?;
+                } else {
+                    clear()?;
+                    print(&as_text(&status, localtime::offset))?;
+                }
+            }
+            complain("the daemon has ended; waiting for it to come back");
+            watcher.start_again().await?;
         }
+    };
+    tokio::select! {
+        ended = show => ended,
+        () = reader_gone() => Ok(()),
+    }
+}
+
+/// Makes room for the next text: on a terminal it takes the place of the last one.
+fn clear() -> anyhow::Result<()> {
+    let mut output = std::io::stdout();
+    if output.is_terminal() {
+        // Cursor home, and erase to the end of the display (ECMA-48, CUP and ED). It is no colour,
+        // and so not taken out by NO_COLOR.
+        output
+            .write_all(b"\x1b[H\x1b[J")
+            .context("the terminal cannot be written to")?;
+    }
+    Ok(())
+}
+
+/// Waits until nobody reads what is printed any more. Files and terminals always have a reader.
+async fn reader_gone() {
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
+    match output.and_then(failing) {
+        // The kernel reports a pipe without a reader as an error (poll(2), POLLERR).
+        Ok(output) => drop(output.ready(tokio::io::Interest::ERROR).await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// `offset` says how far local time is ahead of UTC.
+fn as_text(status: &Status, offset: impl Fn(i64) -> i64) -> String {
+    let local = |time: Option<i64>| {
+        let time = time.map(|time| calendar::readable(time + offset(time)));
+        time.unwrap_or_else(|| "-".into())
+    };
+    let mut text = match &status.engine_error {
+        Some(error) => format!("The engine is not there: {}\n\n", plain(error)),
+        None if !status.engine => "Waiting for the engine.\n\n".to_owned(),
+        None => String::new(),
+    };
+    if status.ports.is_empty() {
+        text += "No container is to have a port.\n";
+    } else {
+        let head = [
+            "PORT",
+            "DEVICE",
+            "CONTAINER",
+            "NODE",
+            "STATE",
+            "SINCE",
+            "HELD OPENS",
+        ];
+        let row = |port| port_row(port, &status.held, &local);
+        text += &table(head, status.ports.iter().map(row));
+    }
+    for port in status
+        .ports
+        .iter()
+        .filter(|port| port.state == PortState::Failed)
+    {
+        let cause = port.cause.as_deref().unwrap_or_default();
+        let remedy = port.remedy.as_deref().unwrap_or_default();
+        text += &format!(
+            "\n{} in {}: {}\n    {}\n",
+            or_dash(Some(&port.port)),
+            plain(&port.container),
+            plain(cause),
+            plain(remedy)
+        );
     }
     if !status.held.is_empty() {
-        let mut rows = vec![["HELD OPEN", "CONTAINER", "BY", "FOR", "AT MOST"].map(String::from)];
-        rows.extend(status.held.iter().map(held_row));
-        text += &format!("\n{}", table(&rows));
+        let head = ["HELD OPEN", "CONTAINER", "PID", "COMMAND", "SINCE", "UNTIL"];
+        let rows = status.held.iter().map(|held| held_row(held, &local));
+        text += &format!("\n{}", table(head, rows));
     }
     text
 }
 
-fn row(port: &PortStatus) -> [String; 6] {
-    let or_dash = |text: &Option<String>| plain(text.as_deref().unwrap_or("-"));
-    let state = match port.state {
-        PortState::Ready => "ready",
-        PortState::Waiting => "waiting",
-        PortState::Failed => "failed",
+/// A text and its colour.
+type Cell = (String, Style);
+
+fn port_row(
+    port: &PortStatus,
+    held: &[HeldStatus],
+    local: &impl Fn(Option<i64>) -> String,
+) -> [Cell; 7] {
+    let (state, colour) = match port.state {
+        PortState::Ready => ("ready", AnsiColor::Green),
+        PortState::Waiting => ("waiting", AnsiColor::Yellow),
+        PortState::Failed => ("failed", AnsiColor::Red),
+    };
+    let waits = |held: &&HeldStatus| {
+        held.container_id == port.container_id && held.port.as_ref() == Some(&port.port)
+    };
+    let opens = match port.holding {
+        true => held.iter().filter(waits).count().to_string(),
+        false => "not held".to_owned(),
     };
     [
-        plain(&port.port),
-        plain(&port.container),
-        or_dash(&port.node),
-        or_dash(&port.device),
-        state.to_owned(),
-        if port.holding { "held" } else { "not held" }.to_owned(),
+        uncoloured(or_dash(Some(&port.port))),
+        uncoloured(or_dash(port.device.as_deref())),
+        uncoloured(plain(&port.container)),
+        uncoloured(or_dash(port.node.as_deref())),
+        (state.to_owned(), colour.on_default()),
+        uncoloured(local(seconds(port.since.as_deref()))),
+        uncoloured(opens),
     ]
 }
 
-fn held_row(held: &HeldStatus) -> [String; 5] {
-    let seconds = |ms: u64| format!("{}.{} s", ms / 1000, ms % 1000 / 100);
+fn held_row(held: &HeldStatus, local: &impl Fn(Option<i64>) -> String) -> [Cell; 6] {
+    let since = seconds(held.since.as_deref());
+    let in_all = held.left_ms.map(|left| (held.waited_ms + left) / 1000);
+    let until =
+        in_all.map(|in_all| local(since.zip(i64::try_from(in_all).ok()).map(|(a, b)| a + b)));
     [
         plain(&held.path),
         plain(&held.container),
-        format!("{} ({})", plain(&held.command), held.tid),
-        seconds(held.waited_ms),
-        held.left_ms
-            .map_or("for ever".to_owned(), |left| seconds(held.waited_ms + left)),
+        held.pid.unwrap_or(held.tid).to_string(),
+        plain(&held.command),
+        local(since),
+        until.unwrap_or_else(|| "for ever".to_owned()),
     ]
+    .map(uncoloured)
 }
 
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+fn uncoloured(text: String) -> Cell {
+    (text, Style::new())
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    let text = text.filter(|text| !text.is_empty());
+    plain(text.unwrap_or("-"))
+}
+
+fn seconds(date: Option<&str>) -> Option<i64> {
+    calendar::parse(date?)
+}
+
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [Cell; N]>) -> String {
+    let head = head.map(|word| uncoloured(word.to_owned()));
+    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
-    let line = |row: &[String; N]| {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}  "));
-        cells.collect::<String>().trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    let mut text = String::new();
+    for row in &rows {
+        for (column, (cell, style)) in row.iter().enumerate() {
+            // The last one ends the line.
+            let width = if column + 1 == N { 0 } else { widths[column] };
+            let space = if column == 0 { "" } else { "  " };
+            text += &format!("{space}{style}{cell:<width$}{style:#}");
+        }
+        text += "\n";
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_text_has_a_row_per_port_and_per_held_open() {
-        let port = PortStatus {
-            port: "zwave".into(),
+    fn port(name: &str, state: PortState) -> PortStatus {
+        PortStatus {
+            port: name.into(),
             container: "app\u{1b}[2J".into(),
             container_id: "1".repeat(64),
             node: Some("/dev/zwave".into()),
-            device: None,
-            state: PortState::Failed,
-            cause: Some("a directory is in the way".into()),
-            remedy: Some("remove it".into()),
+            device: Some("ttyUSB0".into()),
+            state,
+            since: Some("2026-11-25T00:29:48Z".into()),
+            cause: None,
+            remedy: None,
             holding: true,
-        };
-        let held = HeldStatus {
+        }
+    }
+
+    fn held(left_ms: Option<u64>) -> HeldStatus {
+        HeldStatus {
             container: "app".into(),
             container_id: "1".repeat(64),
+            port: Some("zwave".into()),
             path: "/dev/zwave".into(),
-            tid: 7,
-            command: "node".into(),
+            tid: 8,
+            command: "no\nde".into(),
+            pid: Some(7),
+            since: Some("2026-11-25T23:59:58Z".into()),
             waited_ms: 1500,
-            left_ms: Some(58_500),
+            left_ms,
+        }
+    }
+
+    #[test]
+    fn the_text_has_a_row_per_port_and_per_held_open() {
+        let failed = PortStatus {
+            device: None,
+            cause: Some("a directory is in the way".into()),
+            remedy: Some("remove it".into()),
+            ..port("meter", PortState::Failed)
         };
-        let text = as_text(&Status {
+        let unheld = PortStatus {
+            since: None,
+            holding: false,
+            ..port("ttyUSB0", PortState::Waiting)
+        };
+        let text = as_text(
+            &Status {
+                schema: 1,
+                version: "0".into(),
+                engine: true,
+                engine_error: Some("it is\u{7} gone".into()),
+                ports: vec![port("zwave", PortState::Ready), failed, unheld],
+                held: vec![held(Some(58_500)), held(None)],
+            },
+            |_| 3600,
+        );
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "The engine is not there: it is\u{fffd} gone\n\n\
+             PORT     DEVICE   CONTAINER  NODE        STATE    SINCE                HELD OPENS\n\
+             zwave    ttyUSB0  app\u{fffd}[2J    /dev/zwave  ready    2026-11-25 01:29:48  2\n\
+             meter    -        app\u{fffd}[2J    /dev/zwave  failed   2026-11-25 01:29:48  0\n\
+             ttyUSB0  ttyUSB0  app\u{fffd}[2J    /dev/zwave  waiting  -                    not held\n\
+             \nmeter in app\u{fffd}[2J: a directory is in the way\n    remove it\n\
+             \nHELD OPEN   CONTAINER  PID  COMMAND  SINCE                UNTIL\n\
+             /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  2026-11-26 01:00:58\n\
+             /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  for ever\n"
+        );
+        // Colour and nothing else is written around what was escaped.
+        assert!(text.contains("\u{1b}[32mready"), "{text:?}");
+    }
+
+    #[test]
+    fn where_there_is_nothing_the_text_says_so() {
+        let empty = Status {
             schema: 1,
             version: "0".into(),
             engine: false,
-            ports: vec![port],
-            held: vec![held],
-        });
+            engine_error: None,
+            ports: Vec::new(),
+            held: Vec::new(),
+        };
+        let text = as_text(&empty, |_| 0);
         assert_eq!(
             text,
-            "PORT   CONTAINER  NODE        DEVICE  STATE   OPENS\n\
-             zwave  app\u{fffd}[2J    /dev/zwave  -       failed  held\n\
-             \nWaiting for the engine.\n\
-             \napp\u{fffd}[2J: a directory is in the way\n    remove it\n\
-             \nHELD OPEN   CONTAINER  BY        FOR    AT MOST\n\
-             /dev/zwave  app        node (7)  1.5 s  60.0 s\n"
+            "Waiting for the engine.\n\nNo container is to have a port.\n"
         );
     }
 }

@@ -4,16 +4,18 @@ use std::fs;
 use std::path::Path;
 
 /// No I/O, no clock, no runtime in these; `config` has one function that reads files.
-const PURE: [&str; 18] = [
+const PURE: [&str; 22] = [
     "accounts",
     "assign",
     "bundle",
+    "calendar",
     "config",
     "device",
     "fragment",
     "hold",
     "inventory",
     "labels",
+    "metrics",
     "model",
     "plan",
     "port",
@@ -23,10 +25,12 @@ const PURE: [&str; 18] = [
     "script",
     "seccomp",
     "selector",
+    "status",
+    "timeline",
 ];
 
 /// The modules that may contain `unsafe`.
-const UNSAFE: [&str; 4] = ["descriptors", "monitor", "notify", "pidfd"];
+const UNSAFE: [&str; 5] = ["descriptors", "localtime", "monitor", "notify", "pidfd"];
 
 fn source(module: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{module}.rs"));
