@@ -23,7 +23,7 @@ use crate::changes::Changes;
 use crate::config::{self, Settings};
 use crate::docker::Engine;
 use crate::holds::{follow_keepers, serve_wrappers};
-use crate::inventory::{Container, ContainerId, ContainerState, Hotplug, Inventory};
+use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::jobs::Jobs;
 use crate::logging::kind;
 use crate::monitor::{Heard, Monitor, enumerate};
@@ -59,8 +59,6 @@ struct Daemon {
     reports: Rc<RefCell<Reports>>,
     list_again: Rc<Notify>,
     next_resync: Instant,
-    /// Devices that were plugged in since the work was last dispatched.
-    plugged: BTreeSet<String>,
     /// Since the last resync, and a message has said so.
     events_lost: bool,
     /// When the work was last dispatched.
@@ -102,7 +100,6 @@ pub async fn run(
         jobs: Jobs::default(),
         list_again,
         next_resync: Instant::now() + RESYNC,
-        plugged: BTreeSet::new(),
         events_lost: false,
         turn: Instant::now(),
         status: String::new(),
@@ -170,23 +167,6 @@ fn listen() -> anyhow::Result<Monitor> {
     Ok(monitor)
 }
 
-/// A container of which nobody can tell any more which labels are its image's is recognised by
-/// what was known of it: labels never change.
-fn recognised(container: Container, known: Option<&BTreeMap<String, String>>) -> Container {
-    let image_labels = match (container.image_labels, known) {
-        (None, Some(own)) => {
-            let of_image = |(key, _): &(&String, _)| !own.contains_key(*key);
-            let of_image = container.labels.iter().filter(of_image);
-            Some(of_image.map(|(k, v)| (k.clone(), v.clone())).collect())
-        }
-        (image_labels, _) => image_labels,
-    };
-    Container {
-        image_labels,
-        ..container
-    }
-}
-
 /// Without a service manager there is nobody to tell, which is no error.
 fn tell(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
@@ -211,11 +191,9 @@ impl Daemon {
 
     fn on_heard(&mut self, heard: Heard) {
         let mut world = self.world.borrow_mut();
-        let apply = |event| world.inventory.apply(event);
-        let hotplug: Vec<_> = heard.events.into_iter().filter_map(apply).collect();
+        world.apply(heard.events);
         world.metrics.events_lost.add(heard.lost.into());
         drop(world);
-        self.on_hotplug(hotplug);
         if heard.lost && !self.events_lost {
             tracing::warn!(
                 message_id = kind::EVENTS_LOST,
@@ -225,22 +203,6 @@ impl Daemon {
             self.events_lost = true;
             // They may still be coming in a flood.
             self.next_resync = self.next_resync.min(Instant::now() + AFTER_LOSS);
-        }
-    }
-
-    fn on_hotplug(&mut self, changes: Vec<Hotplug>) {
-        let world = self.world.borrow();
-        for change in changes {
-            match change {
-                Hotplug::Plugged { sysname } => {
-                    world.metrics.plugs.add(1);
-                    self.plugged.insert(sysname);
-                }
-                Hotplug::Unplugged { sysname } => {
-                    world.metrics.unplugs.add(1);
-                    self.plugged.remove(&sysname);
-                }
-            }
         }
     }
 
@@ -266,7 +228,7 @@ impl Daemon {
                     ContainerState::Stopped => self.reports.borrow_mut().stopped(&id),
                 }
                 let mut world = self.world.borrow_mut();
-                let container = recognised(container, world.store.labels(&id));
+                let container = container.recognised(world.store.labels(&id));
                 world.inventory.containers.insert(id, container);
             }
             News::Changed(id, None) => {
@@ -284,8 +246,8 @@ impl Daemon {
         let World {
             inventory, store, ..
         } = &mut *world;
-        let recognise = |(id, container)| {
-            let container = recognised(container, store.labels(&id));
+        let recognise = |(id, container): (_, Container)| {
+            let container = container.recognised(store.labels(&id));
             (id, container)
         };
         inventory.containers = containers.into_iter().map(recognise).collect();
@@ -341,9 +303,7 @@ impl Daemon {
         let devices = enumerate()?;
         let mut world = self.world.borrow_mut();
         world.metrics.resyncs.add(1);
-        let hotplug = world.inventory.replace_devices(devices);
-        drop(world);
-        self.on_hotplug(hotplug);
+        world.replace_devices(devices);
         self.list_again.notify_one();
         self.next_resync = Instant::now() + RESYNC;
         Ok(())
@@ -365,10 +325,7 @@ impl Daemon {
             self.world.borrow_mut().listed = true;
             self.jobs.start(engine, &self.world, self.turn);
         }
-        let plugged = std::mem::take(&mut self.plugged);
-        self.world
-            .borrow_mut()
-            .note(&self.reports.borrow(), &plugged);
+        self.world.borrow_mut().note(&self.reports.borrow());
         self.changes.tell();
         self.tell_status();
     }

@@ -38,6 +38,25 @@ pub struct Container {
     pub image_labels: Option<BTreeMap<String, String>>,
 }
 
+impl Container {
+    /// A container of which nobody can tell any more which labels are its image's is recognised
+    /// by what was known of it: labels never change.
+    pub fn recognised(self, known: Option<&BTreeMap<String, String>>) -> Self {
+        let image_labels = match (self.image_labels, known) {
+            (None, Some(own)) => {
+                let of_image = |(key, _): &(&String, _)| !own.contains_key(*key);
+                let of_image = self.labels.iter().filter(of_image);
+                Some(of_image.map(|(k, v)| (k.clone(), v.clone())).collect())
+            }
+            (image_labels, _) => image_labels,
+        };
+        Self {
+            image_labels,
+            ..self
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerState {
     Running,

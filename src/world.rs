@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 
 use crate::assign::{Assigned, Want};
 use crate::config::Settings;
+use crate::device::Device;
 use crate::hold::Ports;
-use crate::inventory::{ContainerId, ContainerState, Inventory};
+use crate::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
 use crate::metrics::Metrics;
 use crate::model::{DevNum, NodePath};
 use crate::observe::{ObserveError, View};
@@ -42,6 +43,8 @@ pub struct World {
     /// container is not looked into again before its last one has ended.
     pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
     pub timeline: Timeline,
+    /// Devices that were plugged in since the timeline was last brought up to date.
+    plugged: BTreeSet<String>,
     pub clock: Clock,
     pub metrics: Rc<Metrics>,
 }
@@ -101,6 +104,7 @@ impl World {
             held: BTreeMap::new(),
             hanging: BTreeMap::new(),
             timeline: Timeline::default(),
+            plugged: BTreeSet::new(),
             clock: Clock::default(),
             metrics: Rc::default(),
         }
@@ -112,11 +116,41 @@ impl World {
         ready == Some(&want.devnum)
     }
 
-    /// Takes note of how every port is now, and of devices that were plugged in just now.
-    pub fn note(&mut self, reports: &Reports, plugged: &BTreeSet<String>) {
+    /// Takes in what udev has told.
+    pub fn apply(&mut self, events: Vec<DeviceEvent>) {
+        for event in events {
+            let change = self.inventory.apply(event);
+            self.count(change);
+        }
+    }
+
+    /// Takes in all devices that there are.
+    pub fn replace_devices(&mut self, devices: Vec<Device>) {
+        let changes = self.inventory.replace_devices(devices);
+        self.count(changes);
+    }
+
+    fn count(&mut self, changes: impl IntoIterator<Item = Hotplug>) {
+        for change in changes {
+            match change {
+                Hotplug::Plugged { sysname } => {
+                    self.metrics.plugs.add(1);
+                    self.plugged.insert(sysname);
+                }
+                Hotplug::Unplugged { sysname } => {
+                    self.metrics.unplugs.add(1);
+                    self.plugged.remove(&sysname);
+                }
+            }
+        }
+    }
+
+    /// Takes note of how every port is now.
+    pub fn note(&mut self, reports: &Reports) {
         let mut timeline = std::mem::take(&mut self.timeline);
+        let plugged = std::mem::take(&mut self.plugged);
         let now = self.clock.now().clock;
-        for took in timeline.update(now, &rows(self, reports), plugged) {
+        for took in timeline.update(now, &rows(self, reports), &plugged) {
             self.metrics.plug_to_ready.observe(took);
         }
         self.timeline = timeline;

@@ -12,6 +12,7 @@ mod hostile;
 mod in_the_way;
 mod journal;
 mod labels;
+mod operator;
 mod papers;
 mod plug;
 mod refused;

@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::bed::{Container, Node, Port, Recipe, SOON, eventually, run};
 
@@ -22,9 +23,9 @@ use super::port_for;
 
 /// One open, as the program opens.c tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Opened {
+pub(super) struct Opened {
     way: String,
-    result: String,
+    pub(super) result: String,
     milliseconds: u64,
     node: Option<Node>,
 }
@@ -71,25 +72,29 @@ impl Opened {
         );
     }
 
-    fn got(&self, port: &Port) {
+    pub(super) fn seconds(&self) -> f64 {
+        Duration::from_millis(self.milliseconds).as_secs_f64()
+    }
+
+    pub(super) fn got(&self, port: &Port) {
         assert_eq!(self.result, "ok", "{self:?}");
         assert_eq!(self.node, Some(port.node()), "{self:?}");
     }
 }
 
 /// A Z-Wave stick as [`held_port`] wants it.
-fn stick(number: u64) -> Port {
+pub(super) fn stick(number: u64) -> Port {
     Port::new(number).with("ID_SERIAL_SHORT", "Z1")
 }
 
 /// The port "zwave" for the container "zwave" at /dev/zwave.
-fn held_port(hold: &str) -> String {
+pub(super) fn held_port(hold: &str) -> String {
     port_for("\"zwave\"", "/dev/zwave", &format!("hold = {hold:?}"))
 }
 
 /// The container "zwave" under the wrapper. The right to open a console does not depend on whether
 /// it was there when the container was made.
-fn zwave() -> Recipe {
+pub(super) fn zwave() -> Recipe {
     unprivileged_zwave().with(&["--device-cgroup-rule", "c 4:* rmw"])
 }
 
@@ -106,7 +111,7 @@ fn said(container: &Container) -> Vec<Opened> {
 }
 
 /// Waits until the program of a container has said so much.
-fn says(container: &Container, lines: usize) -> Vec<Opened> {
+pub(super) fn says(container: &Container, lines: usize) -> Vec<Opened> {
     eventually(SOON, &format!("{lines} opens are done"), || {
         let said = said(container);
         (said.len() >= lines)
@@ -116,7 +121,7 @@ fn says(container: &Container, lines: usize) -> Vec<Opened> {
 }
 
 /// The program opens.c, beside the container's own.
-struct Opening {
+pub(super) struct Opening {
     child: Child,
     stdin: ChildStdin,
     lines: Arc<Mutex<Vec<String>>>,
@@ -124,7 +129,7 @@ struct Opening {
 }
 
 impl Opening {
-    fn start(container: &Container, arguments: &[&str]) -> Self {
+    pub(super) fn start(container: &Container, arguments: &[&str]) -> Self {
         let name = container.name();
         let mut child = Command::new("timeout")
             .args(["100", "docker", "exec", "-i", name, "opens"])
@@ -171,7 +176,7 @@ impl Opening {
     }
 
     /// Waits for its end, whatever that is, and returns all that it has said.
-    fn end(mut self) -> Vec<Opened> {
+    pub(super) fn end(mut self) -> Vec<Opened> {
         eventually(SOON, "the program ends", || {
             let ended = self.child.try_wait().expect("it is a child");
             ended.ok_or_else(|| format!("{:?}", self.so_far()))
