@@ -111,7 +111,7 @@ fn said(container: &Container) -> Vec<Opened> {
 }
 
 /// Waits until the program of a container has said so much.
-pub(super) fn says(container: &Container, lines: usize) -> Vec<Opened> {
+fn says(container: &Container, lines: usize) -> Vec<Opened> {
     eventually(SOON, &format!("{lines} opens are done"), || {
         let said = said(container);
         (said.len() >= lines)

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::bed::{Bed, Port, SOON, eventually};
 
-use super::super::hold::{Opening, held_port, says, stick, zwave};
+use super::super::hold::{Opening, held_port, stick, zwave};
 use super::{MORE_PORTS, get};
 
 /// The samples by name and labels. Text format 0.0.4 is read strictly: every family has its help
@@ -96,7 +96,8 @@ fn counts(bed: &Bed, series: &str, value: f64) -> BTreeMap<String, f64> {
 fn the_metrics_count_plugs_holds_and_failures() {
     let bed = Bed::with_runtime(&format!("{}{MORE_PORTS}", held_port("60s")));
     let _daemon = bed.daemon();
-    let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
+    let container = zwave().start();
+    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
     bed.holds(&["/dev/zwave"]);
     let before = counts(&bed, "ttyplugd_held_opens", 1.0);
     assert_eq!(before["ttyplugd_plugs_total"], 0.0);
@@ -111,7 +112,7 @@ fn the_metrics_count_plugs_holds_and_failures() {
 
     let port = stick(63);
     port.plug();
-    let opened = &says(&container, 1)[0];
+    let opened = &opening.end()[0];
     opened.got(&port);
     let after = counts(&bed, "ttyplugd_holds_total{outcome=\"ready\"}", 1.0);
     assert_eq!(after["ttyplugd_plugs_total"], 1.0);
