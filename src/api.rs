@@ -41,7 +41,7 @@ pub const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 const MOST_CONNECTIONS: usize = 64;
 
 /// How many of them may watch.
-const MOST_WATCHERS: usize = 16;
+const MOST_WATCHERS: usize = 32;
 
 /// The least time between two documents for one who watches: a burst of changes is few documents.
 const PAUSE: Duration = Duration::from_millis(100);

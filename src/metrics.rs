@@ -259,10 +259,10 @@ impl Page {
     }
 }
 
-/// Prometheus' base unit. A double, as all of its values are, is exact enough up to 285,000 years.
-#[allow(clippy::cast_precision_loss)]
+/// Prometheus' base unit.
 fn seconds(milliseconds: u64) -> String {
-    (milliseconds as f64 / 1000.0).to_string()
+    let text = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -298,6 +298,9 @@ mod tests {
         has(&text, "ttyplugd_hold_seconds_bucket{le=\"+Inf\"} 5");
         has(&text, "ttyplugd_hold_seconds_count 5");
         has(&text, "ttyplugd_hold_seconds_sum 5060.201");
+        for (milliseconds, text) in [(0, "0"), (25, "0.025"), (2500, "2.5"), (60_000, "60")] {
+            assert_eq!(seconds(milliseconds), text);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assign::Conflict;
 use crate::calendar::rfc3339;
+use crate::hold::Ports;
 use crate::inventory::{Container, ContainerId, ContainerState};
 use crate::model::NodePath;
 use crate::protocol::HeldOpen;
@@ -111,7 +112,7 @@ pub struct Row<'a> {
     pub why: Option<(&'a str, &'a str)>,
 }
 
-/// All ports in all containers, in a fixed order.
+/// All ports in all containers, by container and port.
 pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     for (id, share) in &world.assigned.shares {
@@ -160,14 +161,15 @@ pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
             }
         }
     }
+    rows.sort_by_key(|row| (&row.container.name, row.id, row.port));
     rows
 }
 
 const UNPLUGGED: (&str, &str) = (
     "its device is not plugged in",
-    "plug it in; `ttyplugd ports` shows what is there",
+    "plug it in, or look at what is there: ttyplugd ports",
 );
-const STOPPED: (&str, &str) = ("its container does not run", "docker start it");
+const STOPPED: (&str, &str) = ("its container does not run", "start it: docker start NAME");
 
 /// Puts the document together.
 pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
@@ -187,7 +189,10 @@ pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
         holding: world.held.contains_key(row.id),
     };
     let held = world.held.iter().flat_map(|(id, heard)| {
-        let ports = world.ports(id).unwrap_or_default();
+        let ports = match world.assigned.shares.get(id) {
+            Some(Ok(share)) => share.ports(|_| false),
+            _ => Ports::default(),
+        };
         let port_of = move |path: &String| {
             let port = ports.ports.iter().find(|port| port.names.contains(path));
             port.map(|port| port.port.clone())

@@ -49,7 +49,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(result) = in_time {
         return result.map(|()| ExitCode::SUCCESS);
     }
-    complain(&format!("port {port} is not ready in time: {reason}"));
+    let limit = match arguments.timeout {
+        Hold::Seconds(seconds) => format!(" after {seconds} s"),
+        Hold::Off | Hold::Forever => String::new(),
+    };
+    complain(&format!("port {port} is not ready{limit}: {reason}"));
     Ok(ExitCode::FAILURE)
 }
 
@@ -101,10 +105,10 @@ fn missing(status: &Status, port: &str, container: Option<&str>) -> Option<Strin
     }
     Some(plain(&match container {
         Some(name) => format!(
-            "no container {name} is to have a port of that name; see `ttyplugd status`, and the \
+            "no container {name} is to have a port of that name; see ttyplugd status, and the \
              `containers` of the port"
         ),
-        None => "no container is to have a port of that name; see `ttyplugd status`, and the \
+        None => "no container is to have a port of that name; see ttyplugd status, and the \
                  `containers` of the port"
             .to_owned(),
     }))

@@ -11,6 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::bed::{Bed, PROGRAM, SOON, eventually};
@@ -78,7 +80,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // timeout passes this on, and could not pass on SIGKILL.
+        let pid = i32::try_from(self.child.id()).expect("a process id is positive");
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         let _ = self.child.wait();
     }
 }

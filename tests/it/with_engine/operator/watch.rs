@@ -94,7 +94,7 @@ fn those_who_watch_and_do_not_read_disturb_nobody() {
     let bed = Bed::with_config(&format!("{ZWAVE}{}", many_ports()));
     let daemon = bed.daemon();
     let container = Recipe::new("zwave").start();
-    let deaf: Vec<_> = (0..16).map(|_| connect(&bed, WATCH)).collect();
+    let deaf: Vec<_> = (0..32).map(|_| connect(&bed, WATCH)).collect();
     // There are no more places, and whoever comes is told so.
     eventually(SOON, "the places are taken", || {
         let (head, body) = get(&bed, "/v1/status?watch=1");
