@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -197,6 +198,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
         .max_blocking_threads(32)
         .build()?;
     let local = tokio::task::LocalSet::new();
+    // Whatever the work is, this is compiled once for what it results in: a runtime is large.
+    let work: Pin<&mut dyn Future<Output = T>> = pin!(work);
     let result = local.block_on(&runtime, work);
     // A look into a container that hangs is not waited for.
     runtime.shutdown_background();

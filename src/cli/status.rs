@@ -16,16 +16,17 @@ use crate::monitor::failing;
 use crate::status::{HeldStatus, PortState, PortStatus, Status};
 
 pub(super) fn run(run_dir: &Path, watch: bool, as_json: bool) -> anyhow::Result<ExitCode> {
-    if watch {
-        block_on(follow(run_dir, as_json))??;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let status = block_on(client::ask(run_dir))??;
-    if as_json {
-        print_json(&serde_json::to_value(&status)?)?;
-    } else {
-        print(&as_text(&status, localtime::offset))?;
-    }
+    block_on(async {
+        if watch {
+            return follow(run_dir, as_json).await;
+        }
+        let status = client::ask(run_dir).await?;
+        if as_json {
+            print_json(&serde_json::to_value(&status)?)
+        } else {
+            print(&as_text(&status, localtime::offset))
+        }
+    })??;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::{RunDirectory, block_on, complain, plain};
+use super::{RunDirectory, block_on, plain};
 use crate::client::{Watcher, not_there};
 use crate::model::{Hold, PortName};
 use crate::status::{PortState, PortStatus, Status};
@@ -38,23 +39,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         port, container, ..
     } = arguments;
     let run_dir = &arguments.run.run_dir;
-    let mut reason = not_there(run_dir);
-    let ready = until_ready(run_dir, port, container.as_deref(), &mut reason);
-    let in_time = block_on(async {
-        match arguments.timeout {
-            Hold::Seconds(seconds) => timeout(Duration::from_secs(seconds), ready).await.ok(),
-            Hold::Off | Hold::Forever => Some(ready.await),
+    block_on(async {
+        let mut reason = not_there(run_dir);
+        let ready = until_ready(run_dir, port, container.as_deref(), &mut reason);
+        let Hold::Seconds(seconds) = arguments.timeout else {
+            return ready.await;
+        };
+        match timeout(Duration::from_secs(seconds), ready).await {
+            Ok(result) => result,
+            Err(_) => bail!("port {port} is not ready after {seconds} s: {reason}"),
         }
-    })?;
-    if let Some(result) = in_time {
-        return result.map(|()| ExitCode::SUCCESS);
-    }
-    let limit = match arguments.timeout {
-        Hold::Seconds(seconds) => format!(" after {seconds} s"),
-        Hold::Off | Hold::Forever => String::new(),
-    };
-    complain(&format!("port {port} is not ready{limit}: {reason}"));
-    Ok(ExitCode::FAILURE)
+    })??;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `reason` is why it is not, as long as it is not.
