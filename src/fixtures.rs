@@ -1,5 +1,8 @@
 //! Devices, containers and settings for the tests of the pure modules.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use crate::config::{self, Settings};
 use crate::device::Device;
 use crate::inventory::{Container, ContainerState};
@@ -41,4 +44,48 @@ pub(crate) fn container(name: &str, labels: &[(&str, &str)]) -> Container {
 
 pub(crate) fn settings(text: &str) -> Settings {
     config::parse(&[("config.toml".into(), text.to_owned())]).expect("the fixture is valid")
+}
+
+/// The devices of a directory of files, each the output of `udevadm info --query=property`. Every
+/// host node belongs to group 20.
+pub(crate) fn devices(directory: &Path) -> Vec<Device> {
+    let read = |file: PathBuf| {
+        let bytes = fs::read(&file).expect("the file can be read");
+        let lines = bytes.split(|b| *b == b'\n').filter_map(|line| {
+            let equals = line.iter().position(|b| *b == b'=')?;
+            Some((&line[..equals], &line[equals + 1..]))
+        });
+        let device = Device::from_properties(lines, None, 20);
+        device.unwrap_or_else(|| panic!("{} is no device", file.display()))
+    };
+    entries(directory).into_iter().map(read).collect()
+}
+
+/// What is in a directory, in the order of the names; nothing where there is none.
+pub(crate) fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Compares, for every directory in tests/golden/KIND, what `make` makes of it with its file
+/// `expected`. `UPDATE=1 cargo test golden` writes those anew.
+pub(crate) fn golden(kind: &str, make: impl Fn(&Path) -> String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let directories = entries(&root.join(kind));
+    assert!(directories.len() > 1, "golden directories are missing");
+    let mut wrong = String::new();
+    for directory in directories {
+        let (got, file) = (make(&directory), directory.join("expected"));
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&file, &got).expect("the file can be written");
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if got != expected {
+            let name = directory.display();
+            wrong += &format!("\n{name}\n--- expected\n{expected}--- got\n{got}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
 }

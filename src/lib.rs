@@ -18,6 +18,7 @@ mod fixtures;
 mod fragment;
 pub mod hold;
 pub mod holds;
+pub mod identity;
 pub mod inventory;
 pub mod jobs;
 pub mod keeper;

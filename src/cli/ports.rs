@@ -8,29 +8,128 @@ use serde_json::{Value, json};
 use super::{plain, print, print_json};
 use crate::assign::shared_links;
 use crate::device::{Device, LINK_DIRECTORIES};
-use crate::model::NodePath;
+use crate::identity::{Identity, identity};
 use crate::monitor::enumerate;
-use crate::selector::{MATCH_KEYS, values};
+use crate::selector::{DeviceMatch, MATCH_KEYS, values};
 
 pub(super) fn run(as_json: bool) -> anyhow::Result<ExitCode> {
-    let devices: BTreeMap<_, _> = enumerate()?
-        .into_iter()
-        .filter(Device::is_serial)
-        .map(|device| (device.sysname.clone(), device))
-        .collect();
-    let shared: Vec<NodePath> = shared_links(&devices).into_keys().cloned().collect();
+    let ports = Ports::new(enumerate()?);
     if as_json {
-        let ports: Vec<Value> = devices.values().map(|d| as_value(d, &shared)).collect();
-        print_json(&json!({ "schema": 1, "ports": ports }))?;
-    } else if devices.is_empty() {
-        print(
-            "No serial device is plugged in (or udevd is not running: udevadm control --ping).\n",
-        )?;
+        print_json(&json!({ "schema": 1, "ports": ports.as_value() }))?;
     } else {
-        let texts = devices.values().map(|device| as_text(device, &shared));
-        print(&texts.collect::<String>())?;
+        print(&ports.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The serial devices by sysname. Whether one can be told from another depends on all of them.
+struct Ports(BTreeMap<String, Device>);
+
+impl Ports {
+    fn new(devices: impl IntoIterator<Item = Device>) -> Self {
+        let serial = devices.into_iter().filter(Device::is_serial);
+        Self(serial.map(|d| (d.sysname.clone(), d)).collect())
+    }
+
+    fn as_value(&self) -> Vec<Value> {
+        let shared = shared_links(&self.0);
+        let value = |device: &Device| {
+            let properties: serde_json::Map<String, Value> = MATCH_KEYS
+                .iter()
+                .map(|key| ((*key).to_owned(), json!(values(device, key))))
+                .collect();
+            let links = device.links.iter();
+            let not_unique: Vec<_> = links.filter(|link| shared.contains_key(link)).collect();
+            json!({
+                "sysname": device.sysname,
+                "node": device.node,
+                "number": device.devnum,
+                "description": description(device),
+                "offered": device.is_offered(),
+                "ignored": device.is_ignored(),
+                "match": properties,
+                "identity": identity(device, &self.0).word(),
+                "not_unique": not_unique,
+                "snippet": self.snippet(device),
+            })
+        };
+        self.0.values().map(value).collect()
+    }
+
+    fn as_text(&self) -> String {
+        if self.0.is_empty() {
+            return "No serial device is plugged in (or udevd is not running: \
+                    udevadm control --ping).\n"
+                .to_owned();
+        }
+        let shared = shared_links(&self.0);
+        let texts = self.0.values().map(|device| {
+            let first = format!(
+                "{}  {}  {}",
+                device.node,
+                device.devnum,
+                description(device)
+            );
+            let mut lines = vec![plain(first.trim_end()), format!("  {}", note(device))];
+            for key in MATCH_KEYS {
+                let values = values(device, key).into_iter();
+                lines.extend(values.map(|value| format!("  {key:<10} {}", plain(value))));
+            }
+            if let Some(why) = identity(device, &self.0).weakness() {
+                // Some chips with several ports have one path for all of them.
+                let mut paths = device.links.iter().filter(|link| {
+                    link.directory() == LINK_DIRECTORIES[1] && !shared.contains_key(link)
+                });
+                let place = match paths.next() {
+                    Some(_) => "match it by where it is plugged in (by-path)",
+                    None => "only its name (sysname) is its own, and that may change",
+                };
+                lines.push(format!("  not unique: {}; {place}", plain(&why)));
+            }
+            lines.push(String::new());
+            let snippet = self.snippet(device);
+            lines.extend(snippet.lines().map(|line| format!("    {line}")));
+            lines.join("\n") + "\n\n"
+        });
+        texts.collect()
+    }
+
+    /// A `[[port]]` that matches this device alone, now and when a second one of its kind comes.
+    fn snippet(&self, device: &Device) -> String {
+        let candidates: &[&[&str]] = match identity(device, &self.0) {
+            Identity::Serial => &[
+                &["vendor", "product", "serial", "interface"],
+                // Ports on one interface differ in nothing but their names.
+                &["by-id"],
+                &["by-path"],
+            ],
+            _ => &[&["by-path"]],
+        };
+        let only = candidates.iter().map(|keys| pairs(device, keys));
+        let pairs = only
+            .filter(|pairs| self.is_only(device, pairs))
+            .chain([pairs(device, &["sysname"])])
+            .next()
+            .unwrap_or_default();
+        let pairs: Vec<String> = pairs
+            .iter()
+            .map(|(key, value)| format!("{key} = {}", quote(value)))
+            .collect();
+        format!(
+            "[[port]]\nname = {}\nmatch = {{ {} }}\ncontainers = [\"CONTAINER\"]\n",
+            quote(&device.sysname.to_lowercase()),
+            pairs.join(", "),
+        )
+    }
+
+    /// Whether a match has no other device that is plugged in.
+    fn is_only(&self, device: &Device, pairs: &[(&str, String)]) -> bool {
+        let pairs = pairs.iter().map(|(key, value)| (*key, value.as_str()));
+        DeviceMatch::new(pairs).is_ok_and(|this| {
+            let mut others = self.0.values().filter(|d| d.sysname != device.sysname);
+            !others.any(|other| this.matches(other))
+        })
+    }
 }
 
 fn note(device: &Device) -> &'static str {
@@ -52,72 +151,13 @@ fn description(device: &Device) -> String {
     words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-fn as_value(device: &Device, shared: &[NodePath]) -> Value {
-    let properties: serde_json::Map<String, Value> = MATCH_KEYS
-        .iter()
-        .map(|key| ((*key).to_owned(), json!(values(device, key))))
-        .collect();
-    let not_unique: Vec<_> = device.links.iter().filter(|l| shared.contains(l)).collect();
-    json!({
-        "sysname": device.sysname,
-        "node": device.node,
-        "number": device.devnum,
-        "description": description(device),
-        "offered": device.is_offered(),
-        "ignored": device.is_ignored(),
-        "match": properties,
-        "not_unique": not_unique,
-        "snippet": snippet(device, shared),
-    })
-}
-
-fn as_text(device: &Device, shared: &[NodePath]) -> String {
-    let mut lines = vec![
-        format!(
-            "{}  {}  {}",
-            device.node,
-            device.devnum,
-            plain(&description(device))
-        ),
-        format!("  {}", note(device)),
-    ];
-    for key in MATCH_KEYS {
-        let values = values(device, key).into_iter();
-        lines.extend(values.map(|value| format!("  {key:<10} {}", plain(value))));
-    }
-    for link in device.links.iter().filter(|link| shared.contains(link)) {
-        lines.push(format!(
-            "  not unique: {link} is claimed by another device too; match by by-path"
-        ));
-    }
-    lines.push(String::new());
-    let snippet = snippet(device, shared);
-    lines.extend(snippet.lines().map(|line| format!("    {line}")));
-    lines.join("\n") + "\n\n"
-}
-
-/// A `[[port]]` that matches this device and, as far as can be told, no other one.
-fn snippet(device: &Device, shared: &[NodePath]) -> String {
-    let by_id_is_unique = device.links.iter().all(|link| !shared.contains(link));
-    let keys: &[&str] = if device.property("ID_SERIAL_SHORT").is_some() && by_id_is_unique {
-        &["vendor", "product", "serial", "interface"]
-    } else if device.link_names(LINK_DIRECTORIES[1]).next().is_some() {
-        &["by-path"]
-    } else {
-        &["sysname"]
+/// What a device has under these keys, as globs that match nothing else.
+fn pairs<'a>(device: &Device, keys: &[&'a str]) -> Vec<(&'a str, String)> {
+    let pair = |key: &&'a str| {
+        let value = values(device, key).first().copied()?;
+        Some((*key, glob::Pattern::escape(value)))
     };
-    let pairs: Vec<String> = keys
-        .iter()
-        .filter_map(|key| {
-            let value = values(device, key).first().copied()?;
-            Some(format!("{key} = {}", quote(&glob::Pattern::escape(value))))
-        })
-        .collect();
-    format!(
-        "[[port]]\nname = {}\nmatch = {{ {} }}\ncontainers = [\"CONTAINER\"]\n",
-        quote(&device.sysname.to_lowercase()),
-        pairs.join(", "),
-    )
+    keys.iter().filter_map(pair).collect()
 }
 
 /// A TOML basic string. Its escapes are those of JSON (TOML 1.0, "String"); all control characters
@@ -134,21 +174,28 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{device, settings};
+    use crate::fixtures::{self, device, settings};
+
+    /// `tests/golden/ports/NN-name/` has `devices/*`, and in `expected` what is printed of them.
+    #[test]
+    fn golden() {
+        fixtures::golden("ports", |directory| {
+            let ports = Ports::new(fixtures::devices(&directory.join("devices")));
+            ports.as_text()
+        });
+    }
 
     #[test]
     fn a_snippet_is_a_configuration_that_matches_its_device_alone() {
         let hostile = "a\"b\\c\n[*]?\u{7f}\u{9b}é";
-        let (mut first, second) = (device("ttyUSB0", "A"), device("ttyUSB1", "B"));
-        first
-            .properties
-            .insert("ID_SERIAL_SHORT".into(), hostile.into());
+        let (mut first, second) = (device("ttyUSB0", "A3X9"), device("ttyUSB1", "B7Y2"));
         first.properties.insert("ID_MODEL_ID".into(), "0200".into());
-        for (shared, expected) in [
-            (vec![], "serial"),
-            (first.links.iter().cloned().collect(), "by-path"),
-        ] {
-            let text = snippet(&first, &shared);
+        for (serial, expected) in [(Some(hostile), "serial"), (None, "by-path")] {
+            first.properties.remove("ID_SERIAL_SHORT");
+            let serial = serial.map(|serial| ("ID_SERIAL_SHORT".to_owned(), serial.to_owned()));
+            first.properties.extend(serial);
+            let ports = Ports::new([first.clone(), second.clone()]);
+            let text = ports.snippet(&first);
             assert!(text.contains(expected), "{text}");
             assert!(
                 text.chars().all(|c| c == '\n' || !c.is_control()),
@@ -158,5 +205,14 @@ mod tests {
             assert!(port.device.matches(&first), "{text}");
             assert!(!port.device.matches(&second), "{text}");
         }
+    }
+
+    #[test]
+    fn programs_are_told_what_tells_a_device_apart() {
+        let (first, mut second) = (device("ttyUSB0", "A3X9"), device("ttyUSB1", "B7Y2"));
+        second.properties.remove("ID_SERIAL_SHORT");
+        let values = Ports::new([first, second]).as_value();
+        assert_eq!(values[0]["identity"], "serial");
+        assert_eq!(values[1]["identity"], "no-serial");
     }
 }

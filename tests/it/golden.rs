@@ -46,6 +46,8 @@ fn golden() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let entries = fs::read_dir(&root).unwrap();
     let mut directories: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    // Beside them there are those of single commands, e.g. `ports`, which src/fixtures.rs reads.
+    directories.retain(|directory| directory.join("containers.json").exists());
     directories.sort();
     assert!(directories.len() >= 10, "golden directories are missing");
     let wrong: String = directories

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// No I/O, no clock, no runtime in these; `config` has one function that reads files.
-const PURE: [&str; 22] = [
+const PURE: [&str; 23] = [
     "accounts",
     "assign",
     "bundle",
@@ -13,6 +13,7 @@ const PURE: [&str; 22] = [
     "device",
     "fragment",
     "hold",
+    "identity",
     "inventory",
     "labels",
     "metrics",
