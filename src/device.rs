@@ -133,9 +133,11 @@ impl Device {
 
 /// The udev properties that a device is matched by, offered by, or shown with; the others are
 /// forgotten, since a daemon on a small machine keeps every tty in memory.
-const KEPT_PROPERTIES: [&str; 13] = [
+const KEPT_PROPERTIES: [&str; 15] = [
     "CURRENT_TAGS",
     "ID_BUS",
+    "ID_MM_DEVICE_IGNORE",
+    "ID_MM_PORT_IGNORE",
     "ID_MODEL",
     "ID_MODEL_FROM_DATABASE",
     "ID_MODEL_ID",

@@ -83,12 +83,42 @@ pub struct Running {
     pub paused: bool,
     pub foreign: ForeignMounts,
     pub rights: Rights,
+    pub mappings: Vec<Mapping>,
     /// The name of its runtime, e.g. `runc`.
     pub runtime: String,
     /// The capability to make nodes was taken from it.
     pub drops_mknod: bool,
     /// The PATH of its image.
     pub path: String,
+}
+
+/// A device that a container was given when it was created (`--device`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// What was given, often a link such as /dev/serial/by-id/X.
+    pub host: String,
+    /// Where it is in the container.
+    pub container: String,
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct EngineInfo {
+    /// E.g. `20.10.24`.
+    pub version: String,
+    /// `cgroupfs` or `systemd`.
+    pub cgroup_driver: String,
+    /// `1` or `2`.
+    pub cgroup_version: String,
+    pub runtimes: BTreeMap<String, Registered>,
+}
+
+/// A runtime as it stands in the engine's daemon.json.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// A path, or the name of a program.
+    pub path: String,
+    pub arguments: Vec<String>,
 }
 
 /// How a command in a container ended.
@@ -166,14 +196,37 @@ impl Engine {
         Ok(version.version.unwrap_or_default())
     }
 
-    /// Whether a runtime of this name is registered.
+    /// What the engine says of itself.
     ///
     /// # Errors
     /// The engine does not answer.
-    pub async fn has_runtime(&self, name: &str) -> Result<bool> {
+    pub async fn info(&self) -> Result<EngineInfo> {
         let info = limited(self.docker.info()).await?;
         let runtimes = info.runtimes.unwrap_or_default();
-        Ok(runtimes.contains_key(name))
+        let registered = |(name, runtime): (String, bollard::models::Runtime)| {
+            let registered = Registered {
+                path: runtime.path.unwrap_or_default(),
+                arguments: runtime.runtime_args.unwrap_or_default(),
+            };
+            (name, registered)
+        };
+        let text = |text: Option<String>| text.unwrap_or_default();
+        Ok(EngineInfo {
+            version: text(info.server_version),
+            cgroup_driver: text(info.cgroup_driver.map(|driver| driver.to_string())),
+            cgroup_version: text(info.cgroup_version.map(|version| version.to_string())),
+            runtimes: runtimes.into_iter().map(registered).collect(),
+        })
+    }
+
+    /// The name of the runtime that a container was created for, whether it runs or not.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn runtime(&self, id: &ContainerId) -> Result<String> {
+        let response = limited(self.docker.inspect_container(&id.0, None)).await?;
+        let runtime = response.host_config.and_then(|config| config.runtime);
+        Ok(runtime.unwrap_or_default())
     }
 
     /// What happens to containers from `since` on. The engine repeats what happened between then
@@ -392,12 +445,22 @@ fn running(response: ContainerInspectResponse) -> Option<Running> {
     let path = environment
         .iter()
         .find_map(|text| text.strip_prefix("PATH="));
+    let devices = host_config.devices.iter().flatten();
+    let mappings = devices.filter_map(|device| {
+        let host = device.path_on_host.clone()?;
+        let container = device.path_in_container.clone();
+        Some(Mapping {
+            container: container.unwrap_or_else(|| host.clone()),
+            host,
+        })
+    });
     Some(Running {
         pid,
         started_at: state.started_at.unwrap_or_default(),
         paused: state.paused.unwrap_or(false),
         foreign,
         runtime: host_config.runtime.clone().unwrap_or_default(),
+        mappings: mappings.collect(),
         drops_mknod: drops_mknod(&host_config),
         path: path.unwrap_or_default().to_owned(),
         rights: rights(host_config),

@@ -92,6 +92,12 @@ impl Bed {
         })
     }
 
+    /// From now on the engine knows the runtime `ttyplug` no more.
+    pub(crate) fn forget_runtime(&self) {
+        let settings = serde_json::json!({ "runtimes": {}, "live-restore": false });
+        configure_engine(&settings);
+    }
+
     /// Lets containers live on while the engine is down, until the returned value is dropped.
     pub(crate) fn live_restore(&self) -> LiveRestore {
         let off = self.engine_settings();
@@ -129,6 +135,9 @@ impl Bed {
         if arguments.first() != Some(&"ports") {
             command.arg("--config").arg(self.file("config.toml"));
             command.arg("--state-dir").arg(self.file("state"));
+        }
+        if arguments.first() == Some(&"check") {
+            command.arg("--run-dir").arg(self.file("run"));
         }
         command
             .env("NO_COLOR", "1")

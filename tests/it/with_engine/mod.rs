@@ -2,6 +2,7 @@
 
 mod applications;
 mod burst;
+mod check;
 mod containers;
 mod crash;
 mod engine;

@@ -92,62 +92,6 @@ fn plan_says_what_would_be_done_and_does_nothing() {
 }
 
 #[test]
-fn check_is_content_where_everything_works() {
-    let bed = Bed::with_config(ZWAVE);
-    let rule = ["--device-cgroup-rule", "c 4:* rmw"];
-    let _container = Recipe::new("zwave").with(&rule).start();
-    stick(63).plug();
-    let output = bed.ttyplugd(&["check"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    // The engine's version is shown, whatever it is.
-    let version = crate::bed::run("docker", &["version", "--format", "{{.Server.Version}}"]);
-    assert!(said(&output).contains(&version), "{}", said(&output));
-    bed.json("check");
-}
-
-#[test]
-fn check_names_a_missing_right_with_the_line_that_gives_it() {
-    let bed = Bed::with_config(ZWAVE);
-    let _container = Recipe::new("zwave").start();
-    stick(63).plug();
-    let output = bed.ttyplugd(&["check"]);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("c 4:* rmw"), "{}", said(&output));
-    assert!(bed.json("check").to_string().contains("c 4:* rmw"));
-}
-
-#[test]
-fn check_names_ports_that_quarrel() {
-    let twice = ZWAVE
-        .replace("zwave\"\nmatch", "other\"\nmatch")
-        .replace("Z1", "M1");
-    let bed = Bed::with_config(&format!("{ZWAVE}{twice}"));
-    let _container = Recipe::new("zwave")
-        .with(&["--device-cgroup-rule", "c 4:* rmw"])
-        .start();
-    let same = "usb-Same_Adapter-if00";
-    let (one, two) = (stick(63), Port::new(62).with("ID_SERIAL_SHORT", "M1"));
-    let (one, two) = (one.with("TEST_BY_ID", same), two.with("TEST_BY_ID", same));
-    one.plug();
-    two.plug();
-    let output = bed.ttyplugd(&["check"]);
-    let text = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(
-        text.contains("/dev/zwave") && text.contains("other"),
-        "{text}"
-    );
-    assert!(text.contains(same), "{text}");
-
-    // At run time the first by name has the node.
-    let daemon = bed.daemon();
-    let container = Recipe::new("zwave-2").label("ttyplugd.enable=true").start();
-    container.gets("/dev/tty62", &two.entry());
-    assert_eq!(_container.at("/dev/zwave"), two.entry());
-    daemon.logs(&["/dev/zwave", "zwave", "other"]);
-}
-
-#[test]
 fn check_says_when_there_is_no_engine() {
     let bed = Bed::with_config(ZWAVE);
     let output = Command::new("timeout")

@@ -99,9 +99,7 @@ fn check_says_whether_the_opens_of_a_container_are_held() {
     let opening = Opening::start(&container, &["once", "/dev/zwave"]);
     held(&bed);
     let check = |expected: &str| {
-        let run_dir = bed.file("run");
-        let run_dir = run_dir.to_str().expect("it is UTF-8");
-        let output = bed.ttyplugd(&["check", "--run-dir", run_dir]);
+        let output = bed.ttyplugd(&["check"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains(expected), "{text}");
     };

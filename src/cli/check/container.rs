@@ -1,0 +1,263 @@
+//! One container: whether its ports get in, and whether its application can open them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::cgroup::InForce;
+use super::finding::Report;
+use super::processes::{self, number_of};
+use super::{Scene, kinds};
+use crate::accounts;
+use crate::assign::Conflict;
+use crate::config::LabelPolicy;
+use crate::docker::{Mapping, Running};
+use crate::inventory::{Container, ContainerId, ContainerState};
+use crate::labels;
+use crate::model::DevNum;
+use crate::observe::{has_remapped_users, missing_programs};
+use crate::reconcile::{Preview, preview};
+
+/// How long it may take to look into a container: its root may be on a file system that hangs.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// What is read in a container beside the paths of its ports.
+struct Inside {
+    in_force: InForce,
+    nodes: Vec<(String, DevNum)>,
+    /// The number that each of its `--device` has on the host now.
+    mappings: Vec<(Mapping, Option<DevNum>)>,
+    remapped: anyhow::Result<bool>,
+    missing: anyhow::Result<Vec<String>>,
+}
+
+impl Inside {
+    fn look(scene: &Scene, running: &Running, id: &ContainerId) -> impl FnOnce() -> Self + use<> {
+        let (root, running, id) = (scene.host.root.clone(), running.clone(), id.clone());
+        move || Self {
+            in_force: InForce::read(&root, running.pid, &id),
+            nodes: processes::nodes(&root.join(format!("proc/{}/root", running.pid)), &number_of),
+            remapped: has_remapped_users(running.pid, &id),
+            missing: missing_programs(running.pid, &id, &running.path),
+            mappings: running
+                .mappings
+                .into_iter()
+                .map(|mapping| {
+                    let now = number_of(&root.join(mapping.host.trim_start_matches('/')));
+                    (mapping, now)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Looks at a container that asks for a port, and does nothing to it.
+pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Container) -> Report {
+    let mut report = Report::default();
+    let subject = format!("container {}", container.name);
+    if !report.definition(&subject, &scene, &id, &container) {
+        return report;
+    }
+    if container.state == ContainerState::Stopped {
+        let what = "is not running; it is served when it starts";
+        report.note(kinds::CONTAINER, &subject, what, "");
+        return report;
+    }
+    let running = match scene.engine.inspect(&id).await {
+        Ok(Some(mut running)) => {
+            let granted = scene.world.borrow().store.granted(&id);
+            running.rights.devices.extend(granted);
+            running
+        }
+        Ok(None) => return report,
+        Err(error) => {
+            let remedy = "look at the engine's log: journalctl -u docker";
+            report.error(
+                kinds::CONTAINER_UNREADABLE,
+                &subject,
+                error.to_string(),
+                remedy,
+            );
+            return report;
+        }
+    };
+    let look = spawn_blocking(Inside::look(&scene, &running, &id));
+    let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
+        let what = "looking into the container takes too long";
+        let remedy = "look for a file system in it that hangs";
+        report.error(kinds::CONTAINER_UNREADABLE, &subject, what, remedy);
+        return report;
+    };
+    let wants = scene.world.borrow().assigned.wants(&id).to_vec();
+    let numbers = wants.iter().map(|want| want.devnum);
+    let driver = &scene.info.cgroup_driver;
+    report.rights(
+        &subject,
+        &running,
+        &inside.in_force,
+        numbers,
+        &scene.host.majors,
+    );
+    report.drivers(&subject, &running, driver, &scene.host.majors);
+    report.holding(&subject, &scene, &running, &id);
+    match preview(&scene.engine, &scene.world, &id).await {
+        Ok(None) => {}
+        Ok(Some(preview)) => {
+            report.troubles(&subject, &preview);
+            report.access(&subject, &scene, &id, &preview);
+            let ours = |path: &str| {
+                preview.plan.record.keys().any(|own| own.as_str() == path)
+                    || preview.plan.ops.iter().any(|op| op.path() == path)
+                    || wants.iter().any(|want| want.node.as_str() == path)
+            };
+            let devices = &scene.world.borrow().inventory.devices;
+            let nodes = inside.nodes.iter().filter(|(path, _)| !ours(path));
+            report.stale(&subject, &scene.host, devices, nodes, &inside.mappings);
+        }
+        // It sees the host's /dev, and may work all the same.
+        Err(trouble) if !trouble.retry => {
+            report.warning(kinds::HOST_DEV, &subject, trouble.cause, trouble.remedy);
+            return report;
+        }
+        Err(trouble) => {
+            report.error(
+                kinds::CONTAINER_UNREADABLE,
+                &subject,
+                trouble.cause,
+                trouble.remedy,
+            );
+            return report;
+        }
+    }
+    report.exec(&subject, &running, inside);
+    report
+}
+
+impl Report {
+    /// What its labels and the configuration make of it. Whether it is to have anything at all.
+    fn definition(
+        &mut self,
+        subject: &str,
+        scene: &Scene,
+        id: &ContainerId,
+        container: &Container,
+    ) -> bool {
+        let world = scene.world.borrow();
+        if world.settings.labels == LabelPolicy::Container {
+            let image = container.image_labels.as_ref().unwrap_or(&container.labels);
+            for label in labels::ignored_labels(&container.labels, image) {
+                self.warning(
+                    kinds::LABEL_IGNORED,
+                    subject,
+                    format!("the label {label} came with the image and does not count"),
+                    "give the container a [[port]] in the configuration, or set labels = \"image\" \
+                     there",
+                );
+            }
+        }
+        let share = match world.assigned.shares.get(id) {
+            None => return false,
+            Some(Err(error)) => {
+                let remedy = "correct the label and create the container again";
+                let what = format!("{error}; it gets no port");
+                self.error(kinds::LABEL, subject, what, remedy);
+                return false;
+            }
+            Some(Ok(share)) => share,
+        };
+        for conflict in &share.conflicts {
+            let (what, remedy) = (conflict.to_string(), conflict.remedy());
+            match conflict {
+                Conflict::Node { .. } => self.error(kinds::PORTS_QUARREL, subject, what, remedy),
+                Conflict::Link { .. } => self.warning(kinds::PORTS_QUARREL, subject, what, remedy),
+            }
+        }
+        true
+    }
+
+    /// Whether early opens are held in it.
+    fn holding(&mut self, subject: &str, scene: &Scene, running: &Running, id: &ContainerId) {
+        let answers = scene.keepers.contains(id);
+        match (running.runtime == super::engine::RUNTIME, answers) {
+            (true, true) => {
+                self.note(kinds::OPENS_HELD, subject, "its early opens are held", "");
+            }
+            (true, false) => self.error(
+                kinds::KEEPER,
+                subject,
+                "its keeper does not answer: it was killed, or the container was started before it \
+                 had a port",
+                format!("docker restart {}", id.short()),
+            ),
+            (false, _) => {
+                let what = "its early opens are not held";
+                let remedy = "to have that, add to its service: runtime: ttyplug";
+                self.note(kinds::OPENS_NOT_HELD, subject, what, remedy);
+            }
+        }
+    }
+
+    fn troubles(&mut self, subject: &str, preview: &Preview) {
+        for trouble in &preview.troubles {
+            let port = trouble.port.as_deref().unwrap_or_default();
+            let what = format!("port {port}: {}", trouble.cause);
+            self.error(kinds::CONTAINER_NOT_SERVED, subject, what, &trouble.remedy);
+        }
+    }
+
+    /// Whether its processes may open the nodes.
+    fn access(&mut self, subject: &str, scene: &Scene, id: &ContainerId, preview: &Preview) {
+        let inside: Vec<_> = scene.host.inside(id).collect();
+        let (passwd, group) = (&preview.view.passwd, &preview.view.group);
+        for want in &preview.wants {
+            if let Ok(node) = accounts::resolve(want, passwd, group) {
+                let main = preview.running.pid;
+                self.access_to(subject, &node, main, &inside, &scene.host.group, group);
+            }
+        }
+    }
+
+    /// What keeps a command in it from making nodes.
+    fn exec(&mut self, subject: &str, running: &Running, inside: Inside) {
+        if running.paused {
+            let what = "is paused; it is served when it goes on";
+            self.note(kinds::CONTAINER, subject, what, "");
+        }
+        if running.drops_mknod {
+            self.error(
+                kinds::CAPABILITY,
+                subject,
+                "the capability MKNOD was taken from it (cap_drop)",
+                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]",
+            );
+        }
+        match inside.remapped {
+            Ok(false) => {}
+            Ok(true) => self.error(
+                kinds::REMAPPED_USERS,
+                subject,
+                "its users are remapped",
+                "add to its service: userns_mode: host",
+            ),
+            Err(error) => {
+                let what = format!("{error:#}");
+                self.error(kinds::CONTAINER_UNREADABLE, subject, what, "run as root");
+            }
+        }
+        match inside.missing {
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => self.error(
+                kinds::PROGRAMS,
+                subject,
+                format!("its image lacks {}", missing.join(", ")),
+                "use an image that has them, e.g. one with busybox or coreutils",
+            ),
+            Err(error) => {
+                let what = format!("{error:#}");
+                self.error(kinds::CONTAINER_UNREADABLE, subject, what, "run as root");
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The engine, and whether it knows the runtime that holds early opens.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::finding::{Level, Report};
+use super::kinds;
+use crate::docker::{EngineInfo, Registered};
+use crate::runtime::Options;
+
+/// The name under which the wrapper is registered in the engine.
+pub(super) const RUNTIME: &str = "ttyplug";
+
+const PROGRAM: &str = "ttyplug-runtime";
+
+const REGISTER: &str = "ttyplugd runtime enable";
+
+impl Report {
+    pub(super) fn engine(&mut self, info: &EngineInfo) {
+        let what = format!(
+            "Docker {} answers; cgroup driver {}, cgroup version {}",
+            info.version, info.cgroup_driver, info.cgroup_version
+        );
+        self.note(kinds::ENGINE, "engine", what, "");
+    }
+
+    /// Whether early opens can be held. `users` are the containers that were created for the
+    /// runtime, and `asking` those whose ports say for how long opens of them are to be held.
+    pub(super) fn runtime(&mut self, info: &EngineInfo, users: &[String], asking: &[String]) {
+        let subject = "runtime";
+        match info.runtimes.get(RUNTIME) {
+            Some(registered) => {
+                let level = if users.is_empty() {
+                    Level::Warning
+                } else {
+                    Level::Error
+                };
+                if self.runtime_works(registered, level) {
+                    let what = format!("{RUNTIME} is registered ({})", registered.path);
+                    self.note(kinds::RUNTIME, subject, what, "");
+                }
+            }
+            None if !users.is_empty() => {
+                let what = format!(
+                    "{RUNTIME} is not registered in the engine, and {} {} created for it",
+                    users.join(", "),
+                    if users.len() == 1 { "was" } else { "were" },
+                );
+                self.error(kinds::RUNTIME_MISSING, subject, what, REGISTER);
+            }
+            None if !asking.is_empty() => {
+                let what = format!(
+                    "{RUNTIME} is not registered in the engine, and {} asks for held opens",
+                    asking.join(", ")
+                );
+                let remedy = format!("{REGISTER}; and add to its service: runtime: {RUNTIME}");
+                self.warning(kinds::RUNTIME_MISSING, subject, what, remedy);
+            }
+            None => {
+                let what = format!("{RUNTIME} is not registered: early opens are not held");
+                let remedy = format!("to have that: {REGISTER}");
+                self.note(kinds::RUNTIME, subject, what, remedy);
+            }
+        }
+    }
+
+    /// Whether the program is there and ours, and the runtime behind it can do its part.
+    fn runtime_works(&mut self, registered: &Registered, level: Level) -> bool {
+        let subject = "runtime";
+        let path = find(&registered.path);
+        let Some(program) = path.filter(|path| is_executable(path)) else {
+            let what = format!(
+                "{RUNTIME} is {}, and there is no such program",
+                registered.path
+            );
+            self.add(
+                level,
+                kinds::RUNTIME_PROGRAM,
+                subject,
+                what,
+                REGISTER.to_owned(),
+            );
+            return false;
+        };
+        if let Some(own) = own_program().filter(|own| !is_same(own, &program)) {
+            let what = format!(
+                "{RUNTIME} is {}, which is not the {PROGRAM} of this ttyplugd, {}",
+                program.display(),
+                own.display()
+            );
+            self.warning(kinds::RUNTIME_PROGRAM, subject, what, REGISTER);
+        }
+        let real = Options::parse(registered.arguments.clone()).runtime;
+        // One that does not start says nothing of its version; the engine says it when it is used.
+        let Ok(output) = Command::new(&real).arg("--version").output() else {
+            return true;
+        };
+        let version = String::from_utf8_lossy(&output.stdout);
+        let Err(reason) = crate::runc::can_notify(&version) else {
+            return true;
+        };
+        let what = format!("{reason}, so that early opens are not held");
+        self.add(
+            level,
+            kinds::RUNTIME_TOO_OLD,
+            subject,
+            what,
+            "upgrade runc".to_owned(),
+        );
+        false
+    }
+}
+
+/// The program of that name or path. The engine looks for a name in its own PATH, which is
+/// probably ours.
+fn find(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(program.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
+    places.find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The wrapper that was installed together with this program.
+fn own_program() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?.with_file_name(PROGRAM);
+    own.exists().then_some(own)
+}
+
+/// The same file, or a copy of it.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let same = || -> io::Result<bool> {
+        let (a, b) = (fs::metadata(one)?, fs::metadata(other)?);
+        let is_one_file = (a.dev(), a.ino()) == (b.dev(), b.ino());
+        Ok(is_one_file || a.len() == b.len() && fs::read(one)? == fs::read(other)?)
+    };
+    same().unwrap_or(false)
+}

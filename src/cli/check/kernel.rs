@@ -1,0 +1,153 @@
+//! What the kernel tells in /proc and /sys, below a root directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::model::DevNum;
+
+/// Names of character drivers by major number. Several drivers can share one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Majors(BTreeMap<u32, Vec<String>>);
+
+/// A terminal to which the kernel writes its messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Console {
+    /// E.g. `ttyAMA0`.
+    pub(super) name: String,
+    pub(super) devnum: DevNum,
+}
+
+/// Vendor and product of a USB device, or of a rule that is for such ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct UsbId {
+    pub(super) vendor: u16,
+    pub(super) product: u16,
+}
+
+impl std::fmt::Display for UsbId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04x}:{:04x}", self.vendor, self.product)
+    }
+}
+
+impl UsbId {
+    /// Both numbers are hexadecimal, with or without zeros in front.
+    pub(super) fn parse(vendor: &str, product: &str) -> Option<Self> {
+        Some(Self {
+            vendor: u16::from_str_radix(vendor.trim(), 16).ok()?,
+            product: u16::from_str_radix(product.trim(), 16).ok()?,
+        })
+    }
+}
+
+impl Majors {
+    pub(super) fn read(root: &Path) -> Self {
+        Self::parse(&text(root, "proc/devices"))
+    }
+
+    /// `Character devices:`, lines of number and name, an empty line, `Block devices:`, …
+    /// (proc(5), /proc/devices).
+    fn parse(text: &str) -> Self {
+        let characters = text.split("Block devices").next().unwrap_or_default();
+        let mut majors: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for line in characters.lines() {
+            let mut words = line.split_whitespace();
+            if let (Some(Ok(major)), Some(name)) = (words.next().map(str::parse), words.next()) {
+                majors.entry(major).or_default().push(name.to_owned());
+            }
+        }
+        Self(majors)
+    }
+
+    pub(super) fn names(&self, major: u32) -> &[String] {
+        self.0.get(&major).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether no driver has this major number now. Nobody knows where nothing could be read.
+    pub(super) fn lack(&self, major: u32) -> bool {
+        !self.0.is_empty() && !self.0.contains_key(&major)
+    }
+
+    /// Whether a number is that of a serial port, plugged in or not.
+    pub(super) fn is_serial(&self, devnum: DevNum) -> bool {
+        match devnum.major {
+            // The first 64 are virtual consoles (Documentation/admin-guide/devices.txt).
+            4 => devnum.minor >= 64,
+            5 => false,
+            // ttyACM, ttyUSB, ttyAMA and others on boards: theirs also while no driver is loaded.
+            166 | 188 | 204 => true,
+            major => self.names(major).iter().any(|name| name.starts_with("tty")),
+        }
+    }
+}
+
+/// The module that makes ports of a major number, where it is one that can be absent.
+pub(super) fn module(major: u32) -> Option<&'static str> {
+    match major {
+        166 => Some("cdc_acm"),
+        188 => Some("usbserial"),
+        _ => None,
+    }
+}
+
+/// The terminals of /proc/consoles, e.g. `ttyAMA0   -W- (EC p  )  204:64`
+/// (proc(5), /proc/consoles).
+pub(super) fn consoles(root: &Path) -> Vec<Console> {
+    let text = text(root, "proc/consoles");
+    let console = |line: &str| {
+        Some(Console {
+            name: line.split_whitespace().next()?.to_owned(),
+            devnum: line.split_whitespace().next_back()?.parse().ok()?,
+        })
+    };
+    text.lines().filter_map(console).collect()
+}
+
+/// The USB devices that are plugged in, whatever driver has them
+/// (Documentation/ABI/stable/sysfs-bus-usb).
+pub(super) fn usb_ids(root: &Path) -> Vec<UsbId> {
+    let devices = fs::read_dir(root.join("sys/bus/usb/devices"));
+    let id = |entry: fs::DirEntry| {
+        let read = |name| fs::read_to_string(entry.path().join(name)).ok();
+        UsbId::parse(&read("idVendor")?, &read("idProduct")?)
+    };
+    let ids = devices.into_iter().flatten().flatten().filter_map(id);
+    let mut ids: Vec<UsbId> = ids.collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// Whether a device of this number exists (Documentation/ABI/testing/sysfs-dev).
+pub(super) fn exists(root: &Path, devnum: DevNum) -> bool {
+    root.join(format!("sys/dev/char/{devnum}")).exists()
+}
+
+/// A file as text, empty where there is none.
+pub(super) fn text(root: &Path, path: &str) -> String {
+    let bytes = fs::read(root.join(path)).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_ports_are_known_by_their_number_with_and_without_a_driver() {
+        let text = "Character devices:\n  4 tty\n  4 ttyS\n  5 /dev/tty\n204 ttyAMA\n \
+                    239 ttymxc\n 10 misc\n\nBlock devices:\n188 sd\n";
+        let majors = Majors::parse(text);
+        let is = |text: &str| majors.is_serial(text.parse().unwrap());
+        for serial in ["4:64", "188:0", "166:1", "204:64", "239:0"] {
+            assert!(is(serial), "{serial}");
+        }
+        for other in ["4:63", "5:0", "10:200", "1:3", "136:0"] {
+            assert!(!is(other), "{other}");
+        }
+        assert_eq!(majors.names(4), ["tty", "ttyS"]);
+        assert!(majors.lack(188) && !majors.lack(204));
+        assert!(!Majors::default().lack(188));
+    }
+}

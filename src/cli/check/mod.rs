@@ -1,0 +1,229 @@
+//! `ttyplugd check`: everything that would stop a port from working, and what to do about it.
+//!
+//! It reads and never changes anything, with the daemon or without it. What is found is told from
+//! the ground up: the host, the engine, the daemon, the ports, the containers.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::{spawn_blocking, spawn_local};
+use tokio::time::timeout;
+
+use self::finding::{Level, Report};
+use self::host::Host;
+use self::processes::number_of;
+use self::service::Unit;
+use super::{ConfigFile, EXIT_USAGE, block_on, print, print_json, survey};
+use crate::client;
+use crate::config::{ConfigError, LabelPolicy, Settings};
+use crate::docker::{Engine, EngineInfo};
+use crate::holds::answering_keepers;
+use crate::inventory::{Container, ContainerId};
+use crate::labels;
+use crate::model::Hold;
+use crate::monitor;
+use crate::world::World;
+
+mod access;
+mod brltty;
+mod cgroup;
+mod container;
+mod engine;
+mod finding;
+mod gates;
+#[cfg(test)]
+mod golden;
+mod host;
+mod kernel;
+mod kinds;
+mod ports;
+mod processes;
+mod service;
+
+/// How long it may take to read the host's files.
+const HOST_LIMIT: Duration = Duration::from_secs(10);
+
+/// What containers are looked at with.
+struct Scene {
+    engine: Engine,
+    info: EngineInfo,
+    world: RefCell<World>,
+    host: Host,
+    /// Containers whose keepers answer.
+    keepers: BTreeSet<ContainerId>,
+}
+
+pub(super) fn run(
+    config: &ConfigFile,
+    state: &Path,
+    run_dir: &Path,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
+    let mut report = Report::default();
+    let code = match config.load() {
+        Ok(settings) => {
+            if config.is_missing() {
+                let file = config.path().display().to_string();
+                let what = "there is no such file";
+                report.warning(kinds::CONFIGURATION_MISSING, &file, what, "check the path");
+            }
+            block_on(everything(&mut report, settings, state, run_dir))?;
+            u8::from(report.count(Level::Error) > 0)
+        }
+        Err(errors) => {
+            report.configuration(errors);
+            EXIT_USAGE
+        }
+    };
+    report.sort();
+    if as_json {
+        print_json(&report.as_value())?;
+    } else {
+        print(&report.as_text())?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+async fn everything(report: &mut Report, settings: Settings, state: &Path, run_dir: &Path) {
+    if !monitor::udevd_is_there() {
+        let what = "udevd is not running";
+        report.error(kinds::UDEVD, "udev", what, "systemctl start systemd-udevd");
+    }
+    let host = look_at_host(report).await;
+    let status = client::ask(run_dir).await;
+    let scene = match survey(settings, state).await {
+        Ok((engine, world)) => scene(report, engine, world, host, run_dir).await,
+        Err(error) => {
+            report.error(
+                kinds::ENGINE,
+                "engine",
+                format!("{error:#}"),
+                "start Docker, or set DOCKER_HOST=unix://…; reading its socket takes root",
+            );
+            None
+        }
+    };
+    report.service(&status, Unit::read(Path::new("/")));
+    let Some(scene) = scene.map(Rc::new) else {
+        return;
+    };
+    {
+        let world = scene.world.borrow();
+        report.host(&scene.host, &world.inventory, &world.assigned);
+        report.ports(&world);
+    }
+    let (users, asking) = holders(&scene).await;
+    report.runtime(&scene.info, &users, &asking);
+    let containers = scene.world.borrow().inventory.containers.clone();
+    // Side by side, so that one that is slow delays no other.
+    let looks: Vec<_> = containers
+        .into_iter()
+        .map(|(id, container)| spawn_local(container::check(scene.clone(), id, container)))
+        .collect();
+    for look in looks {
+        if let Ok(of_container) = look.await {
+            report.append(of_container);
+        }
+    }
+    if let Ok(status) = status {
+        report.failures(&status);
+    }
+}
+
+async fn look_at_host(report: &mut Report) -> Host {
+    let look = spawn_blocking(|| Host::look(Path::new("/"), &number_of));
+    match timeout(HOST_LIMIT, look).await {
+        Ok(Ok(host)) => host,
+        _ => {
+            let what = "reading /proc and udev's rules takes too long";
+            let remedy = "look for a file system that hangs";
+            report.warning(kinds::HOST_UNREADABLE, "host", what, remedy);
+            Host::default()
+        }
+    }
+}
+
+async fn scene(
+    report: &mut Report,
+    engine: Engine,
+    world: RefCell<World>,
+    host: Host,
+    run_dir: &Path,
+) -> Option<Scene> {
+    match engine.info().await {
+        Ok(info) => {
+            report.engine(&info);
+            let keepers = answering_keepers(run_dir).await;
+            Some(Scene {
+                engine,
+                info,
+                world,
+                host,
+                keepers,
+            })
+        }
+        Err(error) => {
+            let remedy = "systemctl status docker";
+            report.error(kinds::ENGINE, "engine", error.to_string(), remedy);
+            None
+        }
+    }
+}
+
+/// The containers that were created for our runtime, and those whose ports say for how long opens
+/// are to be held.
+async fn holders(scene: &Rc<Scene>) -> (Vec<String>, Vec<String>) {
+    let (containers, asking) = {
+        let world = scene.world.borrow();
+        let containers = world.inventory.containers.clone();
+        let asks = |container: &&Container| asks_to_hold(container, &world.settings);
+        let asking = containers.values().filter(asks).map(|c| c.name.clone());
+        let asking = asking.collect();
+        (containers, asking)
+    };
+    let ask = |(id, container): (ContainerId, Container)| {
+        let scene = scene.clone();
+        spawn_local(async move {
+            let runtime = scene.engine.runtime(&id).await.ok()?;
+            (runtime == engine::RUNTIME).then_some(container.name)
+        })
+    };
+    let answers: Vec<_> = containers.into_iter().map(ask).collect();
+    let mut users = Vec::new();
+    for answer in answers {
+        users.extend(answer.await.ok().flatten());
+    }
+    (users, asking)
+}
+
+fn asks_to_hold(container: &Container, settings: &Settings) -> bool {
+    let own = container.counting_labels(settings.labels);
+    let wishes = labels::wishes(&own, settings.labels, &settings.ports).unwrap_or_default();
+    let service = labels::compose_service(&container.labels, &own);
+    let mut ports = settings.ports.iter().filter(|port| {
+        wishes.used.contains(&port.name)
+            || port
+                .containers
+                .iter()
+                .any(|c| c.matches(&container.name, service.as_ref(), &own))
+    });
+    let asks = |port: &crate::port::Port| port.hold.is_some_and(|hold| hold != Hold::Off);
+    settings.labels != LabelPolicy::Off && wishes.own.iter().any(asks) || ports.any(asks)
+}
+
+impl Report {
+    fn configuration(&mut self, errors: Vec<ConfigError>) {
+        for error in errors {
+            let place = match error.line {
+                Some(line) => format!("{}:{line}", error.file.display()),
+                None => error.file.display().to_string(),
+            };
+            let remedy = "correct it, and: systemctl reload ttyplugd";
+            self.error(kinds::CONFIGURATION, &place, error.message, remedy);
+        }
+    }
+}

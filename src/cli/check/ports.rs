@@ -1,0 +1,110 @@
+//! What can be said of the ports without looking into a container.
+
+use super::finding::Report;
+use super::kinds;
+use crate::assign::shared_links;
+use crate::device::{Device, LINK_DIRECTORIES};
+use crate::identity::identity;
+use crate::port::Port;
+use crate::world::World;
+
+impl Report {
+    pub(super) fn ports(&mut self, world: &World) {
+        for port in &world.settings.ports {
+            let subject = format!("port {}", port.name);
+            self.device_of(&subject, port, world);
+            self.users_of(&subject, port, world);
+            if port.known_names().is_empty() {
+                let what = "has neither a `node` nor a link that is known, so that opens of it are \
+                            held only once its device has been seen";
+                let remedy = "give it a `node`, e.g. /dev/NAME";
+                self.note(kinds::PORT_UNKNOWN_NAME, &subject, what, remedy);
+            }
+        }
+        for (link, devices) in shared_links(&world.inventory.devices) {
+            self.warning(
+                kinds::LINK_SHARED,
+                link.as_str(),
+                format!(
+                    "is claimed by {}; the last one that was plugged in has it",
+                    devices.join(" and ")
+                ),
+                "match these devices by by-path: ttyplugd ports",
+            );
+        }
+    }
+
+    fn device_of(&mut self, subject: &str, port: &Port, world: &World) {
+        let devices: Vec<&Device> = world
+            .inventory
+            .devices
+            .values()
+            .filter(|device| port.device.matches(device))
+            .collect();
+        match devices.as_slice() {
+            [] => self.warning(
+                kinds::PORT_ABSENT,
+                subject,
+                format!("no device that is plugged in matches {}", port.device),
+                "plug it in, or compare with `ttyplugd ports`",
+            ),
+            [device] => {
+                self.note(kinds::PORT, subject, format!("is {}", device.node), "");
+                self.identity_of(subject, port, device, world);
+            }
+            several => {
+                let nodes: Vec<&str> = several.iter().map(|d| d.node.as_str()).collect();
+                self.warning(
+                    kinds::PORT_AMBIGUOUS,
+                    subject,
+                    format!("several devices match: {}", nodes.join(", ")),
+                    "add `serial` or `by-path` to its match, so that the choice is yours; \
+                     `ttyplugd ports` shows them",
+                );
+            }
+        }
+    }
+
+    /// A match that spells out a place is right for a device that nothing else tells apart.
+    fn identity_of(&mut self, subject: &str, port: &Port, device: &Device, world: &World) {
+        let is_place = |key| key == "by-path" || key == "sysname";
+        if port.device.pairs().any(|(key, _)| is_place(key)) {
+            return;
+        }
+        let weakness = identity(device, &world.inventory.devices).weakness();
+        let place = device.link_names(LINK_DIRECTORIES[1]).next();
+        if let (Some(weakness), Some(place)) = (weakness, place) {
+            let what = format!("cannot be told from a second one: {weakness}");
+            let remedy = format!("before there are two: match = {{ by-path = {place:?} }}");
+            self.note(kinds::PORT_IDENTITY, subject, what, remedy);
+        }
+    }
+
+    fn users_of(&mut self, subject: &str, port: &Port, world: &World) {
+        let name = port.name.as_str();
+        let shares = world.assigned.shares.iter();
+        let users: Vec<&str> = shares
+            .filter_map(|(id, share)| {
+                let share = share.as_ref().ok()?;
+                let has = share.wants.iter().any(|want| want.port == name)
+                    || share.absent.iter().any(|absent| absent.port == name);
+                let container = world.inventory.containers.get(id)?;
+                has.then_some(container.name.as_str())
+            })
+            .collect();
+        if users.is_empty() {
+            self.warning(
+                kinds::PORT_UNUSED,
+                subject,
+                "no container is to have it",
+                format!(
+                    "compare its `containers` with `docker ps --all`, or set the label \
+                     ttyplugd.port.{name}.use=true on a container"
+                ),
+            );
+        } else {
+            let what = format!("is for {}", users.join(", "));
+            self.note(kinds::PORT, subject, what, "");
+        }
+    }
+}

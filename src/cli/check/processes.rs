@@ -1,0 +1,171 @@
+//! Who runs, and which serial ports it has open: /proc below a root directory.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use nix::sys::stat::{major, minor};
+
+use super::access::Credentials;
+use super::kernel::text;
+use crate::device::printable;
+use crate::inventory::ContainerId;
+use crate::model::DevNum;
+
+/// A process of the host, in a container or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i64,
+    /// Its short name, which it may have chosen itself.
+    pub(super) command: String,
+    /// The container that it is in.
+    pub(super) container: Option<ContainerId>,
+    /// The unit of the service manager that it belongs to, e.g. `ser2net.service`.
+    pub(super) unit: Option<String>,
+    pub(super) credentials: Option<Credentials>,
+    /// The character devices below a /dev that it has open.
+    pub(super) open: BTreeSet<DevNum>,
+}
+
+/// The number of the character device at a path; how that is found out is the only thing that a
+/// directory of files cannot tell.
+pub(super) type NumberOf<'a> = &'a dyn Fn(&Path) -> Option<DevNum>;
+
+/// What the kernel says it is. It is not opened: to open a tty changes its modem lines.
+pub(super) fn number_of(path: &Path) -> Option<DevNum> {
+    let found = fs::metadata(path).ok()?;
+    let devnum = DevNum {
+        major: u32::try_from(major(found.rdev())).ok()?,
+        minor: u32::try_from(minor(found.rdev())).ok()?,
+    };
+    found.file_type().is_char_device().then_some(devnum)
+}
+
+/// All processes, by their numbers. One that ends meanwhile is left out.
+pub(super) fn processes(root: &Path, number_of: NumberOf) -> Vec<Process> {
+    let entries = fs::read_dir(root.join("proc")).into_iter().flatten();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let mut numbers: Vec<i64> = numbers.collect();
+    numbers.sort_unstable();
+    let process = |pid: i64| {
+        let directory = root.join(format!("proc/{pid}"));
+        let cgroup = text(&directory, "cgroup");
+        let command = text(&directory, "comm").trim_end().to_owned();
+        (!command.is_empty()).then(|| Process {
+            pid,
+            command,
+            container: container(&cgroup),
+            unit: unit(&cgroup),
+            credentials: Credentials::parse(&text(&directory, "status")),
+            open: open(&directory, number_of),
+        })
+    };
+    numbers.into_iter().filter_map(process).collect()
+}
+
+/// The words with which a process was started.
+pub(super) fn arguments(root: &Path, pid: i64) -> Vec<String> {
+    let text = text(root, &format!("proc/{pid}/cmdline"));
+    text.split_terminator('\0').map(String::from).collect()
+}
+
+fn open(process: &Path, number_of: NumberOf) -> BTreeSet<DevNum> {
+    let entries = fs::read_dir(process.join("fd")).into_iter().flatten();
+    let number = |entry: fs::DirEntry| {
+        // To read the link never waits, to look through it may, where it leads to a file system
+        // that hangs. Only what is in a directory of that name can be a serial port's node.
+        let target = fs::read_link(entry.path()).ok()?;
+        let in_dev = target
+            .as_os_str()
+            .as_bytes()
+            .windows(5)
+            .any(|w| w == b"/dev/");
+        in_dev.then(|| number_of(&entry.path())).flatten()
+    };
+    entries.flatten().filter_map(number).collect()
+}
+
+/// Docker names a container's control group after its id, whichever driver it uses (moby,
+/// daemon/oci_linux.go, WithCgroups): 64 hexadecimal digits.
+fn container(cgroup: &str) -> Option<ContainerId> {
+    let mut words = cgroup.split(|c: char| !c.is_ascii_hexdigit());
+    let id = words.find(|word| word.len() == 64)?;
+    Some(ContainerId(id.to_owned()))
+}
+
+/// A line is `NUMBER:CONTROLLERS:PATH` (cgroups(7), /proc/PID/cgroup). A user's own services are
+/// below the unit of that user, which nobody wants to stop.
+fn unit(cgroup: &str) -> Option<String> {
+    cgroup.lines().find_map(|line| {
+        let path = line.splitn(3, ':').nth(2)?;
+        let unit = path.split('/').find(|name| name.ends_with(".service"))?;
+        (!unit.starts_with("user@")).then(|| unit.to_owned())
+    })
+}
+
+/// The character devices in /dev of the file system at `root`, and in the directories in it; the
+/// path of each as it is in there.
+pub(super) fn nodes(root: &Path, number_of: NumberOf) -> Vec<(String, DevNum)> {
+    let dev = root.join("dev");
+    // A link would lead out of the file system.
+    let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let mut found = Vec::new();
+    if is_directory(&dev) {
+        list(&dev, "/dev", number_of, &mut found);
+    }
+    found.sort();
+    found
+}
+
+/// How many entries of a container's /dev are looked at; it can make as many as it likes.
+const MOST_ENTRIES: usize = 4096;
+
+fn list(directory: &Path, name: &str, number_of: NumberOf, found: &mut Vec<(String, DevNum)>) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries.take(MOST_ENTRIES) {
+        let path = format!("{name}/{}", printable(entry.file_name().as_bytes()));
+        match entry.file_type() {
+            // /dev/pts and its like have no serial ports.
+            Ok(kind) if kind.is_dir() && name == "/dev" => {
+                list(&entry.path(), &path, number_of, found);
+            }
+            Ok(kind) if !kind.is_dir() && !kind.is_symlink() => {
+                found.extend(number_of(&entry.path()).map(|devnum| (path, devnum)));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_control_group() {
+        let id = "5".repeat(64);
+        for cgroup in [
+            format!("12:devices:/docker/{id}\n1:name=systemd:/docker/{id}\n"),
+            format!("0::/system.slice/docker-{id}.scope\n"),
+            format!("0::/docker/{id}/init\n"),
+        ] {
+            assert_eq!(
+                container(&cgroup),
+                Some(ContainerId(id.clone())),
+                "{cgroup}"
+            );
+            assert_eq!(unit(&cgroup), None, "{cgroup}");
+        }
+        let getty = "0::/system.slice/system-serial\\x2dgetty.slice/serial-getty@ttyAMA0.service\n";
+        assert_eq!(unit(getty).as_deref(), Some("serial-getty@ttyAMA0.service"));
+        assert_eq!(container(getty), None);
+        let user = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service\n";
+        assert_eq!(unit(user), None);
+        assert_eq!(
+            unit("0::/user.slice/user-1000.slice/session-1.scope\n"),
+            None
+        );
+    }
+}
