@@ -276,6 +276,12 @@ fn want(port: String, look: &Look, hold: Hold, device: &Device) -> Want {
 }
 
 impl Share {
+    /// Whether a port is assigned to it, plugged in or not.
+    pub fn has(&self, port: &str) -> bool {
+        self.wants.iter().any(|want| want.port == port)
+            || self.absent.iter().any(|absent| absent.port == port)
+    }
+
     /// What an open in the container may have to wait for. `ready` says whether a port's node and
     /// links are in place.
     pub fn ports(&self, ready: impl Fn(&Want) -> bool) -> Ports {

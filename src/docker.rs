@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -12,19 +11,18 @@ use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error as ApiError;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, DeviceMapping,
-    EventMessage, ExecConfig, HostConfig,
+    ContainerSummary, ContainerSummaryStateEnum, EventMessage, ExecConfig, Runtime,
 };
 use bollard::query_parameters::{EventsOptions, ListContainersOptions};
 use futures_util::{Stream, StreamExt};
-use nix::sys::stat::{major, minor};
 use tokio::time::timeout;
 
 use crate::inventory::{Container, ContainerId, ContainerState};
-use crate::model::DevNum;
-use crate::observe::ForeignMounts;
 use crate::pidfd::kill_member;
-use crate::rights::Rights;
+
+mod running;
+
+pub use running::{Mapping, Running};
 
 /// Where the engine listens when DOCKER_HOST says nothing.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -72,34 +70,6 @@ impl From<ApiError> for EngineError {
 }
 
 type Result<T> = std::result::Result<T, EngineError>;
-
-/// A container as it runs, as far as it matters for serving it.
-#[derive(Debug, Clone)]
-pub struct Running {
-    /// The first process, in the host's numbers.
-    pub pid: i64,
-    /// When it was started, in the engine's words: a new text is a new /dev.
-    pub started_at: String,
-    pub paused: bool,
-    pub foreign: ForeignMounts,
-    pub rights: Rights,
-    pub mappings: Vec<Mapping>,
-    /// The name of its runtime, e.g. `runc`.
-    pub runtime: String,
-    /// The capability to make nodes was taken from it.
-    pub drops_mknod: bool,
-    /// The PATH of its image.
-    pub path: String,
-}
-
-/// A device that a container was given when it was created (`--device`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    /// What was given, often a link such as /dev/serial/by-id/X.
-    pub host: String,
-    /// Where it is in the container.
-    pub container: String,
-}
 
 /// What an engine says of itself.
 #[derive(Debug, Clone, Default)]
@@ -203,7 +173,7 @@ impl Engine {
     pub async fn info(&self) -> Result<EngineInfo> {
         let info = limited(self.docker.info()).await?;
         let runtimes = info.runtimes.unwrap_or_default();
-        let registered = |(name, runtime): (String, bollard::models::Runtime)| {
+        let registered = |(name, runtime): (String, Runtime)| {
             let registered = Registered {
                 path: runtime.path.unwrap_or_default(),
                 arguments: runtime.runtime_args.unwrap_or_default(),
@@ -342,7 +312,7 @@ impl Engine {
     /// The engine does not answer.
     pub async fn inspect(&self, id: &ContainerId) -> Result<Option<Running>> {
         match limited(self.docker.inspect_container(&id.0, None)).await {
-            Ok(response) => Ok(running(response)),
+            Ok(response) => Ok(running::running(response)),
             Err(EngineError::Gone) => Ok(None),
             Err(error) => Err(error),
         }
@@ -424,84 +394,4 @@ fn container_event(message: EventMessage) -> Option<ContainerEvent> {
         .attributes
         .and_then(|mut attributes| attributes.remove("name"));
     Some(ContainerEvent::Changed { id, name, state })
-}
-
-fn running(response: ContainerInspectResponse) -> Option<Running> {
-    let state = response.state?;
-    let pid = state.pid.filter(|pid| *pid > 0)?;
-    if !state.running.unwrap_or(false) {
-        return None;
-    }
-    let mounts = response.mounts.unwrap_or_default();
-    let foreign = mounts
-        .into_iter()
-        // `--mount type=tmpfs` is listed among the mounts, and is the container's own.
-        .filter(|mount| mount.typ.as_deref() != Some("tmpfs"))
-        .filter_map(|mount| mount.destination)
-        .collect();
-    let host_config = response.host_config.unwrap_or_default();
-    let environment = response.config.and_then(|config| config.env);
-    let environment = environment.unwrap_or_default();
-    let path = environment
-        .iter()
-        .find_map(|text| text.strip_prefix("PATH="));
-    let devices = host_config.devices.iter().flatten();
-    let mappings = devices.filter_map(|device| {
-        let host = device.path_on_host.clone()?;
-        let container = device.path_in_container.clone();
-        Some(Mapping {
-            container: container.unwrap_or_else(|| host.clone()),
-            host,
-        })
-    });
-    Some(Running {
-        pid,
-        started_at: state.started_at.unwrap_or_default(),
-        paused: state.paused.unwrap_or(false),
-        foreign,
-        runtime: host_config.runtime.clone().unwrap_or_default(),
-        mappings: mappings.collect(),
-        drops_mknod: drops_mknod(&host_config),
-        path: path.unwrap_or_default().to_owned(),
-        rights: rights(host_config),
-    })
-}
-
-fn drops_mknod(host_config: &HostConfig) -> bool {
-    let named = |list: &Option<Vec<String>>, all: bool| {
-        list.iter().flatten().any(|name| {
-            let name = name.to_ascii_uppercase();
-            let name = name.strip_prefix("CAP_").unwrap_or(&name);
-            name == "MKNOD" || all && name == "ALL"
-        })
-    };
-    !host_config.privileged.unwrap_or(false)
-        && named(&host_config.cap_drop, true)
-        && !named(&host_config.cap_add, true)
-}
-
-fn rights(host_config: HostConfig) -> Rights {
-    let devices = host_config.devices.unwrap_or_default();
-    Rights {
-        everything: host_config.privileged.unwrap_or(false),
-        rules: host_config.device_cgroup_rules.unwrap_or_default(),
-        devices: devices.iter().filter_map(device_right).collect(),
-    }
-}
-
-/// The number of a `--device`. Docker resolved its path when the container was started; a link
-/// such as /dev/serial/by-id/X may lead elsewhere since, so that only a node's own name tells.
-fn device_right(device: &DeviceMapping) -> Option<DevNum> {
-    let path = device.path_on_host.as_deref()?;
-    let name = path.strip_prefix("/dev/")?;
-    let access = device.cgroup_permissions.as_deref().unwrap_or("rwm");
-    if name.contains('/') || !access.contains('r') || !access.contains('w') {
-        return None;
-    }
-    let node = std::fs::symlink_metadata(path).ok()?;
-    let devnum = DevNum {
-        major: u32::try_from(major(node.rdev())).ok()?,
-        minor: u32::try_from(minor(node.rdev())).ok()?,
-    };
-    node.file_type().is_char_device().then_some(devnum)
 }

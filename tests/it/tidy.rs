@@ -4,11 +4,14 @@ use std::fs;
 use std::path::Path;
 
 /// No I/O, no clock, no runtime in these; `config` has one function that reads files.
-const PURE: [&str; 23] = [
+const PURE: &[&str] = &[
     "accounts",
     "assign",
     "bundle",
     "calendar",
+    "cli/check/access",
+    "cli/check/finding",
+    "cli/check/kinds",
     "config",
     "device",
     "fragment",
@@ -89,7 +92,7 @@ fn pure_modules_do_no_io_and_have_no_clock() {
             assert!(!text.contains(word), "src/{module}.rs uses {word}");
         }
         // The loader of the configuration is the one exception, and it is in one function.
-        if module != "config" {
+        if *module != "config" {
             assert!(!text.contains("std::fs"), "src/{module}.rs reads files");
         }
     }
@@ -118,7 +121,7 @@ fn udev_stays_in_monitor_and_bollard_in_docker() {
             "src/{module}.rs uses udev"
         );
         assert!(
-            !uses("bollard") || module == "docker",
+            !uses("bollard") || module.split('/').next() == Some("docker"),
             "src/{module}.rs uses bollard"
         );
     }

@@ -218,13 +218,15 @@ fn remedy(who: &Credentials, node: &Wanted, host_group: &str, group: &str) -> St
     let group_may = node.mode.0 & 0o060 == 0o060;
     match (host, own) {
         // It is in the image's group of that name already.
-        (Some(name), Some(own)) if group_may && who.groups.contains(&own) => {
-            format!("give the port group = {name:?}, which is looked up in the image")
-        }
+        (Some(name), Some(own)) if group_may && who.groups.contains(&own) => format!(
+            "set group = {name:?} for the port (it is looked up in the image), or add to its \
+             service: group_add: [\"{}\"]",
+            node.gid
+        ),
         // Group 0 would give it more than the port.
         _ if group_may && node.gid != 0 => {
             format!("add to its service: group_add: [\"{}\"]", node.gid)
         }
-        _ => format!("give the port owner = \"{}\"", who.uid),
+        _ => format!("set owner = \"{}\" for the port", who.uid),
     }
 }

@@ -19,11 +19,10 @@ use self::processes::number_of;
 use self::service::Unit;
 use super::{ConfigFile, EXIT_USAGE, block_on, print, print_json, survey};
 use crate::client;
-use crate::config::{ConfigError, LabelPolicy, Settings};
+use crate::config::{ConfigError, Settings};
 use crate::docker::{Engine, EngineInfo};
 use crate::holds::answering_keepers;
 use crate::inventory::{Container, ContainerId};
-use crate::labels;
 use crate::model::Hold;
 use crate::monitor;
 use crate::world::World;
@@ -180,8 +179,8 @@ async fn holders(scene: &Rc<Scene>) -> (Vec<String>, Vec<String>) {
     let (containers, asking) = {
         let world = scene.world.borrow();
         let containers = world.inventory.containers.clone();
-        let asks = |container: &&Container| asks_to_hold(container, &world.settings);
-        let asking = containers.values().filter(asks).map(|c| c.name.clone());
+        let asks = |(id, container): &(&_, &_)| asks_to_hold(&world, id, container);
+        let asking = containers.iter().filter(asks).map(|(_, c)| c.name.clone());
         let asking = asking.collect();
         (containers, asking)
     };
@@ -200,19 +199,20 @@ async fn holders(scene: &Rc<Scene>) -> (Vec<String>, Vec<String>) {
     (users, asking)
 }
 
-fn asks_to_hold(container: &Container, settings: &Settings) -> bool {
-    let own = container.counting_labels(settings.labels);
-    let wishes = labels::wishes(&own, settings.labels, &settings.ports).unwrap_or_default();
-    let service = labels::compose_service(&container.labels, &own);
-    let mut ports = settings.ports.iter().filter(|port| {
-        wishes.used.contains(&port.name)
-            || port
-                .containers
-                .iter()
-                .any(|c| c.matches(&container.name, service.as_ref(), &own))
+/// Whether a port of the container says itself for how long opens of it are to be held.
+fn asks_to_hold(world: &World, id: &ContainerId, container: &Container) -> bool {
+    let Some(Ok(share)) = world.assigned.shares.get(id) else {
+        return false;
+    };
+    let mut of_file = world.settings.ports.iter().filter(|port| {
+        let asks = port.hold.is_some_and(|hold| hold != Hold::Off);
+        asks && share.has(port.name.as_str())
     });
-    let asks = |port: &crate::port::Port| port.hold.is_some_and(|hold| hold != Hold::Off);
-    settings.labels != LabelPolicy::Off && wishes.own.iter().any(asks) || ports.any(asks)
+    let own = container.counting_labels(world.settings.labels);
+    let asks = |(key, value): (&String, &String)| {
+        key.starts_with("ttyplugd.port.") && key.ends_with(".hold") && value != "off"
+    };
+    of_file.next().is_some() || own.iter().any(asks)
 }
 
 impl Report {

@@ -85,9 +85,7 @@ impl Report {
         let shares = world.assigned.shares.iter();
         let users: Vec<&str> = shares
             .filter_map(|(id, share)| {
-                let share = share.as_ref().ok()?;
-                let has = share.wants.iter().any(|want| want.port == name)
-                    || share.absent.iter().any(|absent| absent.port == name);
+                let has = share.as_ref().is_ok_and(|share| share.has(name));
                 let container = world.inventory.containers.get(id)?;
                 has.then_some(container.name.as_str())
             })

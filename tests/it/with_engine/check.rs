@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -108,10 +109,11 @@ fn check_is_content_where_everything_works_and_changes_nothing() {
         .with(&["--runtime", "ttyplug"])
         .start();
     container.gets("/dev/zwave", &port.entry());
-    container.gets(
-        "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../zwave"),
-    );
+    container.has_exactly(&[
+        "serial/by-id/usb-Test_T63-if00",
+        "serial/by-path/pci-0000:00:14.0-usb-0:63:1.0",
+        "zwave",
+    ]);
     let before = (
         container.own_names(),
         fs::read(bed.file("state/owned.json")).ok(),
@@ -156,7 +158,7 @@ fn check_says_that_no_daemon_runs_and_makes_no_file() {
 fn check_says_that_the_daemon_is_of_another_version() {
     let bed = Bed::with_config(ZWAVE);
     let daemon = bed.daemon();
-    daemon.logs(&["Docker"]);
+    daemon.logs(&["connected to the engine"]);
     let own = env!("CARGO_PKG_VERSION");
     check(&bed).has("note", "service", &[own]);
     let status = Command::new(PROGRAM)
@@ -389,6 +391,53 @@ fn many_containers_are_checked_in_a_moment() {
     for container in &many {
         assert!(text.contains(container.name()), "{text}");
     }
+}
+
+/// While a container is being created the engine answers no question about it (moby,
+/// daemon/start.go, containerStart holds the container's lock).
+#[test]
+fn a_container_that_hangs_keeps_check_no_longer_than_one_call_may_take() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let (slow, go_on) = (
+        directory.path().join("slow"),
+        directory.path().join("go-on"),
+    );
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" create \"*)\n  touch {dir}/begun\n  \
+         until [ -e {dir}/go-on ]; do sleep 0.1; done\nesac\nexec runc \"$@\"\n",
+        dir = directory.path().display()
+    );
+    fs::write(&slow, script).expect("a file can be written");
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let bed = Bed::with_runtime_in_front_of(
+        slow.to_str().expect("it is UTF-8"),
+        &ZWAVE.replace("[\"zwave\"]", "[\"zwave\", \"good\"]"),
+    );
+    let _good = Recipe::new("good").start();
+    stick(63).plug();
+    let hanging = Recipe::new("zwave")
+        .with(&["--runtime", "ttyplug"])
+        .create();
+    let start = Command::new("docker")
+        .args(["start", "zwave"])
+        .stdout(Stdio::null())
+        .spawn();
+    let mut start = start.expect("docker runs");
+    eventually(SOON, "the runtime has begun", || {
+        let begun = directory.path().join("begun").exists();
+        begun.then_some(()).ok_or_else(String::new)
+    });
+
+    let begin = Instant::now();
+    let output = bed.ttyplugd(&["check"]);
+    let took = begin.elapsed();
+    fs::write(go_on, "").expect("a file can be written");
+    let ended = start.wait().expect("it is a child");
+    assert!(ended.success(), "{ended}");
+    drop(hanging);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("container good: its device cgroup"), "{text}");
 }
 
 #[test]
