@@ -22,7 +22,7 @@ use crate::pidfd::kill_member;
 
 mod running;
 
-pub use running::{Mapping, Running};
+pub use running::{Described, Mapping, Running};
 
 /// Where the engine listens when DOCKER_HOST says nothing.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -189,16 +189,6 @@ impl Engine {
         })
     }
 
-    /// The name of the runtime that a container was created for, whether it runs or not.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn runtime(&self, id: &ContainerId) -> Result<String> {
-        let response = limited(self.docker.inspect_container(&id.0, None)).await?;
-        let runtime = response.host_config.and_then(|config| config.runtime);
-        Ok(runtime.unwrap_or_default())
-    }
-
     /// What happens to containers from `since` on. The engine repeats what happened between then
     /// and the subscription (moby, daemon/events: the last 256 events), so that a list that is
     /// asked for after `since` and this stream have no gap between them.
@@ -311,8 +301,17 @@ impl Engine {
     /// # Errors
     /// The engine does not answer.
     pub async fn inspect(&self, id: &ContainerId) -> Result<Option<Running>> {
+        let described = self.describe(id).await?;
+        Ok(described.and_then(|described| described.running))
+    }
+
+    /// What a container was created for, and how it runs now; `None` where there is none.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn describe(&self, id: &ContainerId) -> Result<Option<Described>> {
         match limited(self.docker.inspect_container(&id.0, None)).await {
-            Ok(response) => Ok(running::running(response)),
+            Ok(response) => Ok(Some(running::described(response))),
             Err(EngineError::Gone) => Ok(None),
             Err(error) => Err(error),
         }

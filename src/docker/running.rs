@@ -1,4 +1,4 @@
-//! A container as the engine describes it while it runs.
+//! A container as the engine describes it.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -8,6 +8,14 @@ use nix::sys::stat::{major, minor};
 use crate::model::DevNum;
 use crate::observe::ForeignMounts;
 use crate::rights::Rights;
+
+/// A container, whether it runs or not.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The name of the runtime that it was created for, e.g. `runc`.
+    pub runtime: String,
+    pub running: Option<Running>,
+}
 
 /// A container as it runs, as far as it matters for serving it.
 #[derive(Debug, Clone)]
@@ -20,8 +28,6 @@ pub struct Running {
     pub foreign: ForeignMounts,
     pub rights: Rights,
     pub mappings: Vec<Mapping>,
-    /// The name of its runtime, e.g. `runc`.
-    pub runtime: String,
     /// The capability to make nodes was taken from it.
     pub drops_mknod: bool,
     /// The PATH of its image.
@@ -37,7 +43,16 @@ pub struct Mapping {
     pub container: String,
 }
 
-pub(super) fn running(response: ContainerInspectResponse) -> Option<Running> {
+pub(super) fn described(response: ContainerInspectResponse) -> Described {
+    let host_config = response.host_config.as_ref();
+    let runtime = host_config.and_then(|config| config.runtime.clone());
+    Described {
+        runtime: runtime.unwrap_or_default(),
+        running: running(response),
+    }
+}
+
+fn running(response: ContainerInspectResponse) -> Option<Running> {
     let state = response.state?;
     let pid = state.pid.filter(|pid| *pid > 0)?;
     if !state.running.unwrap_or(false) {
@@ -70,7 +85,6 @@ pub(super) fn running(response: ContainerInspectResponse) -> Option<Running> {
         started_at: state.started_at.unwrap_or_default(),
         paused: state.paused.unwrap_or(false),
         foreign,
-        runtime: host_config.runtime.clone().unwrap_or_default(),
         mappings: mappings.collect(),
         drops_mknod: drops_mknod(&host_config),
         path: path.unwrap_or_default().to_owned(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::kernel::UsbId;
 
@@ -22,8 +22,9 @@ const DIRECTORIES: [&str; 5] = [
 /// A rule that starts brltty for one kind of USB device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rule {
-    /// The file that it is in.
-    pub(super) file: PathBuf,
+    /// The file that it is in, by its name and with its directory.
+    pub(super) name: String,
+    pub(super) file: String,
     pub(super) id: UsbId,
     /// More than vendor and product must fit.
     pub(super) conditional: bool,
@@ -31,29 +32,25 @@ pub(super) struct Rule {
 
 /// All that are in force below a root directory.
 pub(super) fn rules(root: &Path) -> Vec<Rule> {
-    let mut files: BTreeMap<_, PathBuf> = BTreeMap::new();
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
     for directory in DIRECTORIES {
         let entries = fs::read_dir(root.join(directory)).into_iter().flatten();
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if name.to_string_lossy().ends_with(".rules") {
-                files.insert(name, Path::new("/").join(directory).join(entry.file_name()));
-            }
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        for name in names.filter(|name| name.ends_with(".rules")) {
+            files.insert(name.clone(), format!("{directory}/{name}"));
         }
     }
-    let of_file = |file: PathBuf| {
-        let below = root.join(file.strip_prefix("/").unwrap_or(&file));
-        let text = text_of_rules(&below);
-        let rules = parse(&text).into_iter();
-        rules
-            .map(|(id, conditional)| Rule {
-                file: file.clone(),
-                id,
-                conditional,
-            })
-            .collect::<Vec<_>>()
-    };
-    files.into_values().flat_map(of_file).collect()
+    let mut rules = Vec::new();
+    for (name, file) in files {
+        let text = text_of_rules(&root.join(&file));
+        rules.extend(parse(&text).into_iter().map(|(id, conditional)| Rule {
+            name: name.clone(),
+            file: format!("/{file}"),
+            id,
+            conditional,
+        }));
+    }
+    rules
 }
 
 /// A link to /dev/null, and an empty file, turn a file off (udev(7), "RULES FILES"). Whatever else

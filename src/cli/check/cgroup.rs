@@ -95,10 +95,7 @@ fn properties(text: &str) -> Vec<String> {
 /// (runc, libcontainer/cgroups/systemd, generateDeviceProperties).
 fn property_allows(value: &str, devnum: DevNum, majors: &Majors) -> bool {
     let (what, access) = value.rsplit_once(' ').unwrap_or((value, "rwm"));
-    let named = |driver: &str| {
-        let names = majors.names(devnum.major);
-        driver == "*" || names.iter().any(|name| name == driver)
-    };
+    let named = |driver: &str| driver == "*" || majors.any(devnum.major, |name| name == driver);
     let fits =
         what == format!("/dev/char/{devnum}") || what.strip_prefix("char-").is_some_and(named);
     fits && access.contains('r') && access.contains('w')

@@ -14,7 +14,7 @@ use crate::accounts;
 use crate::assign::Conflict;
 use crate::config::LabelPolicy;
 use crate::docker::{Mapping, Running};
-use crate::inventory::{Container, ContainerId, ContainerState};
+use crate::inventory::{Container, ContainerId};
 use crate::labels;
 use crate::model::DevNum;
 use crate::observe::{has_remapped_users, missing_programs};
@@ -53,89 +53,111 @@ impl Inside {
     }
 }
 
-/// Looks at a container that asks for a port, and does nothing to it.
-pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Container) -> Report {
-    let mut report = Report::default();
+/// What was found out about a container.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// The runtime that it was created for; empty where the engine does not tell.
+    pub(super) runtime: String,
+    pub(super) report: Report,
+}
+
+/// Looks at a container, and does nothing to it.
+pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Container) -> Looked {
+    let mut looked = Looked::default();
+    let report = &mut looked.report;
     let subject = format!("container {}", container.name);
-    if !report.definition(&subject, &scene, &id, &container) {
-        return report;
-    }
-    if container.state == ContainerState::Stopped {
-        let what = "is not running; it is served when it starts";
-        report.note(kinds::CONTAINER, &subject, what, "");
-        return report;
-    }
-    let running = match scene.engine.inspect(&id).await {
-        Ok(Some(mut running)) => {
-            let granted = scene.world.borrow().store.granted(&id);
-            running.rights.devices.extend(granted);
-            running
-        }
-        Ok(None) => return report,
+    let is_served = report.definition(&subject, &scene, &id, &container);
+    let described = match scene.engine.describe(&id).await {
+        Ok(Some(described)) => described,
+        Ok(None) => return looked,
         Err(error) => {
-            let remedy = "look at the engine's log: journalctl -u docker";
-            report.error(
-                kinds::CONTAINER_UNREADABLE,
-                &subject,
-                error.to_string(),
-                remedy,
-            );
-            return report;
+            if is_served {
+                let remedy = "look at the engine's log: journalctl -u docker";
+                let what = error.to_string();
+                report.error(kinds::CONTAINER_UNREADABLE, &subject, what, remedy);
+            }
+            return looked;
         }
     };
-    let look = spawn_blocking(Inside::look(&scene, &running, &id));
-    let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
-        let what = "looking into the container takes too long";
-        let remedy = "look for a file system in it that hangs";
-        report.error(kinds::CONTAINER_UNREADABLE, &subject, what, remedy);
-        return report;
-    };
-    let wants = scene.world.borrow().assigned.wants(&id).to_vec();
-    let numbers = wants.iter().map(|want| want.devnum);
-    let driver = &scene.info.cgroup_driver;
-    report.rights(
-        &subject,
-        &running,
-        &inside.in_force,
-        numbers,
-        &scene.host.majors,
-    );
-    report.drivers(&subject, &running, driver, &scene.host.majors);
-    report.holding(&subject, &scene, &running, &id);
-    match preview(&scene.engine, &scene.world, &id).await {
-        Ok(None) => {}
-        Ok(Some(preview)) => {
-            report.troubles(&subject, &preview);
-            report.access(&subject, &scene, &id, &preview);
-            let ours = |path: &str| {
-                preview.plan.record.keys().any(|own| own.as_str() == path)
-                    || preview.plan.ops.iter().any(|op| op.path() == path)
-                    || wants.iter().any(|want| want.node.as_str() == path)
-            };
-            let devices = &scene.world.borrow().inventory.devices;
-            let nodes = inside.nodes.iter().filter(|(path, _)| !ours(path));
-            report.stale(&subject, &scene.host, devices, nodes, &inside.mappings);
+    looked.runtime = described.runtime;
+    match described.running {
+        _ if !is_served => {}
+        None => {
+            let what = "is not running; it is served when it starts";
+            report.note(kinds::CONTAINER, &subject, what, "");
         }
-        // It sees the host's /dev, and may work all the same.
-        Err(trouble) if !trouble.retry => {
-            report.warning(kinds::HOST_DEV, &subject, trouble.cause, trouble.remedy);
-            return report;
-        }
-        Err(trouble) => {
-            report.error(
-                kinds::CONTAINER_UNREADABLE,
-                &subject,
-                trouble.cause,
-                trouble.remedy,
-            );
-            return report;
+        Some(running) => {
+            let is_ours = looked.runtime == super::engine::RUNTIME;
+            let checked = report.container(&subject, &scene, &id, running, is_ours);
+            checked.await;
         }
     }
-    report.exec(&subject, &running, inside);
-    report
+    looked
 }
 
 impl Report {
+    /// A container that runs and is to have ports.
+    async fn container(
+        &mut self,
+        subject: &str,
+        scene: &Scene,
+        id: &ContainerId,
+        mut running: Running,
+        is_ours: bool,
+    ) {
+        let granted = scene.world.borrow().store.granted(id);
+        running.rights.devices.extend(granted);
+        let look = spawn_blocking(Inside::look(scene, &running, id));
+        let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
+            let what = "looking into the container takes too long";
+            let remedy = "look for a file system in it that hangs";
+            self.error(kinds::CONTAINER_UNREADABLE, subject, what, remedy);
+            return;
+        };
+        let wants = scene.world.borrow().assigned.wants(id).to_vec();
+        let numbers = wants.iter().map(|want| want.devnum);
+        let driver = &scene.info.cgroup_driver;
+        self.rights(
+            subject,
+            &running,
+            &inside.in_force,
+            numbers,
+            &scene.host.majors,
+        );
+        self.drivers(subject, &running, driver, &scene.host.majors);
+        self.holding(subject, scene, id, is_ours);
+        match preview(&scene.engine, &scene.world, id).await {
+            Ok(None) => {}
+            Ok(Some(preview)) => {
+                self.troubles(subject, &preview);
+                self.access(subject, scene, id, &preview);
+                let ours = |path: &str| {
+                    preview.plan.record.keys().any(|own| own.as_str() == path)
+                        || preview.plan.ops.iter().any(|op| op.path() == path)
+                        || wants.iter().any(|want| want.node.as_str() == path)
+                };
+                let devices = &scene.world.borrow().inventory.devices;
+                let nodes = inside.nodes.iter().filter(|(path, _)| !ours(path));
+                self.stale(subject, &scene.host, devices, nodes, &inside.mappings);
+            }
+            // It sees the host's /dev, and may work all the same.
+            Err(trouble) if !trouble.retry => {
+                self.warning(kinds::HOST_DEV, subject, trouble.cause, trouble.remedy);
+                return;
+            }
+            Err(trouble) => {
+                self.error(
+                    kinds::CONTAINER_UNREADABLE,
+                    subject,
+                    trouble.cause,
+                    trouble.remedy,
+                );
+                return;
+            }
+        }
+        self.exec(subject, &running, inside);
+    }
+
     /// What its labels and the configuration make of it. Whether it is to have anything at all.
     fn definition(
         &mut self,
@@ -178,9 +200,9 @@ impl Report {
     }
 
     /// Whether early opens are held in it.
-    fn holding(&mut self, subject: &str, scene: &Scene, running: &Running, id: &ContainerId) {
+    fn holding(&mut self, subject: &str, scene: &Scene, id: &ContainerId, is_ours: bool) {
         let answers = scene.keepers.contains(id);
-        match (running.runtime == super::engine::RUNTIME, answers) {
+        match (is_ours, answers) {
             (true, true) => {
                 self.note(kinds::OPENS_HELD, subject, "its early opens are held", "");
             }

@@ -78,9 +78,7 @@ impl Report {
             let major = major.parse().ok()?;
             (is_character && minor == "*").then_some(major)
         };
-        let mut ruled: Vec<u32> = running.rights.rules.iter().filter_map(of_all).collect();
-        ruled.sort_unstable();
-        ruled.dedup();
+        let ruled: BTreeSet<u32> = running.rights.rules.iter().filter_map(of_all).collect();
         for major in ruled {
             let Some(module) = module(major).filter(|_| majors.lack(major)) else {
                 continue;

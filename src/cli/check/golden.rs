@@ -136,7 +136,6 @@ impl Case {
                 ..Rights::default()
             },
             mappings: self.devices.iter().map(mapping).collect(),
-            runtime: "runc".into(),
             drops_mknod: false,
             path: String::new(),
         }

@@ -11,7 +11,6 @@ use super::processes::{self, NumberOf, Process};
 use crate::assign::Assigned;
 use crate::device::Device;
 use crate::inventory::{ContainerId, Inventory};
-use crate::model::DevNum;
 
 /// Everything that is read from the host's files, once.
 #[derive(Debug, Default)]
@@ -65,12 +64,15 @@ impl Report {
     pub(super) fn host(&mut self, host: &Host, inventory: &Inventory, assigned: &Assigned) {
         self.brltty(host, &inventory.devices);
         self.modem_manager(host, &inventory.devices);
-        let wanted = wanted(assigned);
-        self.consoles(host, &wanted);
-        for (devnum, containers) in &wanted {
-            let device = inventory.devices.values().find(|d| d.devnum == *devnum);
-            if let Some(device) = device {
-                self.openers(host, inventory, device, containers);
+        for device in inventory.devices.values() {
+            let has = |id: &&ContainerId| {
+                let mut wants = assigned.wants(id).iter();
+                wants.any(|want| want.devnum == device.devnum)
+            };
+            let containers: Vec<&ContainerId> = assigned.shares.keys().filter(has).collect();
+            if !containers.is_empty() {
+                self.console(host, device);
+                self.openers(host, inventory, device, &containers);
             }
         }
     }
@@ -80,25 +82,28 @@ impl Report {
             let (vendor, product) = ("ID_VENDOR_ID", "ID_MODEL_ID");
             UsbId::parse(device.property(vendor)?, device.property(product)?)
         };
-        let ttys: BTreeMap<UsbId, &Device> = devices
-            .values()
-            .filter_map(|d| Some((id_of(d)?, d)))
-            .collect();
-        let mut told = BTreeSet::new();
-        for rule in host.brltty.iter().filter(|rule| told.insert(rule.id)) {
-            let file = rule.file.display();
-            let name = rule.file.file_name().unwrap_or_default().to_string_lossy();
+        let mut told = Vec::new();
+        for Rule {
+            name,
+            file,
+            id,
+            conditional,
+        } in &host.brltty
+        {
+            if told.contains(id) {
+                continue;
+            }
+            told.push(*id);
             let remedy = format!(
                 "unless there is a braille display: ln -s /dev/null /etc/udev/rules.d/{name} && \
                  udevadm control --reload; then plug the stick in again"
             );
-            let id = rule.id;
-            match ttys.get(&id) {
-                Some(device) if !rule.conditional => {
+            match devices.values().find(|device| id_of(device) == Some(*id)) {
+                Some(device) if !conditional => {
                     let what = format!("brltty may take it: {file} is for every {id}");
                     self.warning(kinds::BRLTTY, device.node.as_str(), what, remedy);
                 }
-                None if host.usb.contains(&id) && SERIAL_CHIPS.contains(&id) => {
+                None if host.usb.contains(id) && SERIAL_CHIPS.contains(id) => {
                     let what = format!(
                         "the USB serial adapter {id} is plugged in and has no tty: {file} gives \
                          it to brltty"
@@ -148,20 +153,19 @@ impl Report {
         }
     }
 
-    fn consoles(&mut self, host: &Host, wanted: &BTreeMap<DevNum, BTreeSet<&ContainerId>>) {
-        for console in &host.consoles {
-            if wanted.contains_key(&console.devnum) {
-                let name = &console.name;
-                self.error(
-                    kinds::PORT_IS_CONSOLE,
-                    &format!("/dev/{name}"),
-                    "is a console of the kernel",
-                    format!(
-                        "take console={name} (on a Raspberry Pi console=serial0,115200 in \
-                         /boot/firmware/cmdline.txt) out of the kernel's command line, and reboot"
-                    ),
-                );
-            }
+    fn console(&mut self, host: &Host, device: &Device) {
+        let mut consoles = host.consoles.iter();
+        if let Some(console) = consoles.find(|console| console.devnum == device.devnum) {
+            self.error(
+                kinds::PORT_IS_CONSOLE,
+                device.node.as_str(),
+                "is a console of the kernel",
+                format!(
+                    "take console={} (on a Raspberry Pi console=serial0,115200 in \
+                     /boot/firmware/cmdline.txt) out of the kernel's command line, and reboot",
+                    console.name
+                ),
+            );
         }
     }
 
@@ -171,7 +175,7 @@ impl Report {
         host: &Host,
         inventory: &Inventory,
         device: &Device,
-        containers: &BTreeSet<&ContainerId>,
+        containers: &[&ContainerId],
     ) {
         let subject = device.node.as_str();
         let name = |id: &ContainerId| match inventory.containers.get(id) {
@@ -186,7 +190,7 @@ impl Report {
         {
             let Process { pid, command, .. } = process;
             match &process.container {
-                Some(id) if containers.contains(id) => drop(users.insert(name(id))),
+                Some(id) if containers.contains(&id) => drop(users.insert(name(id))),
                 Some(id) => {
                     let name = name(id);
                     let what = format!(
@@ -216,15 +220,4 @@ impl Report {
             );
         }
     }
-}
-
-/// Who is to have which device.
-fn wanted(assigned: &Assigned) -> BTreeMap<DevNum, BTreeSet<&ContainerId>> {
-    let mut wanted: BTreeMap<DevNum, BTreeSet<&ContainerId>> = BTreeMap::new();
-    for id in assigned.shares.keys() {
-        for want in assigned.wants(id) {
-            wanted.entry(want.devnum).or_default().insert(id);
-        }
-    }
-    wanted
 }

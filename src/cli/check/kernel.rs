@@ -1,14 +1,13 @@
 //! What the kernel tells in /proc and /sys, below a root directory.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use crate::model::DevNum;
 
-/// Names of character drivers by major number. Several drivers can share one.
+/// Major numbers of character devices and the names of their drivers; several can share a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Majors(BTreeMap<u32, Vec<String>>);
+pub(super) struct Majors(Vec<(u32, String)>);
 
 /// A terminal to which the kernel writes its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub(super) struct Console {
 }
 
 /// Vendor and product of a USB device, or of a rule that is for such ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UsbId {
     pub(super) vendor: u16,
     pub(super) product: u16,
@@ -50,23 +49,22 @@ impl Majors {
     /// (proc(5), /proc/devices).
     fn parse(text: &str) -> Self {
         let characters = text.split("Block devices").next().unwrap_or_default();
-        let mut majors: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-        for line in characters.lines() {
+        let major = |line: &str| {
             let mut words = line.split_whitespace();
-            if let (Some(Ok(major)), Some(name)) = (words.next().map(str::parse), words.next()) {
-                majors.entry(major).or_default().push(name.to_owned());
-            }
-        }
-        Self(majors)
+            Some((words.next()?.parse().ok()?, words.next()?.to_owned()))
+        };
+        Self(characters.lines().filter_map(major).collect())
     }
 
-    pub(super) fn names(&self, major: u32) -> &[String] {
-        self.0.get(&major).map(Vec::as_slice).unwrap_or_default()
+    /// Whether a driver with this major number has a name that fits.
+    pub(super) fn any(&self, major: u32, fits: impl Fn(&str) -> bool) -> bool {
+        let mut drivers = self.0.iter();
+        drivers.any(|(number, name)| *number == major && fits(name))
     }
 
     /// Whether no driver has this major number now. Nobody knows where nothing could be read.
     pub(super) fn lack(&self, major: u32) -> bool {
-        !self.0.is_empty() && !self.0.contains_key(&major)
+        !self.0.is_empty() && !self.any(major, |_| true)
     }
 
     /// Whether a number is that of a serial port, plugged in or not.
@@ -77,7 +75,7 @@ impl Majors {
             5 => false,
             // ttyACM, ttyUSB, ttyAMA and others on boards: theirs also while no driver is loaded.
             166 | 188 | 204 => true,
-            major => self.names(major).iter().any(|name| name.starts_with("tty")),
+            major => self.any(major, |name| name.starts_with("tty")),
         }
     }
 }
@@ -112,11 +110,12 @@ pub(super) fn usb_ids(root: &Path) -> Vec<UsbId> {
         let read = |name| fs::read_to_string(entry.path().join(name)).ok();
         UsbId::parse(&read("idVendor")?, &read("idProduct")?)
     };
-    let ids = devices.into_iter().flatten().flatten().filter_map(id);
-    let mut ids: Vec<UsbId> = ids.collect();
-    ids.sort();
-    ids.dedup();
-    ids
+    devices
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(id)
+        .collect()
 }
 
 /// Whether a device of this number exists (Documentation/ABI/testing/sysfs-dev).
@@ -146,7 +145,7 @@ mod tests {
         for other in ["4:63", "5:0", "10:200", "1:3", "136:0"] {
             assert!(!is(other), "{other}");
         }
-        assert_eq!(majors.names(4), ["tty", "ttyS"]);
+        assert!(majors.any(4, |name| name == "ttyS") && !majors.any(5, |name| name == "ttyS"));
         assert!(majors.lack(188) && !majors.lack(204));
         assert!(!Majors::default().lack(188));
     }

@@ -115,19 +115,26 @@ async fn everything(report: &mut Report, settings: Settings, state: &Path, run_d
         report.host(&scene.host, &world.inventory, &world.assigned);
         report.ports(&world);
     }
-    let (users, asking) = holders(&scene).await;
-    report.runtime(&scene.info, &users, &asking);
+    let (mut asking, mut users, mut of_containers) = (Vec::new(), Vec::new(), Report::default());
     let containers = scene.world.borrow().inventory.containers.clone();
     // Side by side, so that one that is slow delays no other.
-    let looks: Vec<_> = containers
-        .into_iter()
-        .map(|(id, container)| spawn_local(container::check(scene.clone(), id, container)))
-        .collect();
-    for look in looks {
-        if let Ok(of_container) = look.await {
-            report.append(of_container);
+    let looks = containers.into_iter().map(|(id, container)| {
+        let name = container.name.clone();
+        if asks_to_hold(&scene.world.borrow(), &id, &container) {
+            asking.push(name.clone());
         }
+        let look = container::check(scene.clone(), id, container);
+        (name, spawn_local(look))
+    });
+    for (name, look) in looks.collect::<Vec<_>>() {
+        let Ok(looked) = look.await else { continue };
+        if looked.runtime == engine::RUNTIME {
+            users.push(name);
+        }
+        of_containers.append(looked.report);
     }
+    report.runtime(&scene.info, &users, &asking);
+    report.append(of_containers);
     if let Ok(status) = status {
         report.failures(&status);
     }
@@ -171,32 +178,6 @@ async fn scene(
             None
         }
     }
-}
-
-/// The containers that were created for our runtime, and those whose ports say for how long opens
-/// are to be held.
-async fn holders(scene: &Rc<Scene>) -> (Vec<String>, Vec<String>) {
-    let (containers, asking) = {
-        let world = scene.world.borrow();
-        let containers = world.inventory.containers.clone();
-        let asks = |(id, container): &(&_, &_)| asks_to_hold(&world, id, container);
-        let asking = containers.iter().filter(asks).map(|(_, c)| c.name.clone());
-        let asking = asking.collect();
-        (containers, asking)
-    };
-    let ask = |(id, container): (ContainerId, Container)| {
-        let scene = scene.clone();
-        spawn_local(async move {
-            let runtime = scene.engine.runtime(&id).await.ok()?;
-            (runtime == engine::RUNTIME).then_some(container.name)
-        })
-    };
-    let answers: Vec<_> = containers.into_iter().map(ask).collect();
-    let mut users = Vec::new();
-    for answer in answers {
-        users.extend(answer.await.ok().flatten());
-    }
-    (users, asking)
 }
 
 /// Whether a port of the container says itself for how long opens of it are to be held.

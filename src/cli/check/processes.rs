@@ -10,7 +10,6 @@ use nix::sys::stat::{major, minor};
 
 use super::access::Credentials;
 use super::kernel::text;
-use crate::device::printable;
 use crate::inventory::ContainerId;
 use crate::model::DevNum;
 
@@ -26,7 +25,7 @@ pub(super) struct Process {
     pub(super) unit: Option<String>,
     pub(super) credentials: Option<Credentials>,
     /// The character devices below a /dev that it has open.
-    pub(super) open: BTreeSet<DevNum>,
+    pub(super) open: Vec<DevNum>,
 }
 
 /// The number of the character device at a path; how that is found out is the only thing that a
@@ -47,14 +46,13 @@ pub(super) fn number_of(path: &Path) -> Option<DevNum> {
 pub(super) fn processes(root: &Path, number_of: NumberOf) -> Vec<Process> {
     let entries = fs::read_dir(root.join("proc")).into_iter().flatten();
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let mut numbers: Vec<i64> = numbers.collect();
-    numbers.sort_unstable();
-    let process = |pid: i64| {
+    let numbers: BTreeSet<u32> = numbers.collect();
+    let process = |pid: u32| {
         let directory = root.join(format!("proc/{pid}"));
         let cgroup = text(&directory, "cgroup");
         let command = text(&directory, "comm").trim_end().to_owned();
         (!command.is_empty()).then(|| Process {
-            pid,
+            pid: pid.into(),
             command,
             container: container(&cgroup),
             unit: unit(&cgroup),
@@ -71,7 +69,7 @@ pub(super) fn arguments(root: &Path, pid: i64) -> Vec<String> {
     text.split_terminator('\0').map(String::from).collect()
 }
 
-fn open(process: &Path, number_of: NumberOf) -> BTreeSet<DevNum> {
+fn open(process: &Path, number_of: NumberOf) -> Vec<DevNum> {
     let entries = fs::read_dir(process.join("fd")).into_iter().flatten();
     let number = |entry: fs::DirEntry| {
         // To read the link never waits, to look through it may, where it leads to a file system
@@ -111,30 +109,34 @@ pub(super) fn nodes(root: &Path, number_of: NumberOf) -> Vec<(String, DevNum)> {
     let dev = root.join("dev");
     // A link would lead out of the file system.
     let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    let mut found = Vec::new();
+    let mut paths = Vec::new();
     if is_directory(&dev) {
-        list(&dev, "/dev", number_of, &mut found);
+        list(&dev, "/dev", &mut paths);
     }
-    found.sort();
-    found
+    paths.sort();
+    let node = |path: String| {
+        let devnum = number_of(&root.join(path.trim_start_matches('/')))?;
+        Some((path, devnum))
+    };
+    paths.into_iter().filter_map(node).collect()
 }
 
-/// How many entries of a container's /dev are looked at; it can make as many as it likes.
+/// How many entries of one directory of a container are looked at; it can make as many as it likes.
 const MOST_ENTRIES: usize = 4096;
 
-fn list(directory: &Path, name: &str, number_of: NumberOf, found: &mut Vec<(String, DevNum)>) {
+/// What is neither a directory nor a link.
+fn list(directory: &Path, name: &str, paths: &mut Vec<String>) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     for entry in entries.take(MOST_ENTRIES) {
-        let path = format!("{name}/{}", printable(entry.file_name().as_bytes()));
-        match entry.file_type() {
-            // /dev/pts and its like have no serial ports.
-            Ok(kind) if kind.is_dir() && name == "/dev" => {
-                list(&entry.path(), &path, number_of, found);
-            }
-            Ok(kind) if !kind.is_dir() && !kind.is_symlink() => {
-                found.extend(number_of(&entry.path()).map(|devnum| (path, devnum)));
-            }
-            _ => {}
+        let (Ok(kind), Ok(entry_name)) = (entry.file_type(), entry.file_name().into_string())
+        else {
+            continue;
+        };
+        let path = format!("{name}/{entry_name}");
+        if kind.is_dir() && name == "/dev" {
+            list(&entry.path(), &path, paths);
+        } else if !kind.is_dir() && !kind.is_symlink() {
+            paths.push(path);
         }
     }
 }
