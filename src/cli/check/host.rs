@@ -93,10 +93,13 @@ impl Report {
             if told.contains(id) {
                 continue;
             }
-            told.push(*id);
+            let mend = match file.starts_with("/etc/") {
+                true => format!("take its rule for {id} out of {file}"),
+                false => format!("ln -s /dev/null /etc/udev/rules.d/{name}"),
+            };
             let remedy = format!(
-                "unless there is a braille display: ln -s /dev/null /etc/udev/rules.d/{name} && \
-                 udevadm control --reload; then plug the stick in again"
+                "unless there is a braille display: {mend}; udevadm control --reload; plug \
+                 the stick in again"
             );
             match devices.values().find(|device| id_of(device) == Some(*id)) {
                 Some(device) if !conditional => {
@@ -110,8 +113,9 @@ impl Report {
                     );
                     self.error(kinds::BRLTTY, "brltty", what, remedy);
                 }
-                _ => {}
+                _ => continue,
             }
+            told.push(*id);
         }
     }
 

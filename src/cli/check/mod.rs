@@ -1,7 +1,8 @@
 //! `ttyplugd check`: everything that would stop a port from working, and what to do about it.
 //!
 //! It reads and never changes anything, with the daemon or without it. What is found is told from
-//! the ground up: the host, the engine, the daemon, the ports, the containers.
+//! the ground up: udevd, the engine, the daemon, other programs, the ports, the runtime, the
+//! containers.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

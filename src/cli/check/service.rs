@@ -113,10 +113,14 @@ impl Report {
             let Some(cause) = port.cause.as_deref().filter(|cause| !self.says(cause)) else {
                 continue;
             };
+            let what = match port.port.as_str() {
+                "" => cause.to_owned(),
+                name => format!("port {name}: {cause}"),
+            };
             self.error(
                 kinds::CONTAINER_NOT_SERVED,
                 &format!("container {}", port.container),
-                format!("port {}: {cause}", port.port),
+                what,
                 port.remedy.clone().unwrap_or_default(),
             );
         }
