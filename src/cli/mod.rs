@@ -18,7 +18,10 @@ use crate::monitor::enumerate;
 use crate::state::Store;
 use crate::world::World;
 
+use completions::Shell;
+
 mod check;
+mod completions;
 mod plan;
 mod ports;
 mod run;
@@ -93,6 +96,8 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Print completions for a shell, as the package installs them.
+    Completions { shell: Shell },
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +157,7 @@ impl Cli {
                 state,
                 output,
             } => plan::run(&config, &state.state_dir, output.json),
+            Command::Completions { shell } => completions::run(shell),
         };
         result.unwrap_or_else(|error| {
             complain(&format!("{error:#}"));

@@ -3,6 +3,7 @@
 //! `with_engine` needs a Docker engine, udevd and the test ttys: `make test` provides them.
 
 mod bed;
+mod completions;
 mod compose;
 mod golden;
 mod papers;
