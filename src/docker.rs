@@ -24,6 +24,10 @@ mod running;
 
 pub use running::{Described, Mapping, Running};
 
+mod runtimes;
+
+pub use runtimes::{About, User};
+
 /// Where the engine listens when DOCKER_HOST says nothing.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 

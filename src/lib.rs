@@ -13,6 +13,8 @@ pub mod daemon;
 mod descriptors;
 pub mod device;
 pub mod docker;
+pub mod dockerd;
+pub mod engine_file;
 #[cfg(test)]
 mod fixtures;
 mod fragment;
@@ -49,5 +51,6 @@ mod thread;
 pub mod timeline;
 pub mod trap;
 pub mod watch;
+pub mod whole_file;
 pub mod work;
 pub mod world;

@@ -1,4 +1,4 @@
-//! Signals by pidfd: the only safe way to kill a process that is not our child, since its number
+//! Signals by pidfd: the only safe way to reach a process that is not our child, since its number
 //! may be used again at any moment (pidfd_open(2)).
 #![allow(unsafe_code)]
 
@@ -22,7 +22,7 @@ pub fn kill_member(pid: i32, id: &str) -> io::Result<()> {
     if !cgroup.contains(id) {
         return Err(io::Error::other("the process is not of that container"));
     }
-    kill(&process)?;
+    send(&process, Signal::SIGKILL)?;
     // The number of a group is not used again while it has members (credentials(7)).
     let _ = nix::sys::signal::killpg(Pid::from_raw(pid), Signal::SIGKILL);
     Ok(())
@@ -43,13 +43,17 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn kill(process: &impl AsFd) -> io::Result<()> {
+/// Sends a signal to the process of a descriptor, and to no other.
+///
+/// # Errors
+/// It has ended, or is not ours to signal.
+pub fn send(process: &impl AsFd, signal: Signal) -> io::Result<()> {
     let fd = process.as_fd().as_raw_fd();
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open for the duration of the call; a null siginfo means that the
     // kernel fills it in as kill(2) does (pidfd_send_signal(2)).
     let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, no_info, 0) };
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, no_info, 0) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -25,6 +25,7 @@ mod completions;
 mod plan;
 mod ports;
 mod run;
+mod runtime;
 mod status;
 mod wait;
 
@@ -96,6 +97,11 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Register ttyplug-runtime in Docker's daemon.json, or take it out again.
+    Runtime {
+        #[command(subcommand)]
+        action: runtime::Action,
+    },
     /// Print completions for a shell, as the package installs them.
     Completions { shell: Shell },
 }
@@ -157,6 +163,7 @@ impl Cli {
                 state,
                 output,
             } => plan::run(&config, &state.state_dir, output.json),
+            Command::Runtime { action } => runtime::run(action),
             Command::Completions { shell } => completions::run(shell),
         };
         result.unwrap_or_else(|error| {

@@ -14,6 +14,7 @@ const PURE: &[&str] = &[
     "cli/check/kinds",
     "config",
     "device",
+    "engine_file",
     "fragment",
     "hold",
     "identity",

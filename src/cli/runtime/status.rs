@@ -1,0 +1,182 @@
+//! `ttyplugd runtime status`: whether containers can have the runtime, and which do.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use serde_json::{Value, json};
+
+use super::Site;
+use crate::cli::{plain, print, print_json};
+use crate::docker::User;
+use crate::engine_file::{EngineFile, RUNTIME, Registration};
+use crate::notify::kernel_can_notify;
+use crate::runc;
+use crate::whole_file::WholeFile;
+
+/// What keeps the runtime from working, and what mends it.
+struct Problem {
+    what: String,
+    remedy: &'static str,
+}
+
+struct Status {
+    file: PathBuf,
+    /// What the file says, or where it says nothing, the engine.
+    registration: Option<Registration>,
+    engine: Option<String>,
+    /// What the wrapper becomes, e.g. `runc version 1.1.5`.
+    behind: Option<String>,
+    users: Vec<User>,
+    problems: Vec<Problem>,
+}
+
+pub(super) async fn run(file: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let status = Status::look(&Site::find(file).await?).await;
+    match as_json {
+        true => print_json(&status.as_value())?,
+        false => print(&status.as_text())?,
+    }
+    Ok(ExitCode::from(u8::from(!status.problems.is_empty())))
+}
+
+impl Status {
+    async fn look(site: &Site) -> Self {
+        let mut status = Self {
+            file: site.file.clone(),
+            registration: None,
+            engine: None,
+            behind: None,
+            users: Vec::new(),
+            problems: Vec::new(),
+        };
+        status.registration(site);
+        status.engine(site).await;
+        status.program();
+        status
+    }
+
+    fn add(&mut self, what: impl Into<String>, remedy: &'static str) {
+        let what = what.into();
+        self.problems.push(Problem { what, remedy });
+    }
+
+    fn registration(&mut self, site: &Site) {
+        let read = || -> anyhow::Result<Option<Registration>> {
+            let file = WholeFile::read(&site.file)?;
+            let parsed = file.text().map(EngineFile::parse).transpose()?;
+            Ok(parsed.and_then(|parsed| parsed.registration().cloned()))
+        };
+        match read() {
+            Ok(registration) => self.registration = registration,
+            Err(error) => self.add(
+                format!("{} cannot be read: {error:#}", site.file.display()),
+                "correct it: dockerd does not start with it",
+            ),
+        }
+    }
+
+    async fn engine(&mut self, site: &Site) {
+        let (engine, about) = match &site.engine {
+            Ok(engine) => engine,
+            Err(error) => {
+                let what = format!("the engine at {}: {error}", site.socket);
+                return self.add(what, "systemctl start docker; or run this as root");
+            }
+        };
+        self.engine = Some(about.version.clone());
+        match engine.users_of(RUNTIME).await {
+            Ok(users) => self.users = users,
+            Err(error) => self.add(error.to_string(), "systemctl status docker"),
+        }
+        let in_file = self.registration.as_ref().map(|its| &its.path);
+        match (in_file, &about.runtime) {
+            (None, None) => self.add("ttyplug is not registered", "sudo ttyplugd runtime enable"),
+            (Some(file), Some(engine)) if file == engine => {}
+            (None, Some(path)) => {
+                self.registration = Some(Registration {
+                    path: path.clone(),
+                    runtime_args: Vec::new(),
+                });
+            }
+            (Some(_), _) => self.add(
+                "the engine does not have what its file says",
+                "sudo systemctl reload docker",
+            ),
+        }
+    }
+
+    /// Asked for its version, the wrapper becomes the real runtime, which tells its own.
+    fn program(&mut self) {
+        let Some(registration) = &self.registration else {
+            return;
+        };
+        let mut command = Command::new(&registration.path);
+        command.args(&registration.runtime_args).arg("--version");
+        let said = match command.stdin(Stdio::null()).output() {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(error) => {
+                let what = format!("{} cannot be executed: {error}", registration.path);
+                return self.add(
+                    what,
+                    "install ttyplugd, and then: sudo ttyplugd runtime enable",
+                );
+            }
+        };
+        self.behind = said.lines().next().map(String::from);
+        if let Err(reason) = runc::can_notify(&said) {
+            self.add(format!("{reason}, so that no open is held"), "upgrade runc");
+        }
+        if !kernel_can_notify() {
+            let what = "the kernel has no seccomp user notification, so that no open is held";
+            self.add(what, "use Linux 5.7 or newer, with CONFIG_SECCOMP_FILTER");
+        }
+    }
+
+    fn as_text(&self) -> String {
+        let path = self.registration.as_ref().map(|its| its.path.as_str());
+        let users: Vec<_> = self
+            .users
+            .iter()
+            .map(|user| format!("{} ({})", user.name, user.state))
+            .collect();
+        let or_dash = |text: Option<&str>| plain(text.unwrap_or("-"));
+        let mut text = format!(
+            "file     {}\nruntime  {}\nbehind   {}\nengine   {}\nused by  {}\n",
+            plain(&self.file.display().to_string()),
+            or_dash(path),
+            or_dash(self.behind.as_deref()),
+            or_dash(self.engine.as_deref()),
+            or_dash((!users.is_empty()).then(|| users.join(", ")).as_deref()),
+        );
+        let style = anstyle::AnsiColor::Red.on_default().bold();
+        for problem in &self.problems {
+            let what = plain(&problem.what);
+            text += &format!(
+                "{style}error{style:#}    {what}\n         {}\n",
+                problem.remedy
+            );
+        }
+        text
+    }
+
+    fn as_value(&self) -> Value {
+        let users = self.users.iter();
+        let problems = self.problems.iter();
+        json!({
+            "schema": 1,
+            "ok": self.problems.is_empty(),
+            "file": self.file,
+            "registered": self.registration.is_some(),
+            "path": self.registration.as_ref().map(|its| &its.path),
+            "arguments": self.registration.as_ref().map(|its| &its.runtime_args),
+            "behind": self.behind,
+            "engine": self.engine,
+            "containers": users
+                .map(|user| json!({ "name": user.name, "state": user.state }))
+                .collect::<Vec<_>>(),
+            "problems": problems
+                .map(|problem| json!({ "what": problem.what, "remedy": problem.remedy }))
+                .collect::<Vec<_>>(),
+        })
+    }
+}

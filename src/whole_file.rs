@@ -1,0 +1,231 @@
+//! A small text file of root's that belongs to somebody else, replaced whole: its readers see the
+//! old text or the new one, with the owner and mode that it had.
+//!
+//! Root must not be led astray by whoever can write near the file. So links are followed one by
+//! one, every directory on the way has to be root's alone, and what is written has a new name first
+//! and becomes the file by rename(2).
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nix::unistd::geteuid;
+
+/// More links than this lead nowhere (the kernel's own limit is 40; path_resolution(7)).
+const LINKS: usize = 8;
+
+#[derive(Debug)]
+pub struct WholeFile {
+    /// The file itself, whatever links lead to it.
+    path: PathBuf,
+    before: Option<Before>,
+}
+
+#[derive(Debug)]
+struct Before {
+    text: String,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl WholeFile {
+    /// Reads a file, which need not be there yet.
+    ///
+    /// # Errors
+    /// It cannot be read, is no text, or others than root could exchange it.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let path = resolve(path)?;
+        let before = before(&path).with_context(|| path.display().to_string())?;
+        Ok(Self { path, before })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it said when it was read; `None` if it was not there.
+    pub fn text(&self) -> Option<&str> {
+        self.before.as_ref().map(|before| before.text.as_str())
+    }
+
+    /// Puts another text in its place, if `check` is content with it.
+    ///
+    /// # Errors
+    /// It cannot be written, or `check` is not content. The file is as it was then.
+    pub fn replace(
+        &self,
+        text: &str,
+        check: impl Fn(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.write(&self.path, text, check)
+    }
+
+    /// Keeps what it said when it was read, and says where.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn back_up(&self) -> anyhow::Result<Option<PathBuf>> {
+        let Some(text) = self.text() else {
+            return Ok(None);
+        };
+        let backup = self.backup();
+        self.write(&backup, text, |_| Ok(()))?;
+        Ok(Some(backup))
+    }
+
+    /// Makes it as it was when it was read.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn restore(&self) -> anyhow::Result<()> {
+        match self.text() {
+            Some(text) => self.replace(text, |_| Ok(())),
+            None => self.remove(),
+        }
+    }
+
+    /// # Errors
+    /// It is there and cannot be removed.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        remove(&self.path)
+    }
+
+    /// # Errors
+    /// It is there and cannot be removed.
+    pub fn remove_backup(&self) -> anyhow::Result<()> {
+        remove(&self.backup())
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.sibling(".bak-ttyplugd")
+    }
+
+    fn sibling(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        self.path.with_file_name(name)
+    }
+
+    fn write(
+        &self,
+        to: &Path,
+        text: &str,
+        check: impl Fn(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let new = self.sibling(&format!(".new-ttyplugd-{}", std::process::id()));
+        self.create(&new, text)
+            .with_context(|| format!("{} cannot be written", new.display()))?;
+        check(&new)
+            .and_then(|()| Ok(fs::rename(&new, to)?))
+            .inspect_err(|_| drop(fs::remove_file(&new)))
+            .with_context(|| to.display().to_string())?;
+        // The name is on the disk when its directory is (fsync(2)). The file is in place already.
+        let directory = to.parent().and_then(|parent| File::open(parent).ok());
+        let _ = directory.map(|directory| directory.sync_all());
+        Ok(())
+    }
+
+    /// Makes a file that nobody has open or linked to, and its directory if need be.
+    fn create(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        match DirBuilder::new().mode(0o755).create(directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        let fill = |file: &mut File| {
+            file.write_all(text.as_bytes())?;
+            match &self.before {
+                Some(before) => {
+                    fchown(&*file, Some(before.uid), Some(before.gid))?;
+                    file.set_permissions(Permissions::from_mode(before.mode))?;
+                }
+                None => file.set_permissions(Permissions::from_mode(0o644))?,
+            }
+            file.sync_all()
+        };
+        fill(&mut file).inspect_err(|_| drop(fs::remove_file(path)))
+    }
+}
+
+/// Follows links to where a file is or would be.
+///
+/// # Errors
+/// A directory on the way cannot be trusted, or there is none.
+pub fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..LINKS {
+        let name = path.file_name().context("it is the name of no file")?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        // A directory that is not there yet is made where it is named.
+        let directory = match fs::canonicalize(parent) {
+            Err(error) if error.kind() == ErrorKind::NotFound => parent.to_owned(),
+            directory => directory.with_context(|| parent.display().to_string())?,
+        };
+        for ancestor in directory.ancestors() {
+            trust(ancestor)?;
+        }
+        path = directory.join(name);
+        match fs::read_link(&path) {
+            Ok(target) => path = directory.join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    anyhow::bail!("{}: too many links", path.display())
+}
+
+/// Only root can put another thing at a path if all of its directories are root's. In a directory
+/// with the sticky bit others can do nothing to what is root's (inode(7)).
+fn trust(directory: &Path) -> anyhow::Result<()> {
+    let metadata = match fs::symlink_metadata(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.with_context(|| directory.display().to_string())?,
+    };
+    let owned = metadata.uid() == 0 || metadata.uid() == geteuid().as_raw();
+    let shared = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
+    anyhow::ensure!(
+        owned && !shared,
+        "others than root can write in {}, so that no file in there is safe to edit: \
+         chown root {0} && chmod go-w {0}",
+        directory.display()
+    );
+    Ok(())
+}
+
+fn before(path: &Path) -> anyhow::Result<Option<Before>> {
+    let options = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(options)
+        .open(path)
+    {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let metadata = file.metadata()?;
+    anyhow::ensure!(metadata.is_file(), "it is no regular file");
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(Some(Before {
+        text,
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    }))
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be removed", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
