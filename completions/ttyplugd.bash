@@ -34,6 +34,9 @@ _ttyplugd() {
             ttyplugd,run)
                 cmd="ttyplugd__subcmd__run"
                 ;;
+            ttyplugd,runtime)
+                cmd="ttyplugd__subcmd__runtime"
+                ;;
             ttyplugd,status)
                 cmd="ttyplugd__subcmd__status"
                 ;;
@@ -55,8 +58,44 @@ _ttyplugd() {
             ttyplugd__subcmd__help,run)
                 cmd="ttyplugd__subcmd__help__subcmd__run"
                 ;;
+            ttyplugd__subcmd__help,runtime)
+                cmd="ttyplugd__subcmd__help__subcmd__runtime"
+                ;;
             ttyplugd__subcmd__help,status)
                 cmd="ttyplugd__subcmd__help__subcmd__status"
+                ;;
+            ttyplugd__subcmd__help__subcmd__runtime,disable)
+                cmd="ttyplugd__subcmd__help__subcmd__runtime__subcmd__disable"
+                ;;
+            ttyplugd__subcmd__help__subcmd__runtime,enable)
+                cmd="ttyplugd__subcmd__help__subcmd__runtime__subcmd__enable"
+                ;;
+            ttyplugd__subcmd__help__subcmd__runtime,status)
+                cmd="ttyplugd__subcmd__help__subcmd__runtime__subcmd__status"
+                ;;
+            ttyplugd__subcmd__runtime,disable)
+                cmd="ttyplugd__subcmd__runtime__subcmd__disable"
+                ;;
+            ttyplugd__subcmd__runtime,enable)
+                cmd="ttyplugd__subcmd__runtime__subcmd__enable"
+                ;;
+            ttyplugd__subcmd__runtime,help)
+                cmd="ttyplugd__subcmd__runtime__subcmd__help"
+                ;;
+            ttyplugd__subcmd__runtime,status)
+                cmd="ttyplugd__subcmd__runtime__subcmd__status"
+                ;;
+            ttyplugd__subcmd__runtime__subcmd__help,disable)
+                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__disable"
+                ;;
+            ttyplugd__subcmd__runtime__subcmd__help,enable)
+                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__enable"
+                ;;
+            ttyplugd__subcmd__runtime__subcmd__help,help)
+                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__help"
+                ;;
+            ttyplugd__subcmd__runtime__subcmd__help,status)
+                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__status"
                 ;;
             *)
                 ;;
@@ -65,7 +104,7 @@ _ttyplugd() {
 
     case "${cmd}" in
         ttyplugd)
-            opts="-h -V --help --version run ports status check plan completions help"
+            opts="-h -V --help --version run ports status check plan runtime completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -119,7 +158,7 @@ _ttyplugd() {
             return 0
             ;;
         ttyplugd__subcmd__help)
-            opts="run ports status check plan completions help"
+            opts="run ports status check plan runtime completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -216,6 +255,62 @@ _ttyplugd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ttyplugd__subcmd__help__subcmd__runtime)
+            opts="enable disable status"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__help__subcmd__runtime__subcmd__disable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__help__subcmd__runtime__subcmd__enable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__help__subcmd__runtime__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ttyplugd__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -287,6 +382,144 @@ _ttyplugd() {
                     ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "auto journal text" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime)
+            opts="-h --help enable disable status help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__disable)
+            opts="-h --file --force --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__enable)
+            opts="-h --file --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__help)
+            opts="enable disable status help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__help__subcmd__disable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__help__subcmd__enable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__runtime__subcmd__status)
+            opts="-h --file --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

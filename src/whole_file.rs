@@ -229,3 +229,117 @@ fn remove(path: &Path) -> anyhow::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_that_links_lead_to_is_replaced_and_the_links_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (directory.path().join("a"), directory.path().join("b"));
+        let real = directory.path().join("sub/real");
+        fs::create_dir(real.parent().unwrap()).unwrap();
+        fs::write(&real, "old").unwrap();
+        mode(&real, 0o604);
+        symlink("b", &first).unwrap();
+        symlink("sub/real", &second).unwrap();
+
+        let file = WholeFile::read(&first).unwrap();
+        assert_eq!(file.text(), Some("old"));
+        let backup = file.back_up().unwrap().unwrap();
+        file.replace("new", |new| {
+            assert_eq!(fs::read_to_string(new).unwrap(), "new");
+            assert_eq!(fs::read_to_string(&real).unwrap(), "old");
+            Ok(())
+        })
+        .unwrap();
+        assert!(fs::symlink_metadata(&first).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+        for path in [&real, &backup] {
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o7777, 0o604);
+        }
+        assert_eq!(fs::read_to_string(&backup).unwrap(), "old");
+
+        file.restore().unwrap();
+        file.remove_backup().unwrap();
+        assert_eq!(fs::read_to_string(&real).unwrap(), "old");
+        assert_eq!(names(real.parent().unwrap()), ["real"]);
+    }
+
+    #[test]
+    fn what_is_not_accepted_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        let file = WholeFile::read(&path).unwrap();
+        let error = file.replace("new", |_| anyhow::bail!("no")).unwrap_err();
+        assert!(format!("{error:#}").ends_with("file: no"), "{error:#}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(directory.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_file_and_its_directory_are_made_and_the_file_can_be_unmade() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("docker/daemon.json");
+        let file = WholeFile::read(&path).unwrap();
+        assert_eq!((file.text(), file.back_up().unwrap()), (None, None));
+        file.replace("new", |_| Ok(())).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o644);
+        file.restore().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_in_is_not_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = directory.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        mode(&shared, 0o777);
+        fs::create_dir(shared.join("inside")).unwrap();
+        // Neither itself, nor what is in it, nor a link that leads through it to a good place.
+        let good = directory.path().join("good");
+        fs::write(&good, "").unwrap();
+        symlink(&good, shared.join("link")).unwrap();
+        symlink(shared.join("link"), directory.path().join("to-link")).unwrap();
+        for path in ["shared/file", "shared/inside/file", "to-link"] {
+            let error = WholeFile::read(&directory.path().join(path)).unwrap_err();
+            assert!(error.to_string().contains("chmod go-w"), "{path}: {error}");
+        }
+        // In one with the sticky bit nobody can exchange what is another's.
+        mode(&shared, 0o1777);
+        WholeFile::read(&directory.path().join("to-link")).unwrap();
+    }
+
+    #[test]
+    fn links_in_a_circle_and_what_is_no_file_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        symlink("b", directory.path().join("a")).unwrap();
+        symlink("a", directory.path().join("b")).unwrap();
+        fs::create_dir(directory.path().join("directory")).unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["a", "directory", "fifo"] {
+            assert!(
+                WholeFile::read(&directory.path().join(name)).is_err(),
+                "{name}"
+            );
+        }
+    }
+}

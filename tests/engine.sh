@@ -1,7 +1,9 @@
 #!/bin/bash
-# Starts and stops the private dockerd of tests/with-engine.sh, always with the same arguments:
+# Starts and stops the private dockerd of tests/with-engine.sh, always with the same arguments and
+# whatever is added to them:
 #
-#   tests/engine.sh start|stop
+#   tests/engine.sh start [ARGUMENT...]
+#   tests/engine.sh stop
 #
 # Everything it has is below TTYPLUGD_TEST_DIR, and its bridge and iptables rules do not exist,
 # so an engine in use never notices it.
@@ -46,6 +48,7 @@ start)
         --containerd "$dir/containerd.sock" --pidfile "$dir/dockerd.pid" \
         --data-root "$dir/docker" --exec-root "$dir/exec" \
         --bridge=none --iptables=false --ip6tables=false --ip-forward=false --userland-proxy=false \
+        "${@:2}" \
         </dev/null >>"$dir/dockerd.log" 2>&1 &
     if ! within 90 answers; then
         echo "engine: dockerd did not answer within 90 s; the end of its log:" >&2

@@ -219,14 +219,25 @@ fn configure_engine(settings: &serde_json::Value) {
     });
 }
 
+/// Gives the private engine a file without our runtime, and waits until it has read it.
+pub(crate) fn engine_without_runtime() {
+    configure_engine(&serde_json::json!({ "runtimes": {}, "live-restore": false }));
+}
+
 /// Starts or stops the private engine.
 pub(crate) fn engine(action: &str) {
+    engine_with(action, &[]);
+}
+
+/// The same, with more arguments for dockerd.
+pub(crate) fn engine_with(action: &str, arguments: &[&str]) {
     docker_host();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine.sh");
     let status = Command::new("timeout")
         .arg("170")
         .arg(script)
         .arg(action)
+        .args(arguments)
         .status();
     assert!(
         status.is_ok_and(|status| status.success()),

@@ -19,6 +19,7 @@ mod plug;
 mod refused;
 mod reload;
 mod report;
+mod runtime;
 
 /// One port for one container under a fixed name.
 const ZWAVE: &str = r#"

@@ -1,0 +1,318 @@
+//! The runtime in the engine's file: put in, used, taken out again.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::bed::{
+    Bed, PROGRAM, RUNTIME, Recipe, engine, engine_with, engine_without_runtime, output, run,
+    test_dir,
+};
+
+use super::ZWAVE;
+
+/// The private engine's file; the engine has been made to forget our runtime.
+struct EngineFile {
+    bed: Bed,
+    path: PathBuf,
+}
+
+impl EngineFile {
+    fn with(text: &str) -> Self {
+        let bed = Bed::with_config(ZWAVE);
+        engine_without_runtime();
+        let path = test_dir().join("daemon.json");
+        fs::write(&path, text).expect("a file can be written");
+        Self { bed, path }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.path).expect("it is there")
+    }
+
+    /// It, and everything that is called after it.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(test_dir()).expect("it is there").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> = names
+            .filter(|name| name.starts_with("daemon.json"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// `ttyplugd runtime WORDS` with this file.
+    fn runtime(&self, words: &[&str]) -> Output {
+        let mut command = Command::new("timeout");
+        command.args(["60", PROGRAM, "runtime"]).args(words);
+        command.arg("--file").arg(&self.path).env("NO_COLOR", "1");
+        command.output().expect("timeout, of coreutils, runs")
+    }
+
+    /// It has to say all of `said`, and nothing on the other stream.
+    fn succeeds(&self, words: &[&str], said: &[&str]) {
+        let output = self.runtime(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?} {output:?}");
+        says(&output.stdout, said);
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+
+    fn fails(&self, words: &[&str], said: &[&str]) {
+        let output = self.runtime(words);
+        assert_eq!(output.status.code(), Some(1), "{words:?} {output:?}");
+        says(&output.stderr, said);
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+
+    /// What `status` says, which is of no use exactly if there is a problem.
+    fn status(&self) -> Value {
+        let output = self.runtime(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        assert_eq!(status["schema"], 1);
+        let code = i32::from(status["ok"] != true);
+        assert_eq!(output.status.code(), Some(code), "{status}");
+        assert_eq!(status["problems"] == serde_json::json!([]), code == 0);
+        let text = self.runtime(&["status"]);
+        assert_eq!(text.status.code(), Some(code), "{text:?}");
+        for problem in status["problems"].as_array().expect("it is a list") {
+            says(
+                &text.stdout,
+                &[problem["what"].as_str().expect("it is a text")],
+            );
+        }
+        status
+    }
+
+    /// What is wrong, in one text.
+    fn problems(&self) -> String {
+        self.status()["problems"].to_string()
+    }
+}
+
+impl Drop for EngineFile {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.path, "{}\n");
+    }
+}
+
+fn says(bytes: &[u8], words: &[&str]) {
+    let text = String::from_utf8_lossy(bytes);
+    for word in words {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+/// What the engine executes for our runtime.
+fn in_engine() -> Option<String> {
+    let runtimes = run("docker", &["info", "--format", "{{json .Runtimes}}"]);
+    let runtimes: Value = serde_json::from_str(&runtimes).expect("docker prints JSON");
+    runtimes["ttyplug"]["path"].as_str().map(String::from)
+}
+
+#[test]
+fn the_runtime_is_put_into_a_file_and_out_again_and_all_else_stays_as_it_was() {
+    let text = "{\n    \"runtimes\": {\n        \"other\": {\"path\": \"/bin/true\"}\n    },\n    \
+                \"debug\": false }\n";
+    let file = EngineFile::with(text);
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&file.path, None, Some(20)).unwrap();
+    assert!(file.problems().contains("ttyplugd runtime enable"));
+
+    let backup = file.path.with_extension("json.bak-ttyplugd");
+    file.succeeds(
+        &["enable"],
+        &[RUNTIME, backup.to_str().unwrap(), "runtime: ttyplug"],
+    );
+    assert_eq!(in_engine().as_deref(), Some(RUNTIME));
+    assert_eq!(fs::read_to_string(&backup).unwrap(), text);
+    let edited: Value = serde_json::from_str(&file.text()).unwrap();
+    assert_eq!(edited["runtimes"]["other"]["path"], "/bin/true");
+    assert_eq!(file.names(), ["daemon.json", "daemon.json.bak-ttyplugd"]);
+    let status = file.status();
+    assert_eq!(status["ok"], true, "{status}");
+    assert_eq!(status["path"], RUNTIME);
+    assert!(
+        status["behind"]
+            .as_str()
+            .unwrap()
+            .starts_with("runc version ")
+    );
+
+    // A second time there is nothing to do.
+    let before = fs::metadata(&file.path).unwrap();
+    file.succeeds(&["enable"], &["already", "nothing was changed"]);
+    let after = fs::metadata(&file.path).unwrap();
+    assert_eq!(
+        (before.ino(), before.mtime_nsec()),
+        (after.ino(), after.mtime_nsec())
+    );
+    assert_eq!((after.mode() & 0o7777, after.gid()), (0o640, 20));
+
+    file.succeeds(&["disable"], &["not registered any more"]);
+    assert_eq!(file.text(), text);
+    assert_eq!(file.names(), ["daemon.json"]);
+    assert_eq!(in_engine(), None);
+    file.succeeds(&["disable"], &["nothing was changed"]);
+}
+
+#[test]
+fn a_runtime_that_containers_use_stays_registered() {
+    let file = EngineFile::with("{}");
+    // They give the wrapper this test's directories.
+    let arguments = [
+        "--run-dir".into(),
+        file.bed.file("run"),
+        "--state-dir".into(),
+        file.bed.file("state"),
+        "--config".into(),
+        file.bed.file("config.toml"),
+    ];
+    let old = serde_json::json!({ "path": "/usr/local/bin/old", "runtimeArgs": arguments });
+    let old = serde_json::json!({ "runtimes": { "ttyplug": old } });
+    fs::write(&file.path, old.to_string()).unwrap();
+    file.succeeds(&["enable"], &[RUNTIME, "/usr/local/bin/old"]);
+
+    let container = Recipe::new("zwave").with(&["--runtime", "ttyplug"]).start();
+    assert_eq!(container.sh("echo runs"), "runs");
+    assert_eq!(file.bed.keepers().len(), 1);
+    file.fails(
+        &["disable"],
+        &["zwave (running)", "`runtime: ttyplug`", "--force"],
+    );
+    container.docker(&["stop"]);
+    file.fails(&["disable"], &["zwave (exited)"]);
+    assert_eq!(in_engine().as_deref(), Some(RUNTIME));
+    assert_eq!(file.status()["containers"][0]["name"], "zwave");
+
+    file.succeeds(
+        &["disable", "--force"],
+        &["zwave (exited)", "never start again"],
+    );
+    assert_eq!(in_engine(), None);
+    assert!(!output("docker", &["start", "zwave"]).status.success());
+    // The file does not register it, but the containers are there.
+    file.fails(&["disable"], &["zwave (exited)"]);
+    drop(container);
+    file.succeeds(&["disable"], &["nothing was changed"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_edited_is_named_and_left_alone() {
+    let file = EngineFile::with("{}");
+    for (text, why) in [
+        ("{ \"debug\": true, // more\n}", "line 1 column 18"),
+        ("[]", "no JSON object"),
+        ("{\"runtimes\": [1]}", "`runtimes`"),
+        ("{\"runtimes\": {\"ttyplug\": {}}}", "runtimes.ttyplug"),
+    ] {
+        fs::write(&file.path, text).unwrap();
+        for command in ["enable", "disable"] {
+            file.fails(&[command], &[file.path.to_str().unwrap(), why]);
+        }
+        assert!(file.problems().contains(file.path.to_str().unwrap()));
+        assert_eq!(file.text(), text);
+        assert_eq!(file.names(), ["daemon.json"]);
+    }
+}
+
+#[test]
+fn a_file_that_the_engine_does_not_take_is_put_back() {
+    let text = "{ \"no-such-thing\": 1 }";
+    let file = EngineFile::with(text);
+    file.fails(&["enable"], &[file.path.to_str().unwrap()]);
+    assert_eq!(file.text(), text);
+    assert_eq!(file.names(), ["daemon.json"]);
+    assert_eq!(in_engine(), None);
+}
+
+#[test]
+fn the_default_runtime_stays_registered_even_by_force() {
+    let file = EngineFile::with("{}");
+    file.succeeds(&["enable"], &[]);
+    let text = file
+        .text()
+        .replacen('{', "{\"default-runtime\": \"ttyplug\", ", 1);
+    fs::write(&file.path, &text).unwrap();
+    file.fails(&["disable", "--force"], &["default-runtime"]);
+    assert_eq!(file.text(), text);
+}
+
+#[test]
+fn status_names_what_keeps_a_registered_runtime_from_working() {
+    let file = EngineFile::with("{\"runtimes\": {\"ttyplug\": {\"path\": \"/no/such/file\"}}}");
+    let problems = file.problems();
+    assert!(problems.contains("reload docker"), "{problems}");
+    assert!(
+        problems.contains("/no/such/file cannot be executed"),
+        "{problems}"
+    );
+
+    fs::write(&file.path, "{}").unwrap();
+    file.succeeds(&["enable"], &[]);
+    assert_eq!(file.status()["ok"], true);
+    // A runtime that does not say that it passes listeners on.
+    let text = file.text().replacen(
+        "\"path\"",
+        "\"runtimeArgs\": [\"--runtime\", \"true\"], \"path\"",
+        1,
+    );
+    fs::write(&file.path, text).unwrap();
+    assert!(file.problems().contains("no open is held"));
+
+    engine("stop");
+    assert!(file.problems().contains("docker.sock"));
+}
+
+#[test]
+fn a_file_is_made_for_an_engine_that_is_not_running_and_goes_by_force_alone() {
+    let file = EngineFile::with("{}");
+    engine("stop");
+    fs::remove_file(&file.path).unwrap();
+    file.succeeds(&["enable"], &["one that is started will"]);
+    engine("start");
+    assert_eq!(in_engine().as_deref(), Some(RUNTIME));
+    file.succeeds(&["enable"], &["already"]);
+
+    engine("stop");
+    file.fails(
+        &["disable"],
+        &["nobody can tell which containers use it", "--force"],
+    );
+    file.succeeds(&["disable", "--force"], &["not registered any more"]);
+    assert_eq!(file.names(), [""; 0]);
+    file.succeeds(&["disable"], &["nothing was changed"]);
+}
+
+/// An engine that was started with its file does not start without it.
+#[test]
+fn a_file_that_the_engine_needs_stays_even_if_nothing_is_left_in_it() {
+    let file = EngineFile::with("{}");
+    fs::remove_file(&file.path).unwrap();
+    file.succeeds(&["enable"], &[]);
+    file.succeeds(&["disable"], &[]);
+    assert_eq!(file.text(), "{}\n");
+    assert_eq!(file.names(), ["daemon.json"]);
+}
+
+#[test]
+fn an_engine_that_has_runtimes_on_its_command_line_gets_none_from_the_file() {
+    let text = "{\"debug\": false}";
+    let file = EngineFile::with(text);
+    engine("stop");
+    engine_with("start", &["--add-runtime", "other=/bin/true"]);
+    let line = format!("--add-runtime ttyplug={RUNTIME}");
+    file.fails(&["enable"], &[&line]);
+    assert_eq!(file.text(), text);
+
+    engine("stop");
+    engine_with("start", &["--add-runtime", &format!("ttyplug={RUNTIME}")]);
+    file.succeeds(&["enable"], &["command line", "nothing was changed"]);
+    assert_eq!(file.status()["path"], RUNTIME);
+    file.fails(&["disable"], &["--add-runtime"]);
+    assert_eq!(file.text(), text);
+    engine("stop");
+    engine("start");
+}
