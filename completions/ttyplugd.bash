@@ -22,9 +22,6 @@ _ttyplugd() {
             ttyplugd,completions)
                 cmd="ttyplugd__subcmd__completions"
                 ;;
-            ttyplugd,help)
-                cmd="ttyplugd__subcmd__help"
-                ;;
             ttyplugd,plan)
                 cmd="ttyplugd__subcmd__plan"
                 ;;
@@ -40,62 +37,14 @@ _ttyplugd() {
             ttyplugd,status)
                 cmd="ttyplugd__subcmd__status"
                 ;;
-            ttyplugd__subcmd__help,check)
-                cmd="ttyplugd__subcmd__help__subcmd__check"
-                ;;
-            ttyplugd__subcmd__help,completions)
-                cmd="ttyplugd__subcmd__help__subcmd__completions"
-                ;;
-            ttyplugd__subcmd__help,help)
-                cmd="ttyplugd__subcmd__help__subcmd__help"
-                ;;
-            ttyplugd__subcmd__help,plan)
-                cmd="ttyplugd__subcmd__help__subcmd__plan"
-                ;;
-            ttyplugd__subcmd__help,ports)
-                cmd="ttyplugd__subcmd__help__subcmd__ports"
-                ;;
-            ttyplugd__subcmd__help,run)
-                cmd="ttyplugd__subcmd__help__subcmd__run"
-                ;;
-            ttyplugd__subcmd__help,runtime)
-                cmd="ttyplugd__subcmd__help__subcmd__runtime"
-                ;;
-            ttyplugd__subcmd__help,status)
-                cmd="ttyplugd__subcmd__help__subcmd__status"
-                ;;
-            ttyplugd__subcmd__help__subcmd__runtime,disable)
-                cmd="ttyplugd__subcmd__help__subcmd__runtime__subcmd__disable"
-                ;;
-            ttyplugd__subcmd__help__subcmd__runtime,enable)
-                cmd="ttyplugd__subcmd__help__subcmd__runtime__subcmd__enable"
-                ;;
-            ttyplugd__subcmd__help__subcmd__runtime,status)
-                cmd="ttyplugd__subcmd__help__subcmd__runtime__subcmd__status"
-                ;;
             ttyplugd__subcmd__runtime,disable)
                 cmd="ttyplugd__subcmd__runtime__subcmd__disable"
                 ;;
             ttyplugd__subcmd__runtime,enable)
                 cmd="ttyplugd__subcmd__runtime__subcmd__enable"
                 ;;
-            ttyplugd__subcmd__runtime,help)
-                cmd="ttyplugd__subcmd__runtime__subcmd__help"
-                ;;
             ttyplugd__subcmd__runtime,status)
                 cmd="ttyplugd__subcmd__runtime__subcmd__status"
-                ;;
-            ttyplugd__subcmd__runtime__subcmd__help,disable)
-                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__disable"
-                ;;
-            ttyplugd__subcmd__runtime__subcmd__help,enable)
-                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__enable"
-                ;;
-            ttyplugd__subcmd__runtime__subcmd__help,help)
-                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__help"
-                ;;
-            ttyplugd__subcmd__runtime__subcmd__help,status)
-                cmd="ttyplugd__subcmd__runtime__subcmd__help__subcmd__status"
                 ;;
             *)
                 ;;
@@ -104,7 +53,7 @@ _ttyplugd() {
 
     case "${cmd}" in
         ttyplugd)
-            opts="-h -V --help --version run ports status check plan runtime completions help"
+            opts="-h -V --help --version run ports status check plan runtime completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -146,174 +95,6 @@ _ttyplugd() {
         ttyplugd__subcmd__completions)
             opts="-h --help bash zsh fish"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help)
-            opts="run ports status check plan runtime completions help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__check)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__completions)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__plan)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__ports)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__run)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__runtime)
-            opts="enable disable status"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__runtime__subcmd__disable)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__runtime__subcmd__enable)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__runtime__subcmd__status)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__help__subcmd__status)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -392,7 +173,7 @@ _ttyplugd() {
             return 0
             ;;
         ttyplugd__subcmd__runtime)
-            opts="-h --help enable disable status help"
+            opts="-h --help enable disable status"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -434,76 +215,6 @@ _ttyplugd() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__runtime__subcmd__help)
-            opts="enable disable status help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__runtime__subcmd__help__subcmd__disable)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__runtime__subcmd__help__subcmd__enable)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__runtime__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        ttyplugd__subcmd__runtime__subcmd__help__subcmd__status)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

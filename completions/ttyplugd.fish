@@ -33,7 +33,6 @@ complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "check" -d 'Show e
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "plan" -d 'Show what the daemon would do now, without doing it'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "runtime" -d 'Register ttyplug-runtime in Docker\'s daemon.json, or take it out again'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "completions" -d 'Print completions for a shell, as the package installs them'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l config -d 'The configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, where there is one]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l state-dir -d 'What outlives the daemon' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l run-dir -d 'Where the lock and the sockets are' -r -F
@@ -55,11 +54,10 @@ complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l config -d 'Th
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l state-dir -d 'What outlives the daemon' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l json -d 'Print one JSON object, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status help" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status help" -f -a "enable" -d 'Register the runtime, so that containers can have `runtime: ttyplug`'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status help" -f -a "disable" -d 'Take the runtime out again, if no container uses it any more'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status help" -f -a "status" -d 'Show whether the runtime is registered, whether it works, and who uses it'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -s h -l help -d 'Print help'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "enable" -d 'Register the runtime, so that containers can have `runtime: ttyplug`'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "disable" -d 'Take the runtime out again, if no container uses it any more'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "status" -d 'Show whether the runtime is registered, whether it works, and who uses it'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -l file -d 'The engine\'s configuration file. [default: the one that dockerd was started with, or /etc/docker/daemon.json]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l file -d 'The engine\'s configuration file. [default: the one that dockerd was started with, or /etc/docker/daemon.json]' -r -F
@@ -68,19 +66,4 @@ complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_se
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l file -d 'The engine\'s configuration file. [default: the one that dockerd was started with, or /etc/docker/daemon.json]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l json -d 'Print one JSON object, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from help" -f -a "enable" -d 'Register the runtime, so that containers can have `runtime: ttyplug`'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from help" -f -a "disable" -d 'Take the runtime out again, if no container uses it any more'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show whether the runtime is registered, whether it works, and who uses it'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "run" -d 'Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "ports" -d 'Show the serial devices that are plugged in, and how to match each of them'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "status" -d 'Show every port in every container as the running daemon sees it, and every open that waits'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "check" -d 'Show everything that would stop a port from working, and what to do about it'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "plan" -d 'Show what the daemon would do now, without doing it'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "runtime" -d 'Register ttyplug-runtime in Docker\'s daemon.json, or take it out again'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "completions" -d 'Print completions for a shell, as the package installs them'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and not __fish_seen_subcommand_from run ports status check plan runtime completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and __fish_seen_subcommand_from runtime" -f -a "enable" -d 'Register the runtime, so that containers can have `runtime: ttyplug`'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and __fish_seen_subcommand_from runtime" -f -a "disable" -d 'Take the runtime out again, if no container uses it any more'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand help; and __fish_seen_subcommand_from runtime" -f -a "status" -d 'Show whether the runtime is registered, whether it works, and who uses it'

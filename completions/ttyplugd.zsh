@@ -111,38 +111,6 @@ _arguments "${_arguments_options[@]}" : \
 '--help[Print help]' \
 && ret=0
 ;;
-(help)
-_arguments "${_arguments_options[@]}" : \
-":: :_ttyplugd__subcmd__runtime__subcmd__help_commands" \
-"*::: :->help" \
-&& ret=0
-
-    case $state in
-    (help)
-        words=($line[1] "${words[@]}")
-        (( CURRENT += 1 ))
-        curcontext="${curcontext%:*:*}:ttyplugd-runtime-help-command-$line[1]:"
-        case $line[1] in
-            (enable)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(disable)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(status)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(help)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-        esac
-    ;;
-esac
-;;
         esac
     ;;
 esac
@@ -153,78 +121,6 @@ _arguments "${_arguments_options[@]}" : \
 '--help[Print help]' \
 ':shell:(bash zsh fish)' \
 && ret=0
-;;
-(help)
-_arguments "${_arguments_options[@]}" : \
-":: :_ttyplugd__subcmd__help_commands" \
-"*::: :->help" \
-&& ret=0
-
-    case $state in
-    (help)
-        words=($line[1] "${words[@]}")
-        (( CURRENT += 1 ))
-        curcontext="${curcontext%:*:*}:ttyplugd-help-command-$line[1]:"
-        case $line[1] in
-            (run)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(ports)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(status)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(check)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(plan)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(runtime)
-_arguments "${_arguments_options[@]}" : \
-":: :_ttyplugd__subcmd__help__subcmd__runtime_commands" \
-"*::: :->runtime" \
-&& ret=0
-
-    case $state in
-    (runtime)
-        words=($line[1] "${words[@]}")
-        (( CURRENT += 1 ))
-        curcontext="${curcontext%:*:*}:ttyplugd-help-runtime-command-$line[1]:"
-        case $line[1] in
-            (enable)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(disable)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(status)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-        esac
-    ;;
-esac
-;;
-(completions)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-(help)
-_arguments "${_arguments_options[@]}" : \
-&& ret=0
-;;
-        esac
-    ;;
-esac
 ;;
         esac
     ;;
@@ -241,7 +137,6 @@ _ttyplugd_commands() {
 'plan:Show what the daemon would do now, without doing it' \
 'runtime:Register ttyplug-runtime in Docker'\''s daemon.json, or take it out again' \
 'completions:Print completions for a shell, as the package installs them' \
-'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'ttyplugd commands' commands "$@"
 }
@@ -254,79 +149,6 @@ _ttyplugd__subcmd__check_commands() {
 _ttyplugd__subcmd__completions_commands() {
     local commands; commands=()
     _describe -t commands 'ttyplugd completions commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help_commands] )) ||
-_ttyplugd__subcmd__help_commands() {
-    local commands; commands=(
-'run:Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again' \
-'ports:Show the serial devices that are plugged in, and how to match each of them' \
-'status:Show every port in every container as the running daemon sees it, and every open that waits' \
-'check:Show everything that would stop a port from working, and what to do about it' \
-'plan:Show what the daemon would do now, without doing it' \
-'runtime:Register ttyplug-runtime in Docker'\''s daemon.json, or take it out again' \
-'completions:Print completions for a shell, as the package installs them' \
-'help:Print this message or the help of the given subcommand(s)' \
-    )
-    _describe -t commands 'ttyplugd help commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__check_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__check_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help check commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__completions_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__completions_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help completions commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__help_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__help_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help help commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__plan_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__plan_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help plan commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__ports_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__ports_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help ports commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__run_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__run_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help run commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__runtime_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__runtime_commands() {
-    local commands; commands=(
-'enable:Register the runtime, so that containers can have \`runtime\: ttyplug\`' \
-'disable:Take the runtime out again, if no container uses it any more' \
-'status:Show whether the runtime is registered, whether it works, and who uses it' \
-    )
-    _describe -t commands 'ttyplugd help runtime commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__runtime__subcmd__disable_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__runtime__subcmd__disable_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help runtime disable commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__runtime__subcmd__enable_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__runtime__subcmd__enable_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help runtime enable commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__runtime__subcmd__status_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__runtime__subcmd__status_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help runtime status commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__help__subcmd__status_commands] )) ||
-_ttyplugd__subcmd__help__subcmd__status_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd help status commands' commands "$@"
 }
 (( $+functions[_ttyplugd__subcmd__plan_commands] )) ||
 _ttyplugd__subcmd__plan_commands() {
@@ -349,7 +171,6 @@ _ttyplugd__subcmd__runtime_commands() {
 'enable:Register the runtime, so that containers can have \`runtime\: ttyplug\`' \
 'disable:Take the runtime out again, if no container uses it any more' \
 'status:Show whether the runtime is registered, whether it works, and who uses it' \
-'help:Print this message or the help of the given subcommand(s)' \
     )
     _describe -t commands 'ttyplugd runtime commands' commands "$@"
 }
@@ -362,36 +183,6 @@ _ttyplugd__subcmd__runtime__subcmd__disable_commands() {
 _ttyplugd__subcmd__runtime__subcmd__enable_commands() {
     local commands; commands=()
     _describe -t commands 'ttyplugd runtime enable commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__runtime__subcmd__help_commands] )) ||
-_ttyplugd__subcmd__runtime__subcmd__help_commands() {
-    local commands; commands=(
-'enable:Register the runtime, so that containers can have \`runtime\: ttyplug\`' \
-'disable:Take the runtime out again, if no container uses it any more' \
-'status:Show whether the runtime is registered, whether it works, and who uses it' \
-'help:Print this message or the help of the given subcommand(s)' \
-    )
-    _describe -t commands 'ttyplugd runtime help commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__runtime__subcmd__help__subcmd__disable_commands] )) ||
-_ttyplugd__subcmd__runtime__subcmd__help__subcmd__disable_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd runtime help disable commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__runtime__subcmd__help__subcmd__enable_commands] )) ||
-_ttyplugd__subcmd__runtime__subcmd__help__subcmd__enable_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd runtime help enable commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__runtime__subcmd__help__subcmd__help_commands] )) ||
-_ttyplugd__subcmd__runtime__subcmd__help__subcmd__help_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd runtime help help commands' commands "$@"
-}
-(( $+functions[_ttyplugd__subcmd__runtime__subcmd__help__subcmd__status_commands] )) ||
-_ttyplugd__subcmd__runtime__subcmd__help__subcmd__status_commands() {
-    local commands; commands=()
-    _describe -t commands 'ttyplugd runtime help status commands' commands "$@"
 }
 (( $+functions[_ttyplugd__subcmd__runtime__subcmd__status_commands] )) ||
 _ttyplugd__subcmd__runtime__subcmd__status_commands() {
