@@ -4,6 +4,7 @@
 # make demo               one port plugged, used and unplugged, with times
 # make bench              time from the uevent to the node, against the udev script it replaces, and
 #                         what holding opens costs and brings; ROUNDS=3 is a quick look
+# make deb                Debian packages, target/debian/*.deb, for ARCHS="amd64 arm64 armhf"
 # make install            DESTDIR= and PREFIX= as usual
 #
 # Whatever is missing is installed with apt-get (tests/prerequisites.sh).
@@ -19,7 +20,9 @@ SHELL := /bin/bash
 # cargo install puts cargo-deny there, and not every PATH has it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: all build check test lint deny demo bench install clean
+ARCHS ?= amd64 arm64 armhf
+
+.PHONY: all build check test lint deny demo bench deb install clean
 
 all: build
 
@@ -63,6 +66,10 @@ bench:
 	tests/prerequisites.sh test
 	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench plug -- $(ROUNDS)
 	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench hold -- $(ROUNDS)
+
+deb:
+	tests/prerequisites.sh deb
+	packaging/deb.sh $(ARCHS)
 
 install:
 	[ -e target/release/ttyplugd ] || $(MAKE) build

@@ -5,6 +5,8 @@
 #   tests/prerequisites.sh test    to test: an engine, udevd, a busybox
 #   tests/prerequisites.sh lint    to lint and to test with real applications: cargo-deny, and what
 #                                  tests/applications.sh makes them with
+#   tests/prerequisites.sh deb     to make packages: cargo-deb, and what makes a Debian 12 root and
+#                                  tries out what was built there
 #
 # Says nothing when nothing is missing.
 # It never starts, stops or configures an engine: dockerd is installed only where there is none.
@@ -23,8 +25,8 @@ has() {
 }
 
 case $what in
-build | test | lint) ;;
-*) fail "unknown argument \"$what\": build, test or lint" ;;
+build | test | lint | deb) ;;
+*) fail "unknown argument \"$what\": build, test, lint or deb" ;;
 esac
 
 missing=()
