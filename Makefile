@@ -13,6 +13,8 @@ CARGO ?= cargo
 DESTDIR ?=
 PREFIX ?= /usr
 BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
+SYSCONFDIR ?= /etc
 # Where the distribution has its units and rules; both packages may lack a .pc file.
 UNITDIR ?= $(or $(shell pkg-config --variable=systemdsystemunitdir systemd 2>/dev/null),$(PREFIX)/lib/systemd/system)
 RULESDIR ?= $(or $(addsuffix /rules.d,$(shell pkg-config --variable=udevdir udev 2>/dev/null)),$(PREFIX)/lib/udev/rules.d)
@@ -68,17 +70,29 @@ bench:
 	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench hold -- $(ROUNDS)
 
 deb:
-	tests/prerequisites.sh deb
+	tests/prerequisites.sh deb $(ARCHS)
 	packaging/deb.sh $(ARCHS)
 
 install:
 	[ -e target/release/ttyplugd ] || $(MAKE) build
-	install -D -m 755 target/release/ttyplugd "$(DESTDIR)$(BINDIR)/ttyplugd"
-	install -D -m 755 target/release/ttyplug-runtime "$(DESTDIR)$(BINDIR)/ttyplug-runtime"
-	install -D -m 644 systemd/ttyplugd.service "$(DESTDIR)$(UNITDIR)/ttyplugd.service"
+	install -D -m 755 -t "$(DESTDIR)$(BINDIR)" target/release/ttyplugd target/release/ttyplug-runtime
+	[ -e "$(DESTDIR)$(SYSCONFDIR)/ttyplugd/config.toml" ] || \
+		install -D -m 644 -t "$(DESTDIR)$(SYSCONFDIR)/ttyplugd" packaging/config.toml
+	install -D -m 644 -t "$(DESTDIR)$(UNITDIR)" systemd/ttyplugd.service
+	sed -i 's|=/usr/bin/ttyplugd|=$(BINDIR)/ttyplugd|' "$(DESTDIR)$(UNITDIR)/ttyplugd.service"
 	install -D -m 644 systemd/ttyplugd.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/ttyplugd.conf"
-	install -D -m 644 udev/70-ttyplugd.rules "$(DESTDIR)$(RULESDIR)/70-ttyplugd.rules"
-	install -D -m 644 README.md "$(DESTDIR)$(PREFIX)/share/doc/ttyplugd/README.md"
+	install -D -m 644 systemd/ttyplugd.modules-load "$(DESTDIR)$(PREFIX)/lib/modules-load.d/ttyplugd.conf"
+	install -D -m 644 -t "$(DESTDIR)$(PREFIX)/lib/systemd/catalog" systemd/ttyplugd.catalog
+	install -D -m 644 -t "$(DESTDIR)$(RULESDIR)" udev/70-ttyplugd.rules
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/man/man5" man/*.5
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/man/man8" man/*.8
+	install -D -m 644 completions/ttyplugd.bash "$(DESTDIR)$(DATADIR)/bash-completion/completions/ttyplugd"
+	install -D -m 644 completions/ttyplugd.zsh "$(DESTDIR)$(DATADIR)/zsh/vendor-completions/_ttyplugd"
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d" completions/ttyplugd.fish
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/doc/ttyplugd" README.md CHANGELOG.md
+	cp -r --no-preserve=ownership examples "$(DESTDIR)$(DATADIR)/doc/ttyplugd/"
 
+# The root in which the packages are built belongs to root.
 clean:
+	[ ! -e target/debian/root ] || packaging/root.sh remove target/debian/root
 	$(CARGO) clean

@@ -1,20 +1,29 @@
 #!/bin/bash
 # Builds the programs for the Debian architectures in its arguments. packaging/deb.sh runs it in the
-# root of packaging/root.sh, where no network is: the sources of all crates are in target/debian/vendor.
+# root of packaging/root.sh, where no network is needed: the sources of all crates are in
+# target/debian/vendor.
 set -euo pipefail
 
 cd /src
 export CARGO_HOME=/tmp/cargo CARGO_TARGET_DIR=/build
 
+# All of it is set for every build: cargo builds anew what had another linker.
+export PKG_CONFIG_ALLOW_CROSS=1
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
+export PKG_CONFIG_LIBDIR_x86_64_unknown_linux_gnu=/usr/lib/x86_64-linux-gnu/pkgconfig
+export PKG_CONFIG_LIBDIR_aarch64_unknown_linux_gnu=/usr/lib/aarch64-linux-gnu/pkgconfig
+export PKG_CONFIG_LIBDIR_armv7_unknown_linux_gnueabihf=/usr/lib/arm-linux-gnueabihf/pkgconfig
+
+targets=()
 for arch in "$@"; do
     case $arch in
-    amd64) rust=x86_64-unknown-linux-gnu gnu=x86_64-linux-gnu ;;
-    arm64) rust=aarch64-unknown-linux-gnu gnu=aarch64-linux-gnu ;;
-    armhf) rust=armv7-unknown-linux-gnueabihf gnu=arm-linux-gnueabihf ;;
+    amd64) targets+=(--target x86_64-unknown-linux-gnu) ;;
+    arm64) targets+=(--target aarch64-unknown-linux-gnu) ;;
+    armhf) targets+=(--target armv7-unknown-linux-gnueabihf) ;;
     esac
-    linker=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$rust")_LINKER
-    env "$linker=$gnu-gcc" PKG_CONFIG_ALLOW_CROSS=1 "PKG_CONFIG_LIBDIR=/usr/lib/$gnu/pkgconfig" \
-        cargo build --release --locked --offline --target "$rust" \
-        --config 'source.crates-io.replace-with="vendored"' \
-        --config 'source.vendored.directory="/src/target/debian/vendor"'
 done
+exec cargo build --release --locked --offline "${targets[@]}" \
+    --config 'source.crates-io.replace-with="vendored"' \
+    --config 'source.vendored.directory="/src/target/debian/vendor"'

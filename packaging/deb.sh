@@ -2,9 +2,6 @@
 # Makes the Debian packages, target/debian/ttyplugd_VERSION_ARCH.deb, and checks them:
 #
 #   packaging/deb.sh ARCH...        amd64, arm64, armhf (ARMv7, which a Pi calls armv7l)
-#
-# With DEB_VERSION= in the environment the packages have another version than the programs in them,
-# which is how an upgrade is tried out.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -33,13 +30,33 @@ vendor() {
     echo "$lock" >$out/vendor.lock
 }
 
+field() {
+    sed -n "s/^$1 = \"\(.*\)\"$/\1/p" Cargo.toml
+}
+
 # Debian wants a changelog of its own form, deb-changelog(5). What is new stands in CHANGELOG.md.
 changelog() {
-    local version=$1 date
-    date=$(date --utc --rfc-email --date "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}")
+    local seconds
+    seconds=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
     printf 'ttyplugd (%s) unstable; urgency=medium\n\n' "$version"
     printf '  * See /usr/share/doc/ttyplugd/CHANGELOG.md.\n\n'
-    printf ' -- %s  %s\n' "$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)" "$date"
+    printf ' -- %s  %s\n' "$(field maintainer)" "$(date --utc --rfc-email --date "@$seconds")"
+}
+
+# The programs have other people's crates in them, whose licences ask for their notices.
+# Where a crate may be had under MIT or Apache-2.0, it is had under MIT, the shorter of the two.
+notices() {
+    local crate version licence texts
+    echo "ttyplugd is built with these Rust crates."
+    cargo tree --locked --edges normal --prefix none --format '{p} {l}' \
+        --target x86_64-unknown-linux-gnu | sed '1d; s/ (proc-macro)//; s/ (\*)$//' | sort -u |
+        while read -r crate version licence; do
+            printf '\n%s %s: %s\n\n' "$crate" "${version#v}" "$licence"
+            texts=$(find "$out/vendor/$crate-${version#v}" -maxdepth 1 -iname 'license*mit*')
+            [ -n "$texts" ] || texts=$(find "$out/vendor/$crate-${version#v}" -maxdepth 1 -type f \
+                \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' \) | sort)
+            [ -z "$texts" ] || xargs -d '\n' cat <<<"$texts" | sed 's/^/    /; s/[[:space:]]*$//'
+        done
 }
 
 for arch in "$@"; do
@@ -47,14 +64,17 @@ for arch in "$@"; do
 done
 mkdir -p $out/build
 vendor
+notices | gzip -9n >$out/crates.txt.gz
 packaging/root.sh make $out/root "$@"
 packaging/root.sh enter $out/root /src/packaging/build.sh "$@"
 
-version=${DEB_VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)}
-changelog "$version" >$out/changelog
+version=$(field version)
+changelog >$out/changelog
 for arch in "$@"; do
     deb=$out/ttyplugd_${version}_$arch.deb
     CARGO_TARGET_DIR=$out/build cargo deb --quiet --no-build --no-strip \
-        --target "$(rust_target "$arch")" --deb-version "$version" --output "$deb"
+        --target "$(rust_target "$arch")" --output "$deb"
+    packaging/check.sh $out/root "$deb"
+    [ "$arch" != "$(dpkg --print-architecture)" ] || packaging/lifecycle.sh $out/root "$deb"
     echo "$deb"
 done

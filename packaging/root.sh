@@ -4,6 +4,7 @@
 #
 #   packaging/root.sh make ROOT ARCH...         makes it, unless it is there, and what builds for
 #                                               each ARCH in it; needs the network
+#   packaging/root.sh remove ROOT
 #   packaging/root.sh enter ROOT COMMAND...     runs COMMAND in it as the owner of this project, the
 #                                               project read-only in /src, and ROOT/../build in /build
 #
@@ -69,11 +70,13 @@ triple() {
 # all of them have to be of one version.
 make_base() {
     local root=$1 proxy=
-    rm -rf --one-file-system "$root.new" "$root"
+    remove_root "$root"
     mkdir -p "$root.new"
     mount_root "$root.new"
     timeout 900 debootstrap --variant=minbase --components=main bookworm "$root.new" "$(mirror)"
     apt_install "$root.new" rustc-web cargo-web gcc libc6-dev pkg-config libudev-dev
+    # What the package depends on, for lifecycle.sh.
+    apt_install "$root.new" procps udev
     umount "$root.new"
     mv "$root.new" "$root"
 }
@@ -85,6 +88,10 @@ add_architecture() {
     in_root "$root" dpkg --add-architecture "$arch"
     in_root "$root" apt-get -q update
     apt_install "$root" "libstd-rust-web-dev:$arch" "gcc-$cross" "libc6-dev:$arch" "libudev-dev:$arch"
+}
+
+remove_root() {
+    rm -rf --one-file-system "$1.new" "$1"
 }
 
 make_root() {
@@ -128,9 +135,10 @@ root=$(realpath -m "${2:?which root?}")
 shift 2
 case $verb in
 make) make_root "$root" "$@" ;;
+remove) remove_root "$root" ;;
 enter) enter "$root" "$@" ;;
 *)
-    echo "root: unknown verb \"$verb\": make or enter" >&2
+    echo "root: unknown verb \"$verb\": make, remove or enter" >&2
     exit 2
     ;;
 esac

@@ -5,7 +5,8 @@
 #   tests/prerequisites.sh test    to test: an engine, udevd, a busybox
 #   tests/prerequisites.sh lint    to lint and to test with real applications: cargo-deny, and what
 #                                  tests/applications.sh makes them with
-#   tests/prerequisites.sh deb     to make packages: cargo-deb, and what makes a Debian 12 root and
+#   tests/prerequisites.sh deb ARCH...
+#                                  to make packages: cargo-deb, and what makes a Debian 12 root and
 #                                  tries out what was built there
 #
 # Says nothing when nothing is missing.
@@ -13,6 +14,7 @@
 set -euo pipefail
 
 what=${1:-build}
+architectures=("${@:2}")
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin
 
 fail() {
@@ -34,7 +36,7 @@ has cc || missing+=(gcc libc6-dev)
 has make || missing+=(make)
 has pkg-config || missing+=(pkg-config)
 { has pkg-config && pkg-config --exists libudev; } || missing+=(libudev-dev)
-if [ "$what" != build ]; then
+if [ "$what" = test ] || [ "$what" = lint ]; then
     has udevadm || missing+=(udev)
     has flock || missing+=(util-linux)
     has groff || missing+=(groff-base)
@@ -52,6 +54,17 @@ if [ "$what" = lint ]; then
     has debootstrap || missing+=(debootstrap)
     has go || missing+=(golang-go)
     has npm || missing+=(npm)
+fi
+if [ "$what" = deb ]; then
+    has debootstrap || missing+=(debootstrap)
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+    has readelf || missing+=(binutils)
+    has lintian || missing+=(lintian)
+    has systemd-analyze || missing+=(systemd)
+    for arch in "${architectures[@]}"; do
+        [ "$arch" = "$(dpkg --print-architecture)" ] || has qemu-arm-static || has qemu-arm ||
+            missing+=(qemu-user-static)
+    done
 fi
 
 updated=
@@ -74,7 +87,7 @@ if [ ${#missing[@]} != 0 ]; then
 fi
 
 # The command-line client is part of docker.io up to Debian 12 and a package of its own from 13 on.
-if [ "$what" != build ] && ! has docker; then
+if { [ "$what" = test ] || [ "$what" = lint ]; } && ! has docker; then
     install docker-cli
 fi
 
@@ -111,4 +124,9 @@ if [ "$what" = lint ]; then
         echo "prerequisites: building cargo-deny, which takes some minutes" >&2
         cargo install --quiet --locked cargo-deny "${deny[@]}" >&2
     fi
+fi
+
+if [ "$what" = deb ] && ! has cargo-deb; then
+    echo "prerequisites: building cargo-deb, which takes some minutes" >&2
+    cargo install --quiet --locked cargo-deb --version 3.8.0 >&2
 fi
