@@ -26,13 +26,13 @@ expect() {
 
 # within LIMIT WHAT COMMAND...: polls until COMMAND succeeds.
 within() {
-    local limit=$(($1 * patience)) what=$2 began=$SECONDS
+    local limit=$(($1 * patience)) what=$2 from=$SECONDS
     shift 2
     until "$@"; do
-        [ $((SECONDS - began)) -lt $limit ] || fail "$what: not within $limit s ($*)"
+        [ $((SECONDS - from)) -lt $limit ] || fail "$what: not within $limit s ($*)"
         sleep 0.2
     done
-    say "$what: after $((SECONDS - began)) s"
+    say "$what: after $((SECONDS - from)) s"
 }
 
 # keep NAME COMMAND...: runs it, shows what it says, and keeps that for whoever reads about the run.
@@ -85,15 +85,44 @@ tty_of() {
     done
 }
 
+# is_another_tty N TTY: stick N is there, and is not this tty.
+is_another_tty() {
+    local now
+    now=$(tty_of "$1")
+    [ -n "$now" ] && [ "$now" != "$2" ]
+}
+
+# plug_at_boot N VENDOR PRODUCT SERIAL: it is there when the machine boots, as a stick in its socket
+# is: before any service, and without a word to anybody.
+plug_at_boot() {
+    mkdir -p /etc/e2e
+    echo "$@" >>/etc/e2e/at-boot
+    cat >/etc/systemd/system/e2e-sticks.service <<END
+[Unit]
+DefaultDependencies=no
+After=local-fs.target systemd-udevd.service
+Before=basic.target
+ConditionPathExists=/etc/e2e/at-boot
+[Service]
+Type=oneshot
+ExecStart=/e2e/gadget at-boot
+[Install]
+WantedBy=basic.target
+END
+    systemctl --quiet enable e2e-sticks
+}
+
+listeners=()
+
 # listen N: keeps in /run/e2e/peer.N all that comes out of stick N at its other end.
 listen() {
     local tty
     tty=$(peer "$1")
     mkdir -p /run/e2e
     : >"/run/e2e/peer.$1"
-    # Without raw, this end would send back what it gets.
-    stty -F "$tty" raw -echo
-    cat "$tty" >>"/run/e2e/peer.$1" &
+    # Without raw, this end would send back what it gets. An unplug hangs it up, and it is opened anew.
+    setsid sh -c 'while stty -F $0 raw -echo; do cat $0; done' "$tty" >>"/run/e2e/peer.$1" 2>/dev/null &
+    listeners+=("$!")
 }
 
 heard() {
@@ -102,9 +131,11 @@ heard() {
 
 # -- containers ------------------------------------------------------------------------------------
 
-# The device right for sticks that are not plugged in yet, and the port of most scenarios.
+# The device right for sticks that are not plugged in yet, and the port of most scenarios, which is
+# held longer than any scenario waits.
 right=(--device-cgroup-rule 'c 166:* rmw')
-as_zwave=(--label ttyplugd.port.zwave.match=vendor=0658,product=0200 --label ttyplugd.port.zwave.node=/dev/zwave)
+as_zwave=(--label ttyplugd.port.zwave.match=vendor=0658,product=0200
+    --label ttyplugd.port.zwave.node=/dev/zwave --label ttyplugd.port.zwave.hold=30m)
 
 # start NAME [OPTION...] -- COMMAND...: a container of the image e2e/busybox with opens held.
 start() {
@@ -120,17 +151,15 @@ start() {
         fail "docker run of $container fails"
 }
 
-# An application that opens its port once, says something, and prints what it hears. microcom opens
-# as all serial libraries do.
-uses_port() {
-    echo "(echo said-by-$1; exec sleep 1000000) | microcom -t 2000000000 $2; echo open-or-read-failed"
-}
+# A line of shell for an application that opens a port once, says something, prints what it hears,
+# and lives on when it has lost the port. microcom opens as all serial libraries do.
+uses_port='echo said-by-$0 | microcom -t 2000000000 $1; echo lost; exec sleep 1000000'
 
 # start_user NAME NODE [OPTION...]: a container with such an application.
 start_user() {
     local container=$1 node=$2
     shift 2
-    start "$container" "$@" -- sh -c "$(uses_port "$container" "$node")"
+    start "$container" "$@" -- sh -c "$uses_port" "$container" "$node"
 }
 
 root_of() {
@@ -151,12 +180,32 @@ answers() {
     timeout 20 ttyplugd status >/dev/null 2>&1
 }
 
-# holds CONTAINER: an open of it waits.
-holds() {
-    timeout 20 ttyplugd status 2>/dev/null | grep -qE "/dev/.*\b$1\b.*(waited|held|s )"
+# ask FILTER [ARGUMENT...]: jq's answer from what the daemon says of itself.
+ask() {
+    timeout 20 ttyplugd status --json 2>/dev/null | jq -r "${@:2}" "$1"
 }
 
-# has NODE DEVICE: a node below some root is the device of this host tty.
+# holds CONTAINER: an open of it waits.
+holds() {
+    [ "$(ask '[.held[] | select(.container == $c)] | length > 0' --arg c "$1")" = true ]
+}
+
+# state CONTAINER: of its port, or of its ports.
+state() {
+    ask '.ports[] | select(.container == $c) | .state' --arg c "$1"
+}
+
+is_ready() {
+    [ "$(state "$1" | sort -u)" = ready ]
+}
+
+# The runtime of the images, in Docker's own configuration.
+register_the_runtime() {
+    echo '{"runtimes": {"ttyplug": {"path": "/usr/bin/ttyplug-runtime"}}}' >/etc/docker/daemon.json
+    systemctl reload docker
+}
+
+# is_node PATH TTY: PATH, below some container's root, is the device of this tty of the host.
 is_node() {
     [ "$(stat -c %t:%T "$1" 2>/dev/null)" = "$(stat -c %t:%T "/dev/$2" 2>/dev/null)" ]
 }

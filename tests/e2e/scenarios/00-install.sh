@@ -1,0 +1,39 @@
+# The package is installed with apt, and everything that it brings is in force: the service, the
+# udev rule, the journal catalog, the runtime. The images of the other scenarios are made here too.
+
+timeout 300 apt-get -q install -y --no-install-recommends /e2e/ttyplugd_*.deb
+within 60 "the service answers" answers
+expect "the service" active "$(systemctl is-active ttyplugd)"
+expect "the service at boot" enabled "$(systemctl is-enabled ttyplugd)"
+
+said=$(systemd-analyze verify ttyplugd.service 2>&1) || fail "systemd-analyze verify: $said"
+expect "systemd-analyze verify says of it" "" "$(grep ttyplugd <<<"$said" || true)"
+# What systemd-analyze calls exposure: 10.0 is a service without any restriction.
+keep security systemd-analyze security --no-pager ttyplugd.service
+exposure=$(sed -En 's/.*exposure level for ttyplugd.service: ([0-9]+)\.([0-9]).*/\1\2/p' $kept/$name.security.txt)
+[ "${exposure:-100}" -le 40 ] || fail "systemd-analyze security: at most 4.0 was to be seen"
+# udevadm verify came with systemd 254.
+if udevadm verify --help >/dev/null 2>&1; then
+    udevadm verify /usr/lib/udev/rules.d/70-ttyplugd.rules
+fi
+
+mkdir -p /etc/docker
+register_the_runtime
+has_the_runtime() {
+    docker info --format '{{json .Runtimes}}' | grep -q ttyplug
+}
+within 60 "the engine has the runtime ttyplug" has_the_runtime
+
+# An image of one busybox under all its names. Its dialout is 77, which is not the machine's.
+root=$(mktemp -d)
+mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp}
+cp /bin/busybox "$root/bin/"
+for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
+printf '%s\n' root:x:0:0:root:/:/bin/sh app:x:1000:1000:app:/:/bin/sh >"$root/etc/passwd"
+printf '%s\n' root:x:0: dialout:x:77: app:x:1000: >"$root/etc/group"
+tar -C "$root" -c . | timeout 120 docker import --change 'ENV PATH=/bin' - e2e/busybox >/dev/null
+rm -rf "$root"
+
+keep check ttyplugd check
+keep status ttyplugd status
+keep version docker version
