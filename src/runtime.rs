@@ -28,8 +28,9 @@ use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSI
 use crate::runc::{self, Verb};
 use crate::state::Store;
 
-/// How long the daemon may take to answer. A container waits for it, and it is not needed.
-const DAEMON_LIMIT: Duration = Duration::from_millis(500);
+/// How long the daemon may take to answer. A container waits for it only where it runs and hangs;
+/// but while a machine boots, everything starts at once and nothing is quick.
+const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a keeper may take to answer for the first time.
 const KEEPER_LIMIT: Duration = Duration::from_secs(10);
@@ -117,6 +118,10 @@ fn prepare(options: &Options, directory: &Path, id: &str) -> anyhow::Result<Prep
 
     let answer = ask_daemon(options, id);
     let provisional = answer.is_err();
+    if answer.as_ref().err().is_some_and(is_timeout) {
+        let late = "ttyplugd does not answer in time: its ports come when the container runs";
+        log(options, id, late);
+    }
     let created = answer.unwrap_or_else(|_| Created {
         // At boot the engine may be first. Whatever is configured may be a new container's.
         ports: Store::read(&options.state_dir)
@@ -318,6 +323,14 @@ fn ask_daemon(options: &Options, id: &str) -> io::Result<Created> {
         &options.run_dir.join("runtime.sock"),
         &message,
         DAEMON_LIMIT,
+    )
+}
+
+/// A read that times out is one that would block (socket(7), SO_RCVTIMEO).
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
     )
 }
 
