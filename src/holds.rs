@@ -87,14 +87,7 @@ async fn answer(
     let question = timeout(QUESTION_LIMIT, next::<Creating>(&mut stream, &mut received));
     let question = question.await??;
     let id = ContainerId(question.container);
-    // A new start has a new /dev, and nothing in it is ready.
-    {
-        let mut world = world.borrow_mut();
-        world.ready.remove(&id);
-        if let Some(ended) = world.served.remove(&id) {
-            world.ended.insert(id.clone(), ended);
-        }
-    }
+    world.borrow_mut().being_created(&id);
     changes.tell_watchers();
 
     let mut changed = changes.subscribe();

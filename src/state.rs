@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::assign::{Assigned, Choices};
 use crate::config::LabelPolicy;
 use crate::hold::{Managed, Ports};
-use crate::inventory::{ContainerId, Inventory};
+use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
 
@@ -194,6 +194,18 @@ impl Store {
     pub fn labels(&self, id: &ContainerId) -> Option<&BTreeMap<String, String>> {
         let known = self.containers.containers.get(id);
         known.map(|known| &known.labels)
+    }
+
+    /// A container that is about to start, as it was when it was last known.
+    pub fn container(&self, id: &ContainerId) -> Option<Container> {
+        let known = self.containers.containers.get(id)?;
+        Some(Container {
+            name: known.name.clone(),
+            state: ContainerState::Stopped,
+            labels: known.labels.clone(),
+            // Those that did not count are not known.
+            image_labels: Some(BTreeMap::new()),
+        })
     }
 
     /// The numbers that the wrapper gave a container the right to open.

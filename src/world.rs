@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
-use crate::assign::{Assigned, Want};
+use crate::assign::{Assigned, Want, assign};
 use crate::config::Settings;
 use crate::device::Device;
 use crate::hold::Ports;
@@ -156,11 +156,27 @@ impl World {
         self.timeline = timeline;
     }
 
+    /// A container is being created. So it does not run, whatever was known of it: its new start
+    /// has a new /dev, in which nothing is ready. An engine that starts creates its containers
+    /// first and tells of them afterwards; until then one is who it was.
+    pub fn being_created(&mut self, id: &ContainerId) {
+        self.ready.remove(id);
+        if let Some(ended) = self.served.remove(id) {
+            self.ended.insert(id.clone(), ended);
+        }
+        if let Some(container) = self.inventory.containers.get_mut(id) {
+            container.state = ContainerState::Stopped;
+        } else if let Some(known) = self.store.container(id).filter(|_| !self.listed) {
+            self.inventory.containers.insert(id.clone(), known);
+            self.assigned = assign(&self.settings, &self.inventory, self.store.choices());
+        }
+    }
+
     /// What opens in a container may have to wait for. `None` while nobody can tell: the engine
     /// has not said who it is, or it runs and has not been looked into yet, so that what it has
     /// may be ready for long.
     pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
-        let container = self.inventory.containers.get(id).filter(|_| self.listed)?;
+        let container = self.inventory.containers.get(id)?;
         let looked_into = self.ready.contains_key(id) || self.assigned.wants(id).is_empty();
         if container.state == ContainerState::Running && !looked_into {
             return None;

@@ -107,6 +107,36 @@ fn an_engine_that_is_restarted_starts_its_containers_held() {
     opening.end()[0].got(&port);
 }
 
+/// While it starts, an engine answers no call until every such container has been started.
+#[test]
+fn containers_that_an_engine_starts_find_their_port_at_their_first_instruction() {
+    let bed = Bed::with_runtime(&held_port("60s"));
+    let daemon = bed.daemon();
+    let port = stick(63);
+    port.plug();
+    let script = "test -c /dev/zwave && echo there || echo missing; exec sleep 1000000";
+    let container = zwave()
+        .command(&["sh", "-c", script])
+        .with(&["--restart", "always"])
+        .start();
+    let has_said = |expected: &str| {
+        eventually(SOON, "every start has found the port", || {
+            let said = run("docker", &["logs", container.name()]);
+            (said.trim() == expected).then_some(()).ok_or(said)
+        });
+    };
+    has_said("there");
+    engine("stop");
+    engine("start");
+    has_said("there\nthere");
+    // As at boot: this daemon has never heard of the engine.
+    engine("stop");
+    daemon.stop();
+    let _daemon = bed.daemon();
+    engine("start");
+    has_said("there\nthere\nthere");
+}
+
 #[test]
 fn opens_stay_held_while_an_engine_with_live_restore_is_restarted() {
     let bed = Bed::with_runtime(&held_port("60s"));
