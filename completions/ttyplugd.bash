@@ -37,6 +37,9 @@ _ttyplugd() {
             ttyplugd,status)
                 cmd="ttyplugd__subcmd__status"
                 ;;
+            ttyplugd,wait)
+                cmd="ttyplugd__subcmd__wait"
+                ;;
             ttyplugd__subcmd__runtime,disable)
                 cmd="ttyplugd__subcmd__runtime__subcmd__disable"
                 ;;
@@ -53,7 +56,7 @@ _ttyplugd() {
 
     case "${cmd}" in
         ttyplugd)
-            opts="-h -V --help --version run ports status check plan runtime completions"
+            opts="-h -V --help --version run ports status wait check plan runtime completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -241,12 +244,38 @@ _ttyplugd() {
             return 0
             ;;
         ttyplugd__subcmd__status)
-            opts="-h --run-dir --json --help"
+            opts="-h --watch --run-dir --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__wait)
+            opts="-h --container --timeout --run-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --run-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -29,6 +29,7 @@ complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -s V -l version -d 'Prin
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "run" -d 'Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "ports" -d 'Show the serial devices that are plugged in, and how to match each of them'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "status" -d 'Show every port in every container as the running daemon sees it, and every open that waits'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "wait" -d 'Wait until a port is ready, in every container that is to have it or in one'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "check" -d 'Show everything that would stop a port from working, and what to do about it'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "plan" -d 'Show what the daemon would do now, without doing it'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "runtime" -d 'Register ttyplug-runtime in Docker\'s daemon.json, or take it out again'
@@ -43,8 +44,13 @@ complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -s h -l help -d '
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand ports" -l json -d 'Print one JSON object, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand ports" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l run-dir -d 'Where the lock and the sockets are' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l watch -d 'Go on to show it whenever it changes, until interrupted; with --json one object a line'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l json -d 'Print one JSON object, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l container -d 'The container in which it has to be ready; without it, every one that is to have the port' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l timeout -d 'For how long to wait at most: a time such as 60s or 5m, or forever' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l run-dir -d 'Where the lock and the sockets are' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l run-dir -d 'Where the lock and the sockets are' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l config -d 'The configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, where there is one]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l state-dir -d 'What outlives the daemon' -r -F

@@ -50,9 +50,20 @@ _arguments "${_arguments_options[@]}" : \
 (status)
 _arguments "${_arguments_options[@]}" : \
 '--run-dir=[Where the lock and the sockets are]:DIR:_files' \
+'--watch[Go on to show it whenever it changes, until interrupted; with --json one object a line]' \
 '--json[Print one JSON object, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \
+&& ret=0
+;;
+(wait)
+_arguments "${_arguments_options[@]}" : \
+'--container=[The container in which it has to be ready; without it, every one that is to have the port]:NAME:_default' \
+'--timeout=[For how long to wait at most\: a time such as 60s or 5m, or forever]:TIME:_default' \
+'--run-dir=[Where the lock and the sockets are]:DIR:_files' \
+'-h[Print help]' \
+'--help[Print help]' \
+':port -- The name of the port:_default' \
 && ret=0
 ;;
 (check)
@@ -133,6 +144,7 @@ _ttyplugd_commands() {
 'run:Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again' \
 'ports:Show the serial devices that are plugged in, and how to match each of them' \
 'status:Show every port in every container as the running daemon sees it, and every open that waits' \
+'wait:Wait until a port is ready, in every container that is to have it or in one' \
 'check:Show everything that would stop a port from working, and what to do about it' \
 'plan:Show what the daemon would do now, without doing it' \
 'runtime:Register ttyplug-runtime in Docker'\''s daemon.json, or take it out again' \
@@ -193,6 +205,11 @@ _ttyplugd__subcmd__runtime__subcmd__status_commands() {
 _ttyplugd__subcmd__status_commands() {
     local commands; commands=()
     _describe -t commands 'ttyplugd status commands' commands "$@"
+}
+(( $+functions[_ttyplugd__subcmd__wait_commands] )) ||
+_ttyplugd__subcmd__wait_commands() {
+    local commands; commands=()
+    _describe -t commands 'ttyplugd wait commands' commands "$@"
 }
 
 if [ "$funcstack[1]" = "_ttyplugd" ]; then
