@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the programs for the Debian architectures in its arguments. packaging/deb.sh runs it in the
+# Builds the programs; the arguments are cargo's: --target TRIPLE... packaging/deb.sh runs it in the
 # root of packaging/root.sh, where no network is needed: the sources of all crates are in
 # target/debian/vendor.
 set -euo pipefail
@@ -16,14 +16,6 @@ export PKG_CONFIG_LIBDIR_x86_64_unknown_linux_gnu=/usr/lib/x86_64-linux-gnu/pkgc
 export PKG_CONFIG_LIBDIR_aarch64_unknown_linux_gnu=/usr/lib/aarch64-linux-gnu/pkgconfig
 export PKG_CONFIG_LIBDIR_armv7_unknown_linux_gnueabihf=/usr/lib/arm-linux-gnueabihf/pkgconfig
 
-targets=()
-for arch in "$@"; do
-    case $arch in
-    amd64) targets+=(--target x86_64-unknown-linux-gnu) ;;
-    arm64) targets+=(--target aarch64-unknown-linux-gnu) ;;
-    armhf) targets+=(--target armv7-unknown-linux-gnueabihf) ;;
-    esac
-done
-exec cargo build --release --locked --offline "${targets[@]}" \
+exec cargo build --release --locked --offline "$@" \
     --config 'source.crates-io.replace-with="vendored"' \
     --config 'source.vendored.directory="/src/target/debian/vendor"'

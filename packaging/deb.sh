@@ -7,6 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 out=target/debian
+# The same sources make the same packages, byte for byte.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
+export SOURCE_DATE_EPOCH
 
 rust_target() {
     case $1 in
@@ -36,11 +39,9 @@ field() {
 
 # Debian wants a changelog of its own form, deb-changelog(5). What is new stands in CHANGELOG.md.
 changelog() {
-    local seconds
-    seconds=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
     printf 'ttyplugd (%s) unstable; urgency=medium\n\n' "$version"
     printf '  * See /usr/share/doc/ttyplugd/CHANGELOG.md.\n\n'
-    printf ' -- %s  %s\n' "$(field maintainer)" "$(date --utc --rfc-email --date "@$seconds")"
+    printf ' -- %s  %s\n' "$(field maintainer)" "$(date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")"
 }
 
 # The programs have other people's crates in them, whose licences ask for their notices.
@@ -59,14 +60,16 @@ notices() {
         done
 }
 
+: "${1:?for which architectures?}"
+targets=()
 for arch in "$@"; do
-    rust_target "$arch" >/dev/null
+    targets+=(--target "$(rust_target "$arch")")
 done
 mkdir -p $out/build
 vendor
 notices | gzip -9n >$out/crates.txt.gz
 packaging/root.sh make $out/root "$@"
-packaging/root.sh enter $out/root /src/packaging/build.sh "$@"
+packaging/root.sh enter $out/root /src/packaging/build.sh "${targets[@]}"
 
 version=$(field version)
 changelog >$out/changelog
