@@ -68,7 +68,11 @@ done
 mkdir -p $out/build
 vendor
 notices | gzip -9n >$out/crates.txt.gz
-packaging/root.sh make $out/root "$@"
+packaging/root.sh make $out/root "$@" >$out/root.log 2>&1 || {
+    echo "deb: no Debian 12 root can be made; the end of $out/root.log:" >&2
+    tail -n 20 $out/root.log >&2
+    exit 1
+}
 packaging/root.sh enter $out/root /src/packaging/build.sh "${targets[@]}"
 
 version=$(field version)

@@ -69,7 +69,7 @@ triple() {
 # From main alone: the security archive has a newer rustc-web, but not for every architecture, and
 # all of them have to be of one version.
 make_base() {
-    local root=$1 proxy=
+    local root=$1
     remove_root "$root"
     mkdir -p "$root.new"
     mount_root "$root.new"
@@ -77,7 +77,7 @@ make_base() {
     apt_install "$root.new" rustc-web cargo-web gcc libc6-dev pkg-config libudev-dev
     # What the package depends on, for lifecycle.sh.
     apt_install "$root.new" procps udev
-    umount "$root.new"
+    umount --recursive "$root.new"
     mv "$root.new" "$root"
 }
 
@@ -87,6 +87,8 @@ add_architecture() {
     cross=$(triple "$arch" | tr _ -)
     in_root "$root" dpkg --add-architecture "$arch"
     in_root "$root" apt-get -q update
+    # A library is of one version for all architectures, and these may be new ones.
+    in_root "$root" apt-get -q upgrade -y
     apt_install "$root" "libstd-rust-web-dev:$arch" "gcc-$cross" "libc6-dev:$arch" "libudev-dev:$arch"
 }
 
@@ -130,6 +132,7 @@ proxy=
 eval "$(apt-config shell proxy Acquire::http::Proxy)"
 [ -z "$proxy" ] || export http_proxy=$proxy
 
+umask 022
 verb=${1:-}
 root=$(realpath -m "${2:?which root?}")
 shift 2
