@@ -11,11 +11,12 @@ here=$(dirname "$(realpath "$0")")
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "$here/../.."
 
+. "$here/debian.sh"
 machine=${1:?which machine?}
 # Every machine sets the same words; machines/trixie-amd64.sh shows them.
 . "$here/machines/$machine.sh"
 
-recipe=$(cat "$here/build.sh" "$here/machines/$machine.sh" | sha256sum | cut -c 1-12)
+recipe=$(cat "$here"/{build.sh,debian.sh,"machines/$machine.sh"} | sha256sum | cut -c 1-12)
 made=target/e2e/cache/$machine-$recipe
 if [ -e "$made/disk.img" ]; then
     echo "$made"
@@ -26,53 +27,24 @@ work=$PWD/target/e2e/cache/$machine.new
 root=$work/root
 clean_up() {
     set +e
-    grep -oE " $work/[^ ]+" /proc/self/mountinfo | sort -ru | xargs -r umount --lazy
+    unmount "$root"
     rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
 trap 'exit 143' INT TERM HUP
 clean_up
 set -e
-mkdir -p "$root"
-
-# Where this machine's own apt has Debian from; another distribution has it from Debian.
-mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Origin: Debian" \
-    "Label: Debian" "Component: main" | head -n 1)
-case $mirror in
-mirror+file:*)
-    # The file has a mirror a line, the best one first (apt-transport-mirror(1)).
-    mirror=$(sed -En '/^[a-z]+:/{s/[[:space:]].*//;p;q}' "${mirror#mirror+file:}")
-    ;;
-esac
-proxy=
-eval "$(apt-config shell proxy Acquire::http::Proxy)"
-[ -z "$proxy" ] || export http_proxy=$proxy
-
-in_root() {
-    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-        ${http_proxy:+http_proxy="$http_proxy"} DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-# /tmp may forget what devices and root's programs are (Debian 13 mounts it nodev and nosuid).
-mount --bind "$root" "$root"
-mount -o remount,bind,dev,suid,exec "$root"
 
 include=(systemd systemd-sysv udev dbus kmod iproute2 iptables ca-certificates openssh-server curl
     apparmor jq busybox-static zstd initramfs-tools "${packages[@]}")
-timeout 3000 debootstrap --arch="$arch" --variant=minbase \
-    --include="$(IFS=, && echo "${include[*]}")" "$suite" "$root" \
-    "${mirror:-http://deb.debian.org/debian}" >"$work/debootstrap.log" 2>&1 || {
-    echo "build: debootstrap fails; the end of its log:" >&2
-    tail -n 20 "$work/debootstrap.log" >&2
-    exit 1
-}
+bootstrap "$root" "$suite" "$arch" "${include[@]}"
 
 # An initrd with every driver there is takes long to make, to load and to unpack under emulation.
 echo MODULES=list >"$root/etc/initramfs-tools/conf.d/e2e"
 printf '%s\n' "virtio_$bus" virtio_blk ext4 >>"$root/etc/initramfs-tools/modules"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
-in_root timeout 1800 apt-get -q install -y --no-install-recommends "$kernel" >"$work/kernel.log" 2>&1 || {
+in_root "$root" timeout 1800 apt-get -q install -y --no-install-recommends "$kernel" >"$work/kernel.log" 2>&1 || {
     tail -n 20 "$work/kernel.log" >&2
     exit 1
 }
@@ -101,14 +73,14 @@ ExecStart=/usr/bin/tar -C / -xf /dev/vdb
 [Install]
 WantedBy=multi-user.target
 END
-in_root systemctl --quiet enable systemd-networkd e2e-luggage
-in_root systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+in_root "$root" systemctl --quiet enable systemd-networkd e2e-luggage
+in_root "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
     e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service systemd-timesyncd.service
 
 cp "$(realpath "$root"/boot/vmlinuz-*)" "$work/vmlinuz"
 cp "$(realpath "$root"/boot/initrd.img-*)" "$work/initrd"
-rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/usr/share/{doc,man,locale}
-umount "$root/sys" "$root/proc" "$root"
+rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/usr/share/{doc,locale}
+unmount "$root"
 mke2fs -q -F -t ext4 -d "$root" "$work/disk.img" 6G
 rm -rf --one-file-system "$root"
 rm -rf "target/e2e/cache/$machine"-*

@@ -199,10 +199,21 @@ is_ready() {
     [ "$(state "$1" | sort -u)" = ready ]
 }
 
-# The runtime of the images, in Docker's own configuration.
-register_the_runtime() {
-    echo '{"runtimes": {"ttyplug": {"path": "/usr/bin/ttyplug-runtime"}}}' >/etc/docker/daemon.json
+# docker_setting FILTER: has jq edit Docker's configuration, and Docker read it.
+docker_setting() {
+    jq "$1" /etc/docker/daemon.json >/run/daemon.json
+    mv /run/daemon.json /etc/docker/daemon.json
     systemctl reload docker
+}
+
+# ports_below ROOT: the names of the ports in a container's /dev, in their order.
+ports_below() {
+    find "$1/dev" -maxdepth 1 -type c \( -name 'ttyACM*' -o -name 'port*' \) -printf '%f\n' | sort
+}
+
+# both COMMAND A B
+both() {
+    "$1" "$2" && "$1" "$3"
 }
 
 # is_node PATH TTY: PATH, below some container's root, is the device of this tty of the host.
@@ -219,6 +230,31 @@ journal() {
     [ -n "$(journalctl --quiet --no-pager --since "@$began" "$@" | head -n 1)" ]
 }
 
+# -- an open that is held while something happens ----------------------------------------------------
+
+# hold_an_open [OPTION...]: the container "app" opens its port, which is not plugged in.
+hold_an_open() {
+    start_user app /dev/zwave "${as_zwave[@]}" "$@"
+    within 60 "the open is held" holds app
+    pid=$(docker inspect --format '{{.State.Pid}}' app)
+    listen 0
+}
+
+# it_is_still_held: by the same process, which noticed nothing.
+it_is_still_held() {
+    within 120 "the daemon answers, and the open is held still" holds app
+    expect "what the application has said" "" "$(docker logs app 2>&1)"
+    expect "its process" "$pid" "$(docker inspect --format '{{.State.Pid}}' app)"
+}
+
+# it_goes_on: the stick is plugged in, the open succeeds, and bytes go both ways.
+it_goes_on() {
+    plug 0 "${zwave[@]}"
+    within 90 "the open has succeeded: the stick hears the application" heard 0 said-by-app
+    echo said-by-the-stick >"$(peer 0)"
+    within 60 "and the application hears the stick" logged app said-by-the-stick
+}
+
 # -- the beginning of every scenario ---------------------------------------------------------------
 
 begin_afresh() {
@@ -226,6 +262,7 @@ begin_afresh() {
     docker ps --all --quiet | xargs -r timeout 120 docker rm --force >/dev/null
     for n in 0 1 2 3; do unplug $n; done
     rm -f /etc/e2e/at-boot
+    if grep -qs live-restore /etc/docker/daemon.json; then docker_setting 'del(."live-restore")'; fi
     began=$(date +%s)
 }
 

@@ -84,6 +84,10 @@ trap 'exit 143' TERM HUP
 
 began=$SECONDS
 made=$("$here/build.sh" "$machine" | tail -n 1)
+applications=
+if [ "$arch" = amd64 ] && grep -qx '15-.*' <<<"$chosen"; then
+    applications=$("$here/applications.sh" | tail -n 1)
+fi
 echo "made  the machine $machine ($((SECONDS - began))s)"
 
 # What travels with the machine: the way in, the scenarios and what they need, the package.
@@ -93,6 +97,7 @@ install -D -m 600 "$work/key.pub" "$luggage/root/.ssh/authorized_keys"
 mkdir -p "$luggage/e2e"
 cp -r "$here"/{lib.sh,gadget,scenario,scenarios} "$luggage/e2e"
 cp "$deb" "$luggage/e2e/"
+[ -z "$applications" ] || cp "$applications" "$luggage/e2e/applications.tar"
 echo "patience=$patience" >"$luggage/e2e/settings"
 tar -C "$luggage" --owner=0 --group=0 -cf "$work/luggage.tar" .
 

@@ -1,0 +1,50 @@
+# Debian in a directory. Sourced by build.sh and applications.sh.
+#
+#   bootstrap DIRECTORY SUITE ARCH PACKAGE...     makes it, and leaves it mounted on itself
+#   in_root DIRECTORY COMMAND...                  runs COMMAND in it
+#   unmount DIRECTORY                             whatever is mounted there or below
+
+# Where this machine's own apt has Debian from; another distribution has it from Debian.
+mirror() {
+    local found
+    found=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Origin: Debian" \
+        "Label: Debian" "Component: main" | head -n 1)
+    case $found in
+    mirror+file:*)
+        # The file has a mirror a line, the best one first (apt-transport-mirror(1)).
+        found=$(sed -En '/^[a-z]+:/{s/[[:space:]].*//;p;q}' "${found#mirror+file:}")
+        ;;
+    esac
+    echo "${found:-http://deb.debian.org/debian}"
+}
+
+proxy=
+eval "$(apt-config shell proxy Acquire::http::Proxy)"
+[ -z "$proxy" ] || export http_proxy=$proxy
+
+bootstrap() {
+    local root=$1 suite=$2 arch=$3 log=$1.log
+    shift 3
+    mkdir -p "$root"
+    # /tmp may forget what devices and root's programs are (Debian 13 mounts it nodev and nosuid).
+    mount --bind "$root" "$root"
+    mount -o remount,bind,dev,suid,exec "$root"
+    if ! timeout 3000 debootstrap --arch="$arch" --variant=minbase \
+        --include="$(IFS=, && echo "$*")" "$suite" "$root" "$(mirror)" >"$log" 2>&1; then
+        echo "debootstrap fails; the end of its log:" >&2
+        tail -n 20 "$log" >&2
+        return 1
+    fi
+    rm -f "$root"/var/cache/apt/archives/*.deb
+}
+
+in_root() {
+    local root=$1
+    shift
+    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+        ${http_proxy:+http_proxy="$http_proxy"} DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+unmount() {
+    grep -oE " $1(/[^ ]*)? " /proc/self/mountinfo | tr -d ' ' | sort -ru | xargs -r umount --lazy
+}
