@@ -5,6 +5,9 @@
 # make bench              time from the uevent to the node, against the udev script it replaces, and
 #                         what holding opens costs and brings; ROUNDS=3 is a quick look
 # make deb                Debian packages, target/debian/*.deb, for ARCHS="amd64 arm64 armhf"
+# make e2e                the package in a whole machine in QEMU: reboots, USB, upgrades; DEBIAN=12 has
+#                         it on Debian 12, SCENARIOS="NAME..." is a part of it
+# make e2e-arm            the same for the packages of the Pi, on emulated ARM machines; takes long
 # make install            DESTDIR= and PREFIX= as usual
 #
 # Whatever is missing is installed with apt-get (tests/prerequisites.sh).
@@ -24,7 +27,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCHS ?= amd64 arm64 armhf
 
-.PHONY: all build check test lint deny demo bench deb install clean
+.PHONY: all build check test lint deny demo bench deb e2e e2e-arm install clean
 
 all: build
 
@@ -72,6 +75,21 @@ bench:
 deb:
 	tests/prerequisites.sh deb $(ARCHS)
 	packaging/deb.sh $(ARCHS)
+
+# The machine has the package that was made from what is here now.
+DEBIAN ?= 13
+MACHINE := $(if $(filter 12,$(DEBIAN)),bookworm,trixie)-amd64
+SCENARIOS ?=
+e2e:
+	tests/prerequisites.sh e2e
+	$(MAKE) deb ARCHS=amd64
+	tests/e2e/run.sh --machine $(MACHINE) $(SCENARIOS)
+
+e2e-arm:
+	tests/prerequisites.sh e2e arm
+	$(MAKE) deb ARCHS="armhf arm64"
+	tests/e2e/run.sh --machine bookworm-armhf $(SCENARIOS)
+	tests/e2e/run.sh --machine bookworm-arm64 $(SCENARIOS)
 
 install:
 	[ -e target/release/ttyplugd ] || $(MAKE) build

@@ -8,6 +8,9 @@
 #   tests/prerequisites.sh deb ARCH...
 #                                  to make packages: cargo-deb, and what makes a Debian 12 root and
 #                                  tries out what was built there
+#   tests/prerequisites.sh e2e [arm]
+#                                  for the whole-machine test: QEMU, for ARM too, and what makes the
+#                                  disks of its machines
 #
 # Says nothing when nothing is missing.
 # It never starts, stops or configures an engine: dockerd is installed only where there is none.
@@ -27,8 +30,8 @@ has() {
 }
 
 case $what in
-build | test | lint | deb) ;;
-*) fail "unknown argument \"$what\": build, test, lint or deb" ;;
+build | test | lint | deb | e2e) ;;
+*) fail "unknown argument \"$what\": build, test, lint, deb or e2e" ;;
 esac
 
 missing=()
@@ -65,6 +68,21 @@ if [ "$what" = deb ]; then
         [ "$arch" = "$(dpkg --print-architecture)" ] || has qemu-arm-static || has qemu-arm ||
             missing+=(qemu-user-static)
     done
+fi
+if [ "$what" = e2e ]; then
+    has qemu-system-x86_64 || missing+=(qemu-system-x86)
+    # The ROM of the network card, without which QEMU does not start.
+    [ -e /usr/lib/ipxe/qemu/efi-virtio.rom ] || missing+=(ipxe-qemu)
+    has debootstrap || missing+=(debootstrap)
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+    has mke2fs || missing+=(e2fsprogs)
+    has ssh || missing+=(openssh-client)
+    has ss || missing+=(iproute2)
+    has npm || missing+=(npm)
+    if [ "${2:-}" = arm ]; then
+        has qemu-system-arm || missing+=(qemu-system-arm)
+        has qemu-arm-static || missing+=(qemu-user-static)
+    fi
 fi
 
 updated=
