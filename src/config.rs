@@ -19,6 +19,8 @@ use crate::selector::{ContainerMatch, DeviceMatch};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     pub labels: LabelPolicy,
+    pub inject: InjectPolicy,
+    pub grant: GrantPolicy,
     /// By name; each name once.
     pub ports: Vec<Port>,
 }
@@ -32,6 +34,37 @@ pub enum LabelPolicy {
     Container,
     /// Those of the image too: any image that is pulled can then give itself the ports.
     Image,
+    Off,
+}
+
+/// How a node gets into a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InjectPolicy {
+    /// By a command in it, and from outside where that does not work.
+    #[default]
+    Auto,
+    /// By a command in it alone.
+    Exec,
+    /// From outside alone, through its root directory.
+    Namespace,
+}
+
+impl InjectPolicy {
+    /// Whether a paused container can be served, in which no command can be run.
+    pub fn serves_paused(self) -> bool {
+        self != Self::Exec
+    }
+}
+
+/// Whether containers are given the right to open their ports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GrantPolicy {
+    /// Exactly what they lack, for as long as the port is plugged in.
+    #[default]
+    Auto,
+    /// They have what their definition gives them.
     Off,
 }
 
@@ -55,7 +88,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// Reads the configuration from `file` and the `*.toml` files of the `conf.d` beside it, in
-/// lexical order; a later `labels` and a later port of the same name replace the earlier ones.
+/// lexical order; a later `labels`, `inject` or `grant` and a later port of the same name replace the earlier ones.
 /// None of them need exist.
 ///
 /// # Errors
@@ -115,6 +148,12 @@ pub fn parse(files: &[(PathBuf, String)]) -> Result<Settings, Vec<ConfigError>> 
         };
         if let Some(labels) = fragment.labels {
             settings.labels = labels;
+        }
+        if let Some(inject) = fragment.inject {
+            settings.inject = inject;
+        }
+        if let Some(grant) = fragment.grant {
+            settings.grant = grant;
         }
         let mut ports: Vec<Port> = Vec::new();
         for fragment in &fragment.port {

@@ -244,14 +244,17 @@ impl Daemon {
     fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
         let mut world = self.world.borrow_mut();
         let World {
-            inventory, store, ..
+            settings,
+            inventory,
+            store,
+            ..
         } = &mut *world;
         let recognise = |(id, container): (_, Container)| {
             let container = container.recognised(store.labels(&id));
             (id, container)
         };
         inventory.containers = containers.into_iter().map(recognise).collect();
-        for (id, _) in inventory.running() {
+        for (id, _) in inventory.running(settings.inject.serves_paused()) {
             self.jobs.revisit(id);
         }
     }
@@ -311,7 +314,9 @@ impl Daemon {
 
     /// The operator or a new engine may have mended what was in the way, whatever it was.
     fn mark_all(&mut self) {
-        for (id, _) in self.world.borrow().inventory.running() {
+        let world = self.world.borrow();
+        let paused_too = world.settings.inject.serves_paused();
+        for (id, _) in world.inventory.running(paused_too) {
             self.jobs.changed(id);
         }
     }
@@ -340,6 +345,7 @@ impl Daemon {
             served,
             ready,
             ended,
+            from_outside,
             ..
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
@@ -356,9 +362,13 @@ impl Daemon {
         self.reports
             .borrow_mut()
             .devices(inventory.devices.values());
-        let running: BTreeSet<_> = inventory.running().map(|(id, _)| id.clone()).collect();
+        let running: BTreeSet<_> = inventory
+            .running(settings.inject.serves_paused())
+            .map(|(id, _)| id.clone())
+            .collect();
         self.jobs.keep(&running);
         served.retain(|id, _| alive.contains(id));
+        from_outside.retain(|id, _| alive.contains(id));
         ready.retain(|id, _| alive.contains(id));
         ended.retain(|id, _| inventory.containers.contains_key(id));
         let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();

@@ -8,13 +8,15 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use toml::Spanned;
 
-use crate::config::LabelPolicy;
+use crate::config::{GrantPolicy, InjectPolicy, LabelPolicy};
 use crate::port::BadWord;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileFragment {
     pub(crate) labels: Option<LabelPolicy>,
+    pub(crate) inject: Option<InjectPolicy>,
+    pub(crate) grant: Option<GrantPolicy>,
     #[serde(default)]
     pub(crate) port: Vec<PortFragment>,
 }

@@ -129,9 +129,13 @@ impl Inventory {
         events.filter_map(|event| self.apply(event)).collect()
     }
 
-    /// The containers in which something can be done.
-    pub fn running(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
-        let runs = |(_, container): &(_, &Container)| container.state == ContainerState::Running;
+    /// The containers in which something can be done; `paused` says whether it can in paused ones.
+    pub fn running(&self, paused: bool) -> impl Iterator<Item = (&ContainerId, &Container)> {
+        let runs = move |(_, container): &(_, &Container)| match container.state {
+            ContainerState::Running => true,
+            ContainerState::Paused => paused,
+            ContainerState::Stopped => false,
+        };
         self.containers.iter().filter(runs)
     }
 

@@ -69,7 +69,10 @@ impl Jobs {
     /// Starts the work that is due in containers that run.
     pub fn start(&mut self, engine: &Rc<Engine>, world: &Rc<RefCell<World>>, now: Instant) {
         let known = world.borrow();
-        for (id, container) in known.inventory.running() {
+        for (id, container) in known
+            .inventory
+            .running(known.settings.inject.serves_paused())
+        {
             let Some(work) = self.work.get_mut(id) else {
                 continue;
             };

@@ -65,12 +65,16 @@ pub enum Failure {
     InTheWay,
     /// The command in it did not do its work.
     Exec,
+    /// What was to be made in it from outside could not be.
+    Inject,
+    /// It could not be given or denied the right to open a device.
+    Right,
     /// What was done cannot be written down.
     Disk,
 }
 
 /// The words in the order of the enumeration.
-const FAILURES: [&str; 8] = [
+const FAILURES: [&str; 10] = [
     "definition",
     "engine",
     "look",
@@ -78,6 +82,8 @@ const FAILURES: [&str; 8] = [
     "account",
     "in_the_way",
     "exec",
+    "inject",
+    "right",
     "disk",
 ];
 

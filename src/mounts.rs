@@ -16,6 +16,15 @@ pub struct Mount {
     pub point: String,
     /// The file system's type, e.g. `tmpfs`.
     pub kind: String,
+    /// The file system's own options, e.g. `rw,devices`.
+    pub options: String,
+}
+
+impl Mount {
+    /// Whether the file system has this option; every one has none.
+    pub fn has_option(&self, option: &str) -> bool {
+        option.is_empty() || self.options.split(',').any(|own| own == option)
+    }
 }
 
 /// Reads a mountinfo file; lines that are not understood are passed over.
@@ -26,6 +35,7 @@ pub fn parse_mountinfo(text: &str) -> Vec<Mount> {
 fn parse_line(line: &str) -> Option<Mount> {
     // id parent major:minor root point options [optional…] - type source options
     let (before, after) = line.split_once(" - ")?;
+    let mut after = after.split(' ');
     let mut fields = before.split(' ');
     let id = fields.next()?.parse().ok()?;
     let device = fields.nth(1)?.to_owned();
@@ -34,7 +44,8 @@ fn parse_line(line: &str) -> Option<Mount> {
         device,
         root: unescape(fields.next()?),
         point: unescape(fields.next()?),
-        kind: after.split(' ').next()?.to_owned(),
+        kind: after.next()?.to_owned(),
+        options: after.nth(1).unwrap_or_default().to_owned(),
     })
 }
 

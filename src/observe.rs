@@ -1,25 +1,14 @@
 //! What a container's /dev looks like, seen from the host through /proc/PID/root.
 //!
-//! This reads and never writes. It also decides where we may write at all: only in a tmpfs that
-//! belongs to this container alone.
+//! This reads and never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode as StatMode, SFlag, fstat, major, minor};
-
-use crate::device::{LINK_DIRECTORIES, printable};
+use crate::device::LINK_DIRECTORIES;
 use crate::inventory::ContainerId;
-use crate::model::{DevNum, Mode, NodePath, TEMPORARY_PREFIX};
-use crate::mounts::{Mount, host_filesystems, parse_mountinfo};
+use crate::model::NodePath;
 use crate::plan::{Actual, Found};
+use crate::root::{ForeignMounts, Grounds, PATH_ONLY, Root, RootError};
 use crate::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 
 /// What has been seen in a container.
@@ -33,43 +22,26 @@ pub struct View {
     pub group: String,
 }
 
-/// A mount that Docker made from outside: a bind mount or a volume.
-pub type ForeignMounts = BTreeSet<String>;
-
-/// A directory in which nothing may be made or removed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{directory} {reason}")]
-pub struct Forbidden {
-    pub directory: String,
-    pub reason: &'static str,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ObserveError {
-    #[error(transparent)]
-    Forbidden(#[from] Forbidden),
-    #[error(transparent)]
-    Other(#[from] anyhow::Error),
-}
-
 /// Looks at `paths` in the container `id`, whose first process is `pid`.
 ///
 /// # Errors
-/// [`ObserveError::Forbidden`] if any directory that a port needs is not a tmpfs of this
+/// [`RootError::Forbidden`] if any directory that a port needs is not a tmpfs of this
 /// container alone; any other error if the container is gone or cannot be looked into.
 pub fn observe(
     pid: i64,
     id: &ContainerId,
     foreign: &ForeignMounts,
     paths: &BTreeSet<NodePath>,
-) -> Result<View, ObserveError> {
-    let root = Root::open(pid, id)?;
-    let mounts = root.mounts()?;
-    let host = host_filesystems().context("the host's mounts cannot be read")?;
-
+) -> Result<View, RootError> {
+    let grounds = Grounds::open(pid, id, foreign)?;
+    let tree = &grounds.root.tree;
     let mut view = View {
-        passwd: root.tree.read_small_file("etc/passwd"),
-        group: root.tree.read_small_file("etc/group"),
+        passwd: tree.read_small_file("etc/passwd"),
+        group: tree.read_small_file("etc/group"),
+        actual: Actual {
+            remapped: !grounds.users.is_host(),
+            ..Actual::default()
+        },
         ..View::default()
     };
     let directories: BTreeSet<&str> = paths
@@ -79,9 +51,8 @@ pub fn observe(
         .collect();
     let mut open = BTreeMap::new();
     for directory in directories {
-        let place = root.directory(directory)?;
-        may_write(directory, &place, &mounts, foreign, &host)?;
-        if place.exists {
+        let place = grounds.directory(directory)?;
+        if place.exists() {
             let leftovers = &mut view.actual.leftovers;
             leftovers.extend(place.leftovers(directory)?);
         }
@@ -90,7 +61,7 @@ pub fn observe(
     }
     for path in paths {
         let place = &open[path.directory()];
-        let found = if place.exists {
+        let found = if place.exists() {
             place.look(path.name())?
         } else {
             Found::Nothing
@@ -106,9 +77,7 @@ pub fn observe(
 /// # Errors
 /// The container is gone or cannot be looked into.
 pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
-    let map = Root::open(pid, id)?.read_process_file("uid_map")?;
-    let fields: Vec<&str> = map.split_whitespace().collect();
-    Ok(fields != ["0", "0", "4294967295"])
+    Ok(!Root::open(pid, id)?.users()?.is_host())
 }
 
 /// The programs that the script needs and that a running container has neither in `path`, its
@@ -130,255 +99,4 @@ pub fn missing_programs(pid: i64, id: &ContainerId, path: &str) -> anyhow::Resul
         }
     }
     Ok(missing)
-}
-
-/// A tmpfs of this container alone is a tmpfs, mounted whole, that Docker did not bring in from
-/// outside and that is mounted nowhere on the host. devtmpfs is the host's own /dev, whatever
-/// part of it was mounted wherever.
-fn may_write(
-    directory: &str,
-    place: &Place,
-    mounts: &BTreeMap<u64, Mount>,
-    foreign: &ForeignMounts,
-    host: &BTreeSet<String>,
-) -> Result<(), Forbidden> {
-    let forbid = |reason| {
-        Err(Forbidden {
-            directory: directory.to_owned(),
-            reason,
-        })
-    };
-    let Some(mount) = mounts.get(&place.mount) else {
-        return forbid("is on a mount that the container does not show");
-    };
-    match mount.kind.as_str() {
-        "tmpfs" => {}
-        "devtmpfs" => return forbid("is the host's own /dev"),
-        _ => return forbid("is not on a tmpfs"),
-    }
-    if mount.root != "/" || foreign.contains(&mount.point) {
-        return forbid("was mounted from outside the container");
-    }
-    if host.contains(&mount.device) {
-        return forbid("is shared with the host");
-    }
-    Ok(())
-}
-
-/// The root directory of a container.
-///
-/// A descriptor of /proc/PID stays with that one process and answers ESRCH once it is gone, even
-/// if its number is used again (proc(5)).
-struct Root {
-    process: OwnedFd,
-    tree: Tree,
-}
-
-/// A directory that is the root of all paths in it, whatever links there are below.
-#[derive(Debug)]
-pub struct Tree(OwnedFd);
-
-/// A directory in a container, or, where it does not exist, the nearest one above that does.
-struct Place {
-    fd: OwnedFd,
-    exists: bool,
-    real: String,
-    /// The id of the mount that it is on.
-    mount: u64,
-}
-
-const PATH_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
-
-impl Root {
-    fn open(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
-        let directory = PATH_ONLY.union(OFlag::O_DIRECTORY);
-        let process = nix::fcntl::open(
-            &PathBuf::from(format!("/proc/{pid}")),
-            directory,
-            StatMode::empty(),
-        )
-        .with_context(|| format!("container {id} is gone: no process {pid}"))?;
-        let root = openat(&process, "root", directory, StatMode::empty()).with_context(|| {
-            format!("container {id} cannot be looked into; this takes root and CAP_SYS_PTRACE")
-        })?;
-        let root = Self {
-            process,
-            tree: Tree(root),
-        };
-        // Docker names a container's control group after its id, whichever driver it uses
-        // (moby, daemon/oci_linux.go, WithCgroups).
-        let cgroup = root.read_process_file("cgroup")?;
-        anyhow::ensure!(
-            cgroup.contains(&id.0),
-            "process {pid} is not of container {id} any more; it has just ended"
-        );
-        Ok(root)
-    }
-
-    fn read_process_file(&self, name: &str) -> anyhow::Result<String> {
-        let read = || -> io::Result<String> {
-            let fd = openat(
-                &self.process,
-                name,
-                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                StatMode::empty(),
-            )?;
-            let mut bytes = Vec::new();
-            File::from(fd).read_to_end(&mut bytes)?;
-            Ok(printable(&bytes))
-        };
-        read().with_context(|| format!("/proc/PID/{name} of the container cannot be read"))
-    }
-
-    fn mounts(&self) -> anyhow::Result<BTreeMap<u64, Mount>> {
-        let mounts = parse_mountinfo(&self.read_process_file("mountinfo")?);
-        Ok(mounts.into_iter().map(|mount| (mount.id, mount)).collect())
-    }
-
-    fn directory(&self, directory: &str) -> anyhow::Result<Place> {
-        let mut existing = directory;
-        loop {
-            match self.tree.resolve(existing, PATH_ONLY | OFlag::O_DIRECTORY) {
-                Ok(fd) => {
-                    let real = readlinkat(nix::fcntl::AT_FDCWD, &proc_path(&fd))?;
-                    let real = printable(real.as_bytes());
-                    let missing = &directory[existing.len()..];
-                    return Ok(Place {
-                        mount: mount_id(&fd)?,
-                        exists: missing.is_empty(),
-                        real: format!("{}{missing}", real.trim_end_matches('/')),
-                        fd,
-                    });
-                }
-                // Below something that is no directory there is nothing either.
-                Err(Errno::ENOENT | Errno::ENOTDIR) if existing != "/" => {
-                    let up = existing.rfind('/').unwrap_or(0);
-                    existing = if up == 0 { "/" } else { &existing[..up] };
-                }
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("{existing} in the container is no directory"));
-                }
-            }
-        }
-    }
-}
-
-impl Tree {
-    /// # Errors
-    /// There is no such directory.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = PATH_ONLY | OFlag::O_DIRECTORY;
-        Ok(Self(nix::fcntl::open(path, flags, StatMode::empty())?))
-    }
-
-    /// Opens a path as the container would, but never through the links in /proc that lead
-    /// elsewhere (openat2(2), RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS).
-    fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let how = OpenHow::new()
-            .flags(flags)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        // EAGAIN: something was renamed meanwhile and the path could not be proved to stay below
-        // the root (openat2(2)). A container that keeps renaming is not waited for.
-        for _ in 0..64 {
-            match openat2(&self.0, path, how) {
-                Err(Errno::EAGAIN) => {}
-                result => return result,
-            }
-        }
-        Err(Errno::EAGAIN)
-    }
-
-    /// Reads a regular file of at most 1 MiB; nothing else in a container is worth opening for
-    /// reading, since to open a FIFO blocks and to open a tty changes its modem lines.
-    pub fn read_small_file(&self, path: &str) -> String {
-        let read = || -> io::Result<Vec<u8>> {
-            let fd = self.resolve(path, PATH_ONLY)?;
-            let mut bytes = Vec::new();
-            if kind(&fstat(&fd)?) == SFlag::S_IFREG {
-                File::open(proc_path(&fd))?
-                    .take(1 << 20)
-                    .read_to_end(&mut bytes)?;
-            }
-            Ok(bytes)
-        };
-        read().map(|bytes| printable(&bytes)).unwrap_or_default()
-    }
-}
-
-/// How many temporary names are swept from one directory at a time. A container can make as many
-/// as it likes, and those that are left are swept the next time.
-const MOST_LEFTOVERS: usize = 32;
-
-impl Place {
-    /// The paths of temporary names that a killed run has left.
-    fn leftovers(&self, directory: &str) -> anyhow::Result<Vec<String>> {
-        let entries = fs::read_dir(proc_path(&self.fd))
-            .with_context(|| format!("{directory} in the container cannot be listed"))?;
-        let leftovers = entries.filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            let ours = name.starts_with(TEMPORARY_PREFIX) && !entry.file_type().ok()?.is_dir();
-            ours.then(|| format!("{directory}/{name}"))
-        });
-        Ok(leftovers.take(MOST_LEFTOVERS).collect())
-    }
-
-    fn look(&self, name: &str) -> anyhow::Result<Found> {
-        let how = OpenHow::new()
-            .flags(PATH_ONLY | OFlag::O_NOFOLLOW)
-            .resolve(ResolveFlag::RESOLVE_BENEATH);
-        let entry = match openat2(&self.fd, name, how) {
-            Ok(entry) => entry,
-            Err(Errno::ENOENT) => return Ok(Found::Nothing),
-            Err(error) => {
-                return Err(error).with_context(|| format!("{name:?} cannot be looked at"));
-            }
-        };
-        let stat = fstat(&entry)?;
-        let devnum = DevNum {
-            major: u32::try_from(major(stat.st_rdev))?,
-            minor: u32::try_from(minor(stat.st_rdev))?,
-        };
-        let kind = kind(&stat);
-        if mount_id(&entry)? != self.mount {
-            return Ok(Found::Mount((kind == SFlag::S_IFCHR).then_some(devnum)));
-        }
-        Ok(match kind {
-            SFlag::S_IFCHR => Found::Node {
-                devnum,
-                mode: Mode(stat.st_mode & 0o7777),
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-            },
-            SFlag::S_IFREG if stat.st_size == 0 => Found::EmptyFile,
-            SFlag::S_IFREG => Found::Other("a file with content"),
-            SFlag::S_IFDIR => Found::Other("a directory"),
-            SFlag::S_IFBLK => Found::Other("a block device"),
-            SFlag::S_IFIFO => Found::Other("a FIFO"),
-            SFlag::S_IFSOCK => Found::Other("a socket"),
-            SFlag::S_IFLNK => Found::Link {
-                // An empty path means the link that the descriptor itself is (readlinkat(2)).
-                target: printable(readlinkat(&entry, "")?.as_bytes()),
-            },
-            _ => Found::Other("something unknown"),
-        })
-    }
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
-}
-
-fn proc_path(fd: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
-}
-
-/// The mount that a descriptor is on, the first field of mountinfo (proc(5), /proc/PID/fdinfo).
-fn mount_id(fd: &impl AsFd) -> anyhow::Result<u64> {
-    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    let info = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let id = id.and_then(|id| id.trim().parse().ok());
-    id.with_context(|| format!("{path} names no mount"))
 }

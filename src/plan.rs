@@ -68,9 +68,20 @@ pub struct Actual {
     pub entries: BTreeMap<NodePath, Found>,
     /// Temporary names of ours in those directories that a killed run has left.
     pub leftovers: BTreeSet<String>,
+    /// The container's users are other users on the host. A node on its own /dev could not be
+    /// opened, so that nodes are bound there.
+    pub remapped: bool,
 }
 
 impl Actual {
+    /// What a port's node is in such a container.
+    fn node(&self, devnum: DevNum) -> Made {
+        match self.remapped {
+            true => Made::Bound(devnum),
+            false => Made::Node(devnum),
+        }
+    }
+
     fn at(&self, path: &NodePath) -> &Found {
         self.entries.get(path).unwrap_or(&Found::Nothing)
     }
@@ -81,13 +92,17 @@ impl Actual {
 #[serde(rename_all = "lowercase")]
 pub enum Made {
     Node(DevNum),
+    /// A node of ours that is mounted there.
+    Bound(DevNum),
     Link(String),
 }
 
 impl Made {
-    fn is(&self, found: &Found) -> bool {
+    /// Whether what was found is what was made.
+    pub fn is(&self, found: &Found) -> bool {
         match (self, found) {
-            (Self::Node(made), Found::Node { devnum, .. }) => made == devnum,
+            (Self::Node(made), Found::Node { devnum, .. })
+            | (Self::Bound(made), Found::Mount(Some(devnum))) => made == devnum,
             (Self::Link(made), Found::Link { target }) => made == target,
             _ => false,
         }
@@ -111,6 +126,7 @@ pub enum Op {
     RemoveNode {
         path: NodePath,
         devnum: DevNum,
+        bound: bool,
     },
     MakeNode {
         port: String,
@@ -119,6 +135,8 @@ pub enum Op {
         mode: Mode,
         uid: u32,
         gid: u32,
+        /// To be bound, since one that was made there could not be opened.
+        bind: bool,
         replaces: Found,
     },
     MakeLink {
@@ -137,18 +155,27 @@ impl fmt::Display for Op {
         match self {
             Self::Sweep { path } => write!(f, "sweep {path}"),
             Self::RemoveLink { path, target } => write!(f, "remove-link {path} -> {target}"),
-            Self::RemoveNode { path, devnum } => write!(f, "remove-node {path} {devnum}"),
+            Self::RemoveNode {
+                path,
+                devnum,
+                bound,
+            } => {
+                let word = if *bound { "unbind" } else { "remove" };
+                write!(f, "{word}-node {path} {devnum}")
+            }
             Self::MakeNode {
                 path,
                 devnum,
                 mode,
                 uid,
                 gid,
+                bind,
                 replaces,
                 ..
             } => write!(
                 f,
-                "make-node {path} {devnum} {uid}:{gid} {mode}{}",
+                "{}-node {path} {devnum} {uid}:{gid} {mode}{}",
+                if *bind { "bind" } else { "make" },
                 instead(replaces)
             ),
             Self::MakeLink {
@@ -249,9 +276,10 @@ impl Plan {
                     path: path.clone(),
                     target: target.clone(),
                 }),
-                Made::Node(devnum) => nodes.push(Op::RemoveNode {
+                Made::Node(devnum) | Made::Bound(devnum) => nodes.push(Op::RemoveNode {
                     path: path.clone(),
                     devnum: *devnum,
+                    bound: matches!(ours, Made::Bound(_)),
                 }),
             }
         }
@@ -269,9 +297,14 @@ impl Plan {
             gid: want.gid,
         };
         if *found == Found::Mount(Some(want.devnum)) {
+            // Not every one is ours: `--device` of a container with remapped users is a mount too.
+            let bound = Made::Bound(want.devnum);
+            if record.get(path).is_some_and(|made| made.contains(&bound)) {
+                self.remember(path, bound);
+            }
             return true;
         }
-        if *found != right {
+        if actual.remapped || *found != right {
             if !may_replace(path, found, record) {
                 self.block(want, path, found);
                 return false;
@@ -283,10 +316,11 @@ impl Plan {
                 mode: want.mode,
                 uid: want.uid,
                 gid: want.gid,
+                bind: actual.remapped,
                 replaces: found.clone(),
             });
         }
-        self.remember(path, Made::Node(want.devnum));
+        self.remember(path, actual.node(want.devnum));
         true
     }
 
@@ -331,15 +365,15 @@ impl Plan {
 }
 
 /// At a path that is assigned to a port: a character device is an older node of the port, and an
-/// empty file is what an application left that opened the missing port with O_CREAT. A link is
-/// replaced only where we made it.
+/// empty file is what an application left that opened the missing port with O_CREAT. A link or a
+/// mount is replaced only where we made it.
 fn may_replace(path: &NodePath, found: &Found, record: &Record) -> bool {
     match found {
         Found::Nothing | Found::Node { .. } | Found::EmptyFile => true,
-        Found::Link { .. } => record
+        Found::Link { .. } | Found::Mount(Some(_)) => record
             .get(path)
             .is_some_and(|made| made.iter().any(|made| made.is(found))),
-        Found::Mount(_) | Found::Other(_) => false,
+        Found::Mount(None) | Found::Other(_) => false,
     }
 }
 

@@ -6,35 +6,82 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
-
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use std::time::Instant;
 
 use crate::accounts;
 use crate::assign::Want;
-use crate::docker::{Engine, EngineError, Executed, Running};
+use crate::config::InjectPolicy;
+use crate::docker::{Engine, Running};
+use crate::gate::Gate;
 use crate::inventory::ContainerId;
 use crate::logging::kind;
 use crate::metrics::Failure;
 use crate::model::NodePath;
-use crate::observe::{ObserveError, View, observe};
+use crate::observe::{View, observe};
 use crate::plan::{Found, Made, Op, Plan, Record, both, plan, settled};
 use crate::report::Trouble;
 use crate::rights::Rights;
-use crate::script::{self, Explained};
+use crate::root::RootError;
+use crate::way::{Way, engine_trouble, in_its_root};
 use crate::world::World;
 
-/// How long it may take to look into a container: its root may be on a file system that hangs.
-const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
-
-/// What was found and what follows from it, before anything is done.
+/// A container as it runs, before it is looked into.
 #[derive(Debug)]
-pub struct Preview {
+pub struct Inspected {
     pub running: Running,
     pub wants: Vec<Want>,
     /// What we have made in this start of the container.
     record: Record,
+}
+
+/// Asks the engine how a container runs. `None` where it does not, or has nothing to do with us.
+async fn inspect(
+    engine: &Engine,
+    world: &RefCell<World>,
+    id: &ContainerId,
+) -> Result<Option<Inspected>, Trouble> {
+    let inspected = engine.inspect(id).await.map_err(|e| engine_trouble(&e))?;
+    let Some(running) = inspected else {
+        return Ok(None);
+    };
+    let world = world.borrow();
+    let wants = world.assigned.wants(id).to_vec();
+    if wants.is_empty() && !world.store.has_record(id) {
+        return Ok(None);
+    }
+    Ok(Some(Inspected {
+        record: world.store.record(id, &running.started_at),
+        running,
+        wants,
+    }))
+}
+
+impl Inspected {
+    fn gate<'a>(&'a self, world: &'a RefCell<World>, id: &'a ContainerId) -> Gate<'a> {
+        Gate {
+            world,
+            id,
+            running: &self.running,
+            wants: &self.wants,
+        }
+    }
+
+    /// Looks into the container, and computes what is to be done in it.
+    async fn look(&self, world: &RefCell<World>, id: &ContainerId) -> Result<Seen, Trouble> {
+        let paths = paths(&self.wants, &self.record);
+        let view = look(world, id, &self.running, paths).await?;
+        let (plan, troubles) = compare(&self.wants, &view, &self.record);
+        Ok(Seen {
+            view,
+            plan,
+            troubles,
+        })
+    }
+}
+
+/// What was found in a container and what follows from it, before anything is done.
+#[derive(Debug)]
+pub struct Seen {
     pub view: View,
     pub plan: Plan,
     pub troubles: Vec<Trouble>,
@@ -49,32 +96,14 @@ pub async fn preview(
     engine: &Engine,
     world: &RefCell<World>,
     id: &ContainerId,
-) -> Result<Option<Preview>, Trouble> {
-    let Some(mut running) = engine.inspect(id).await.map_err(engine_trouble)? else {
-        return Ok(None);
-    };
-    let (wants, record) = {
-        let world = world.borrow();
-        let record = world.store.record(id, &running.started_at);
-        (world.assigned.wants(id).to_vec(), record)
-    };
-    if wants.is_empty() && record.is_empty() {
-        return Ok(None);
+) -> Result<Option<(Inspected, Seen)>, Trouble> {
+    match inspect(engine, world, id).await? {
+        Some(inspected) => {
+            let seen = inspected.look(world, id).await?;
+            Ok(Some((inspected, seen)))
+        }
+        None => Ok(None),
     }
-    running
-        .rights
-        .devices
-        .extend(world.borrow().store.granted(id));
-    let view = look(world, id, &running, paths(&wants, &record)).await?;
-    let (plan, troubles) = compare(&wants, &view, &record);
-    Ok(Some(Preview {
-        running,
-        wants,
-        record,
-        view,
-        plan,
-        troubles,
-    }))
 }
 
 /// What is to be done about what was seen, and what is in the way.
@@ -128,101 +157,141 @@ pub async fn reconcile(
     name: &str,
     since: Instant,
 ) -> Vec<Trouble> {
-    let (preview, mut troubles) = match preview(engine, world, id).await {
+    let inspected = match inspect(engine, world, id).await {
+        Ok(Some(inspected)) => inspected,
         Ok(None) => {
             // Whatever is recorded is of an earlier start, and went with its /dev.
-            return match world.borrow_mut().store.forget(id) {
-                Ok(()) => Vec::new(),
-                Err(error) => vec![disk_trouble(&error)],
-            };
+            let forgotten = world.borrow_mut().store.forget(id);
+            return forgotten
+                .err()
+                .map(|e| Trouble::disk(&e))
+                .into_iter()
+                .collect();
         }
-        Ok(Some(preview)) => (Some(preview), Vec::new()),
-        Err(trouble) => (None, vec![trouble]),
+        Err(trouble) => return vec![trouble],
     };
-    if let Some(preview) = &preview {
-        troubles = if preview.running.paused {
+    let gate = inspected.gate(world, id);
+    let mut troubles = Vec::from_iter(gate.open().await);
+    let seen = inspected.look(world, id).await;
+    match &seen {
+        Ok(seen) => match Way::into(world, id, &inspected.running, &seen.view) {
             // The event that unpauses a container brings it here again.
-            preview.troubles.clone()
-        } else {
-            let applied = apply(engine, world, id, name, since, preview).await;
-            applied.unwrap_or_else(|trouble| vec![trouble])
-        };
+            Way::Exec if inspected.running.paused => troubles.extend(seen.troubles.clone()),
+            way => match inspected
+                .apply(seen, way, engine, world, id, name, since)
+                .await
+            {
+                Ok(left) => troubles.extend(left),
+                Err(trouble) => troubles.push(trouble),
+            },
+        },
+        Err(trouble) => troubles.push(trouble.clone()),
     }
+    troubles.extend(gate.close().await);
+    gate.keep();
     if troubles.iter().all(|trouble| !trouble.retry) {
-        if preview.is_none() {
+        if seen.is_err() {
             sees_the_hosts_dev(world, id);
         }
         return troubles;
     }
     // What fails in a container that ends meanwhile is no trouble. If it was started again, the
     // command may have been executed in the new one; its `start` event brings it here again.
-    match (engine.inspect(id).await, preview) {
+    match (engine.inspect(id).await, seen) {
         (Ok(None), _) => Vec::new(),
-        (Ok(Some(now)), Some(before)) if now.started_at != before.running.started_at => {
-            let kept = put_record(world, id, &now, before.plan.record);
+        (Ok(Some(now)), Ok(seen)) if now.started_at != inspected.running.started_at => {
+            let kept = put_record(world, id, &now, seen.plan.record);
             kept.err().into_iter().collect()
         }
         _ => troubles,
     }
 }
 
-async fn apply(
-    engine: &Engine,
-    world: &RefCell<World>,
-    id: &ContainerId,
-    name: &str,
-    since: Instant,
-    preview: &Preview,
-) -> Result<Vec<Trouble>, Trouble> {
-    let Preview {
-        running,
-        wants,
-        record,
-        view,
-        plan,
-        troubles,
-    } = preview;
-    // A command that was begun before may still make what it was told to, so that nothing is
-    // forgotten for not being there yet.
-    let started_at = running.started_at.clone();
-    let before = world.borrow_mut().served.insert(id.clone(), started_at);
-    let may_be_coming = before.as_ref() != Some(&running.started_at);
-    let ours = |plan: &Plan, view: &View, all_ended: bool| match all_ended {
-        true => settled(&plan.record, &view.actual),
-        false => both(record.clone(), plan.record.clone()),
-    };
-    if plan.ops.is_empty() {
-        put_record(world, id, running, ours(plan, view, !may_be_coming))?;
-        set_ready(world, id, running, wants, view, plan);
-        return Ok(troubles.clone());
-    }
-    put_record(world, id, running, ours(plan, view, false))?;
+impl Inspected {
+    /// Carries out what was planned. Returns what is in the way.
+    #[allow(clippy::too_many_arguments)]
+    async fn apply(
+        &self,
+        seen: &Seen,
+        way: Way,
+        engine: &Engine,
+        world: &RefCell<World>,
+        id: &ContainerId,
+        name: &str,
+        since: Instant,
+    ) -> Result<Vec<Trouble>, Trouble> {
+        let Self {
+            running,
+            wants,
+            record,
+        } = self;
+        let Seen {
+            view,
+            plan,
+            troubles,
+        } = seen;
+        // A command that was begun before may still make what it was told to, so that nothing is
+        // forgotten for not being there yet.
+        let started_at = running.started_at.clone();
+        let before = world.borrow_mut().served.insert(id.clone(), started_at);
+        let may_be_coming = before.as_ref() != Some(&running.started_at);
+        let ours = |plan: &Plan, view: &View, all_ended: bool| match all_ended {
+            true => settled(&plan.record, &view.actual),
+            false => both(record.clone(), plan.record.clone()),
+        };
+        if plan.ops.is_empty() {
+            put_record(world, id, running, ours(plan, view, !may_be_coming))?;
+            set_ready(world, id, running, wants, view, plan);
+            return Ok(troubles.clone());
+        }
+        put_record(world, id, running, ours(plan, view, false))?;
 
-    let argv = script::command(plan, &view.real).ok_or_else(|| {
-        let cause = "a directory of the plan was not looked at";
-        Trouble::lasting(Failure::Look, cause, "report this")
-    })?;
-    let executed = engine.exec(id, argv).await;
-
-    let view = look(world, id, running, paths(wants, &plan.record)).await?;
-    let all_ended = matches!(executed, Ok(Executed::Ended(_))) && !may_be_coming;
-    put_record(world, id, running, ours(plan, &view, all_ended))?;
-    let (left, mut troubles) = compare(wants, &view, &plan.record);
-    set_ready(world, id, running, wants, &view, &left);
-    let is_left = |op: &&Op| {
-        left.ops.iter().any(|other| other.path() == op.path())
-            || left
-                .blocked
-                .iter()
-                .any(|blocked| blocked.path.as_str() == op.path())
-    };
-    for op in plan.ops.iter().filter(|op| !is_left(op)) {
-        log_done(op, id, name, wants, &running.rights, since);
+        let all_paths = paths(wants, &plan.record);
+        let mut outcome = way
+            .carry_out(engine, world, id, running, plan, view)
+            .await?;
+        let mut all_ended = outcome.has_ended() && !may_be_coming;
+        let mut view = look(world, id, running, all_paths.clone()).await?;
+        let (mut left, mut troubles) = compare(wants, &view, &plan.record);
+        let inject = world.borrow().settings.inject;
+        if let (Way::Exec, InjectPolicy::Auto, Some(first)) = (way, inject, left.ops.first()) {
+            let refused = outcome.trouble(&first.to_string());
+            let way = Way::Namespace;
+            outcome = way
+                .carry_out(engine, world, id, running, &left, &view)
+                .await?;
+            all_ended = all_ended && outcome.has_ended();
+            view = look(world, id, running, all_paths).await?;
+            (left, troubles) = compare(wants, &view, &plan.record);
+            if left.ops.is_empty() {
+                tracing::info!(
+                    container_name = name, container_id = %id.0, reason = refused.cause,
+                    "a command in the container cannot do it; nodes are made from outside from \
+                     now on"
+                );
+                let started_at = running.started_at.clone();
+                let from_outside = &mut world.borrow_mut().from_outside;
+                from_outside.insert(id.clone(), started_at);
+            }
+        }
+        put_record(world, id, running, ours(plan, &view, all_ended))?;
+        set_ready(world, id, running, wants, &view, &left);
+        let is_left = |op: &&Op| {
+            let blocked = left.blocked.iter().map(|blocked| blocked.path.as_str());
+            let mut paths = left.ops.iter().map(Op::path).chain(blocked);
+            paths.any(|path| path == op.path())
+        };
+        let rights = self.gate(world, id).rights();
+        for op in plan.ops.iter().filter(|op| !is_left(op)) {
+            log_done(op, id, name, wants, &rights, since);
+        }
+        troubles.extend(
+            left.ops
+                .first()
+                .map(|first| outcome.trouble(&first.to_string())),
+        );
+        Ok(troubles)
     }
-    if let Some(first) = left.ops.first() {
-        troubles.push(failure(first, executed));
-    }
-    Ok(troubles)
 }
 
 /// Where nothing may be written there is nothing to wait for but the device itself.
@@ -258,19 +327,6 @@ fn set_ready(
     }
 }
 
-fn failure(first: &Op, executed: Result<Executed, EngineError>) -> Trouble {
-    let Explained { cause, remedy } = match executed {
-        Ok(Executed::Ended(said)) => script::explain(&said),
-        Ok(Executed::Hung) => Explained {
-            cause: "the command in the container did not end in time and was killed".into(),
-            remedy: "look at what /bin/sh and mknod are in the image".into(),
-        },
-        Err(EngineError::Other(said)) => script::explain(&said),
-        Err(error) => return engine_trouble(error),
-    };
-    Trouble::passing(Failure::Exec, format!("{first} failed: {cause}"), remedy)
-}
-
 fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {
     let wanted = wants
         .iter()
@@ -284,42 +340,27 @@ async fn look(
     running: &Running,
     paths: BTreeSet<NodePath>,
 ) -> Result<View, Trouble> {
-    let hangs = Trouble::passing(
-        Failure::Look,
-        "looking into the container takes too long",
-        "look for a file system in it that hangs",
-    );
-    let still_hangs = {
-        let hanging = &mut world.borrow_mut().hanging;
-        hanging.retain(|_, look| !look.is_finished());
-        hanging.contains_key(id)
-    };
-    if still_hangs {
-        return Err(hangs);
-    }
     let (pid, container, foreign) = (running.pid, id.clone(), running.foreign.clone());
-    let mut look = spawn_blocking(move || observe(pid, &container, &foreign, &paths));
-    match timeout(OBSERVE_LIMIT, &mut look).await {
-        Ok(Ok(Ok(view))) => Ok(view),
-        Ok(Ok(Err(ObserveError::Forbidden(forbidden)))) => Err(Trouble::lasting(
+    let look = move || observe(pid, &container, &foreign, &paths);
+    match in_its_root(world, id, look).await? {
+        Ok(mut view) => {
+            // A command in the container can make nodes and nothing else.
+            view.actual.remapped &= world.borrow().settings.inject != InjectPolicy::Exec;
+            Ok(view)
+        }
+        Err(RootError::Forbidden(forbidden)) => Err(Trouble::lasting(
             Failure::HostDev,
             format!("{forbidden}: nothing is ever written there"),
-            "where the container sees the host's /dev it needs only the device rule; else take \
-             that mount out of its definition",
+            "where the container sees the host's /dev it needs only the right to open the device; \
+             else take that mount out of its definition",
         )),
-        Ok(Ok(Err(ObserveError::Other(error)))) => Err(Trouble::passing(
-            Failure::Look,
-            format!("{error:#}"),
-            "wait for the next try",
-        )),
-        Ok(Err(panicked)) => Err(Trouble::passing(
-            Failure::Look,
-            panicked.to_string(),
-            "report this",
-        )),
-        Err(_) => {
-            world.borrow_mut().hanging.insert(id.clone(), look);
-            Err(hangs)
+        Err(RootError::Other(error)) => {
+            let remedy = "wait for the next try";
+            Err(Trouble::passing(
+                Failure::Look,
+                format!("{error:#}"),
+                remedy,
+            ))
         }
     }
 }
@@ -334,16 +375,7 @@ fn put_record(
     world
         .store
         .put_record(id, &running.started_at, record)
-        .map_err(|error| disk_trouble(&error))
-}
-
-fn disk_trouble(error: &anyhow::Error) -> Trouble {
-    Trouble::passing(Failure::Disk, format!("{error:#}"), "make room on the disk")
-}
-
-fn engine_trouble(error: EngineError) -> Trouble {
-    let remedy = "look at the engine's log";
-    Trouble::passing(Failure::Engine, error.to_string(), remedy)
+        .map_err(|error| Trouble::disk(&error))
 }
 
 /// One line per node or link that was made or removed.
@@ -381,7 +413,7 @@ fn log_done(
             container_id = %id.0, container_path = %path, latency_ms = latency, operation = %op,
             "link made"
         ),
-        Op::RemoveNode { path, devnum } => tracing::info!(
+        Op::RemoveNode { path, devnum, .. } => tracing::info!(
             message_id = kind::REMOVED, action = "remove", device_number = %devnum,
             container_name = name, container_id = %id.0, container_path = %path,
             latency_ms = latency, "node removed"

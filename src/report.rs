@@ -45,6 +45,11 @@ impl Trouble {
         }
     }
 
+    /// What was done cannot be written down.
+    pub fn disk(error: &anyhow::Error) -> Self {
+        Self::passing(Failure::Disk, format!("{error:#}"), "make room on the disk")
+    }
+
     /// It concerns one port alone.
     pub fn of_port(self, port: &str) -> Self {
         Self {

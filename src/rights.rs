@@ -1,5 +1,7 @@
 //! The second gate: which devices a container's device cgroup lets it open. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::model::DevNum;
 
 /// What is known of a container's device rights from how it was created.
@@ -24,10 +26,51 @@ impl Rights {
                 .any(|rule| rule_allows(rule, devnum) == Some(true))
     }
 
+    /// Adds what was given for ports.
+    pub fn add(&mut self, granted: Granted) {
+        self.devices.extend(granted.running);
+        self.devices.extend(granted.created);
+    }
+
     /// The line for a compose file that gives the right to every device of this major number.
     pub fn missing_line(devnum: DevNum) -> String {
         format!("device_cgroup_rules: [\"c {}:* rmw\"]", devnum.major)
     }
+}
+
+/// What is to be done about the right to open one device for reading and writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// To be given.
+    Grant,
+    /// One that was given to the running container is to be taken back.
+    Withdraw,
+    /// One that the container was created with is to be taken back.
+    Forbid,
+}
+
+/// The rights that were given for ports, and not by the container's definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// To the running container.
+    pub running: BTreeSet<DevNum>,
+    /// By the wrapper, when the container was created.
+    pub created: BTreeSet<DevNum>,
+}
+
+/// What is to be done so that a container may open what it wants and nothing else that was given to
+/// it for a port. What its definition gives is the operator's, and stays.
+pub fn changes(
+    wanted: &BTreeSet<DevNum>,
+    granted: &Granted,
+    definition: &Rights,
+) -> BTreeMap<DevNum, Change> {
+    let given = granted.running.iter().map(|n| (*n, Change::Withdraw));
+    let created = granted.created.iter().map(|n| (*n, Change::Forbid));
+    let wanted = wanted.iter().map(|n| (*n, Change::Grant));
+    // A later one of the same device takes the place of an earlier one.
+    let all = given.chain(created).chain(wanted);
+    all.filter(|(n, _)| !definition.allow(*n)).collect()
 }
 
 /// A rule is `TYPE MAJOR:MINOR ACCESS`, with `*` for any number

@@ -22,9 +22,9 @@ use crate::hold::{DEFAULT_HOLD, Managed, Ports};
 use crate::inventory::ContainerId;
 use crate::keeper::{self, Birth};
 use crate::notify::kernel_can_notify;
-use crate::observe::Tree;
 use crate::pidfd;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
+use crate::root::Tree;
 use crate::runc::{self, Verb};
 use crate::state::Store;
 

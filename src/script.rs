@@ -219,6 +219,7 @@ mod tests {
             mode: Mode(0o640),
             uid: 0,
             gid: 20,
+            bind: false,
             replaces: Found::Nothing,
         }
     }
@@ -365,6 +366,7 @@ mod tests {
                 Op::RemoveNode {
                     path: path("log"),
                     devnum,
+                    bound: false,
                 },
                 Op::RemoveLink {
                     path: path("log"),
@@ -377,6 +379,7 @@ mod tests {
                 Op::RemoveNode {
                     path: path("none"),
                     devnum,
+                    bound: false,
                 },
             ],
         );

@@ -23,6 +23,7 @@ use crate::hold::{Managed, Ports};
 use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
+use crate::rights::Granted;
 
 const OWNED: &str = "owned.json";
 const CONTAINERS: &str = "containers.json";
@@ -49,6 +50,9 @@ struct Owned {
 struct OwnedContainer {
     started_at: String,
     entries: Record,
+    /// Numbers that it was given the right to open since.
+    #[serde(default)]
+    rights: BTreeSet<DevNum>,
 }
 
 /// Who the containers are and what they are assigned, for readers that must not ask the engine.
@@ -130,8 +134,9 @@ impl Store {
         }
     }
 
+    /// Whether there is something in the container that we made or gave it.
     pub fn has_record(&self, id: &ContainerId) -> bool {
-        self.owned.containers.contains_key(id)
+        self.owned.containers.contains_key(id) || !self.created(id).is_empty()
     }
 
     /// How many nodes and links there are that we made.
@@ -151,13 +156,37 @@ impl Store {
         started_at: &str,
         entries: Record,
     ) -> anyhow::Result<()> {
+        let rights = self.granted(id, started_at).running;
+        self.put_owned(id, started_at, entries, rights)
+    }
+
+    /// # Errors
+    /// A file that cannot be written; the right must not be given then.
+    pub fn put_rights(
+        &mut self,
+        id: &ContainerId,
+        started_at: &str,
+        rights: BTreeSet<DevNum>,
+    ) -> anyhow::Result<()> {
+        let entries = self.record(id, started_at);
+        self.put_owned(id, started_at, entries, rights)
+    }
+
+    fn put_owned(
+        &mut self,
+        id: &ContainerId,
+        started_at: &str,
+        entries: Record,
+        rights: BTreeSet<DevNum>,
+    ) -> anyhow::Result<()> {
         let mut owned = self.owned.clone();
-        if entries.is_empty() {
+        if entries.is_empty() && rights.is_empty() {
             owned.containers.remove(id);
         } else {
             let container = OwnedContainer {
                 started_at: started_at.to_owned(),
                 entries,
+                rights,
             };
             owned.containers.insert(id.clone(), container);
         }
@@ -208,13 +237,22 @@ impl Store {
         })
     }
 
-    /// The numbers that the wrapper gave a container the right to open.
-    pub fn granted(&self, id: &ContainerId) -> BTreeSet<DevNum> {
+    /// What a container that was started at `started_at` was given the right to open.
+    pub fn granted(&self, id: &ContainerId, started_at: &str) -> Granted {
+        let owned = self.owned.containers.get(id);
+        let owned = owned.filter(|owned| owned.started_at == started_at);
+        Granted {
+            running: owned.map(|owned| owned.rights.clone()).unwrap_or_default(),
+            created: self.created(id),
+        }
+    }
+
+    fn created(&self, id: &ContainerId) -> BTreeSet<DevNum> {
         let known = self.containers.containers.get(id);
         known.map(|known| known.granted.clone()).unwrap_or_default()
     }
 
-    /// Remembers what a container was given the right to open.
+    /// Remembers what a container was created with the right to open.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -281,7 +319,7 @@ impl Store {
             let known = KnownContainer {
                 name: container.name.clone(),
                 labels: container.counting_labels(policy),
-                granted: self.granted(id),
+                granted: self.created(id),
                 assignments: present
                     .map(|want| KnownAssignment {
                         port: want.port.clone(),

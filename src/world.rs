@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 
 use crate::assign::{Assigned, Want, assign};
 use crate::config::Settings;
@@ -14,7 +14,6 @@ use crate::hold::Ports;
 use crate::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
 use crate::metrics::Metrics;
 use crate::model::{DevNum, NodePath};
-use crate::observe::{ObserveError, View};
 use crate::report::Reports;
 use crate::state::Store;
 use crate::status::{HeardHolds, Now, rows};
@@ -39,9 +38,11 @@ pub struct World {
     pub listed: bool,
     /// Opens that wait, as the keepers tell.
     pub held: BTreeMap<ContainerId, HeardHolds>,
-    /// Looks into containers that did not end in time. Their threads cannot be stopped, so that a
-    /// container is not looked into again before its last one has ended.
-    pub hanging: BTreeMap<ContainerId, JoinHandle<Look>>,
+    /// Work in containers' root directories that did not end in time. Its threads cannot be stopped,
+    /// so that nothing more is begun in a container before its last one has ended.
+    pub hanging: BTreeMap<ContainerId, AbortHandle>,
+    /// Containers, by their start, in which a command could not do what was done from outside.
+    pub from_outside: BTreeMap<ContainerId, String>,
     pub timeline: Timeline,
     /// Devices that were plugged in since the timeline was last brought up to date.
     plugged: BTreeSet<String>,
@@ -86,9 +87,6 @@ impl Clock {
     }
 }
 
-/// What looking into a container has come to.
-pub type Look = Result<View, ObserveError>;
-
 impl World {
     /// What is known at the start: not much.
     pub fn new(settings: Settings, inventory: Inventory, store: Store) -> Self {
@@ -103,6 +101,7 @@ impl World {
             listed: false,
             held: BTreeMap::new(),
             hanging: BTreeMap::new(),
+            from_outside: BTreeMap::new(),
             timeline: Timeline::default(),
             plugged: BTreeSet::new(),
             clock: Clock::default(),

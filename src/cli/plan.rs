@@ -32,7 +32,7 @@ pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::R
                 continue;
             }
             let (ops, troubles) = match preview(&engine, &world, &id).await {
-                Ok(Some(preview)) => (preview.plan.ops, preview.troubles),
+                Ok(Some((_, seen))) => (seen.plan.ops, seen.troubles),
                 Ok(None) => continue,
                 Err(trouble) => (Vec::new(), vec![trouble]),
             };
@@ -92,8 +92,13 @@ fn operation(op: &Op) -> Value {
         Op::RemoveLink { path, target } => {
             json!({ "action": "remove-link", "path": path, "target": target })
         }
-        Op::RemoveNode { path, devnum } => {
-            json!({ "action": "remove-node", "path": path, "number": devnum })
+        Op::RemoveNode {
+            path,
+            devnum,
+            bound,
+        } => {
+            let action = if *bound { "unbind-node" } else { "remove-node" };
+            json!({ "action": action, "path": path, "number": devnum })
         }
         Op::MakeNode {
             port,
@@ -102,9 +107,10 @@ fn operation(op: &Op) -> Value {
             mode,
             uid,
             gid,
+            bind,
             replaces,
         } => json!({
-            "action": "make-node", "port": port, "path": path, "number": devnum,
+            "action": if *bind { "bind-node" } else { "make-node" }, "port": port, "path": path, "number": devnum,
             "mode": mode.to_string(), "uid": uid, "gid": gid, "replaces": replaces.to_string(),
         }),
         Op::MakeLink {

@@ -6,8 +6,8 @@ use bollard::models::{ContainerInspectResponse, DeviceMapping, HostConfig};
 use nix::sys::stat::{major, minor};
 
 use crate::model::DevNum;
-use crate::observe::ForeignMounts;
 use crate::rights::Rights;
+use crate::root::ForeignMounts;
 
 /// A container, whether it runs or not.
 #[derive(Debug, Clone)]

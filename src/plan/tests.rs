@@ -59,7 +59,8 @@ fn found() -> impl Strategy<Value = Found> {
 }
 
 fn actual() -> impl Strategy<Value = Actual> {
-    proptest::collection::vec(found(), 6).prop_map(|found| Actual {
+    let found = proptest::collection::vec(found(), 6);
+    (found, any::<bool>()).prop_map(|(found, remapped)| Actual {
         entries: NODES
             .iter()
             .chain(&LINKS)
@@ -67,6 +68,7 @@ fn actual() -> impl Strategy<Value = Actual> {
             .zip(found)
             .collect(),
         leftovers: BTreeSet::new(),
+        remapped,
     })
 }
 
@@ -74,6 +76,7 @@ fn actual() -> impl Strategy<Value = Actual> {
 fn record() -> impl Strategy<Value = Record> {
     let made = prop_oneof![
         (0..4u32).prop_map(|minor| Made::Node(number(minor))),
+        (0..4u32).prop_map(|minor| Made::Bound(number(minor))),
         prop_oneof!["../../a", "../../b"].prop_map(Made::Link),
     ];
     let entry = proptest::collection::btree_set(made, 0..3);
@@ -94,6 +97,12 @@ fn perform(actual: &mut Actual, op: &Op) {
             return;
         }
         Op::RemoveLink { path, .. } | Op::RemoveNode { path, .. } => (path, Found::Nothing),
+        Op::MakeNode {
+            path,
+            devnum,
+            bind: true,
+            ..
+        } => (path, Found::Mount(Some(*devnum))),
         Op::MakeNode {
             path,
             devnum,
@@ -130,6 +139,15 @@ fn perform_some(actual: &mut Actual, plan: &Plan, mut succeeds: impl FnMut(usize
         } else {
             failed = true;
         }
+    }
+}
+
+/// A mount may be replaced only if it is ours.
+fn ours_or_free(path: &NodePath, found: &Found, record: &Record) -> bool {
+    match found {
+        Found::Mount(_) => record[path].iter().any(|made| made.is(found)),
+        Found::Other(_) => false,
+        _ => true,
     }
 }
 
@@ -170,16 +188,16 @@ proptest! {
             match op {
                 Op::MakeNode { path, devnum, replaces, .. } => {
                     prop_assert!(wanted.iter().any(|w| w.node == path && w.devnum == devnum));
-                    prop_assert!(!matches!(replaces, Found::Mount(_) | Found::Other(_)));
+                    prop_assert!(ours_or_free(&path, &replaces, &record));
                 }
                 Op::MakeLink { path, replaces, .. } => {
                     prop_assert!(wanted.iter().any(|w| w.links.contains(&path)));
-                    prop_assert!(!matches!(replaces, Found::Mount(_) | Found::Other(_)));
+                    prop_assert!(ours_or_free(&path, &replaces, &record));
                 }
-                Op::RemoveNode { path, devnum } => {
-                    prop_assert!(record[&path].contains(&Made::Node(devnum)));
-                    let there = matches!(actual.at(&path), Found::Node { devnum: d, .. } if *d == devnum);
-                    prop_assert!(there);
+                Op::RemoveNode { path, devnum, bound } => {
+                    let made = if bound { Made::Bound(devnum) } else { Made::Node(devnum) };
+                    prop_assert!(record[&path].contains(&made));
+                    prop_assert!(made.is(actual.at(&path)));
                 }
                 Op::RemoveLink { path, target } => {
                     prop_assert_eq!(actual.at(&path), &Found::Link { target: target.clone() });
@@ -204,7 +222,7 @@ proptest! {
         let third = plan(&after, &Record::new(), &actual, &second.record);
         perform_some(&mut actual, &third, |_| true);
         for (path, found) in &actual.entries {
-            if let Found::Node { devnum, .. } = found {
+            if let Found::Node { devnum, .. } | Found::Mount(Some(devnum)) = found {
                 prop_assert!(after.iter().any(|w| w.node == *path && w.devnum == *devnum));
             }
         }
@@ -243,6 +261,7 @@ fn a_number_change_at_a_fixed_name_is_one_replacement() {
     let actual = Actual {
         entries: BTreeMap::from([(path("/dev/zwave"), old)]),
         leftovers: BTreeSet::from(["/dev/.ttyplugd.7".into()]),
+        ..Actual::default()
     };
     let record = Record::from([(path("/dev/zwave"), BTreeSet::from([Made::Node(number(0))]))]);
     let plan = plan(&[want], &Record::new(), &actual, &record);
@@ -272,7 +291,7 @@ fn what_may_stay_stays_while_its_number_is_right() {
     ]);
     let actual = Actual {
         entries: BTreeMap::from([(path("/dev/a"), found(0)), (path("/dev/b"), found(1))]),
-        leftovers: BTreeSet::new(),
+        ..Actual::default()
     };
     let keep = Record::from([
         (path("/dev/a"), BTreeSet::from([Made::Node(number(0))])),

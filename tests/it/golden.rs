@@ -39,6 +39,9 @@ struct Case {
     leftovers: BTreeSet<String>,
     #[serde(default)]
     made: Record,
+    /// Its users are other users on the host.
+    #[serde(default)]
+    remapped: bool,
 }
 
 #[test]
@@ -120,6 +123,7 @@ fn run(directory: &Path) -> String {
                 .map(|(p, f)| (p.clone(), found(f)))
                 .collect(),
             leftovers: case.leftovers.clone(),
+            remapped: case.remapped,
         };
         let plan = plan(&wanted, &Record::new(), &actual, &case.made);
         for op in &plan.ops {

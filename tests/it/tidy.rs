@@ -35,7 +35,15 @@ const PURE: &[&str] = &[
 ];
 
 /// The modules that may contain `unsafe`.
-const UNSAFE: [&str; 5] = ["descriptors", "localtime", "monitor", "notify", "pidfd"];
+const UNSAFE: [&str; 7] = [
+    "bind",
+    "bpf",
+    "descriptors",
+    "localtime",
+    "monitor",
+    "notify",
+    "pidfd",
+];
 
 fn source(module: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{module}.rs"));

@@ -12,13 +12,13 @@ use super::processes::{self, number_of};
 use super::{Scene, kinds};
 use crate::accounts;
 use crate::assign::Conflict;
-use crate::config::LabelPolicy;
+use crate::config::{GrantPolicy, InjectPolicy, LabelPolicy};
 use crate::docker::{Mapping, Running};
 use crate::inventory::{Container, ContainerId};
 use crate::labels;
 use crate::model::DevNum;
 use crate::observe::{has_remapped_users, missing_programs};
-use crate::reconcile::{Preview, preview};
+use crate::reconcile::{Inspected, Seen, preview};
 
 /// How long it may take to look into a container: its root may be on a file system that hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -105,8 +105,9 @@ impl Report {
         mut running: Running,
         is_ours: bool,
     ) {
-        let granted = scene.world.borrow().store.granted(id);
-        running.rights.devices.extend(granted);
+        let granted = scene.world.borrow().store.granted(id, &running.started_at);
+        let given = granted.running.clone();
+        running.rights.add(granted);
         let look = spawn_blocking(Inside::look(scene, &running, id));
         let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
             let what = "looking into the container takes too long";
@@ -115,7 +116,12 @@ impl Report {
             return;
         };
         let wants = scene.world.borrow().assigned.wants(id).to_vec();
+        // What was given to it while it runs was looked at then, and what was not is given by the
+        // daemon.
+        let grants = scene.world.borrow().settings.grant == GrantPolicy::Auto;
         let numbers = wants.iter().map(|want| want.devnum);
+        let defined = |n: &DevNum| running.rights.allow(*n) && !given.contains(n);
+        let numbers = numbers.filter(|n| !grants || defined(n));
         let driver = &scene.info.cgroup_driver;
         self.rights(
             subject,
@@ -128,12 +134,12 @@ impl Report {
         self.holding(subject, scene, id, is_ours);
         match preview(&scene.engine, &scene.world, id).await {
             Ok(None) => {}
-            Ok(Some(preview)) => {
-                self.troubles(subject, &preview);
-                self.access(subject, scene, id, &preview);
+            Ok(Some((inspected, seen))) => {
+                self.troubles(subject, &seen);
+                self.access(subject, scene, id, &inspected, &seen);
                 let ours = |path: &str| {
-                    preview.plan.record.keys().any(|own| own.as_str() == path)
-                        || preview.plan.ops.iter().any(|op| op.path() == path)
+                    seen.plan.record.keys().any(|own| own.as_str() == path)
+                        || seen.plan.ops.iter().any(|op| op.path() == path)
                         || wants.iter().any(|want| want.node.as_str() == path)
                 };
                 let devices = &scene.world.borrow().inventory.devices;
@@ -155,7 +161,8 @@ impl Report {
                 return;
             }
         }
-        self.exec(subject, &running, inside);
+        let inject = scene.world.borrow().settings.inject;
+        self.exec(subject, &running, inside, inject);
     }
 
     /// What its labels and the configuration make of it. Whether it is to have anything at all.
@@ -221,8 +228,8 @@ impl Report {
         }
     }
 
-    fn troubles(&mut self, subject: &str, preview: &Preview) {
-        for trouble in &preview.troubles {
+    fn troubles(&mut self, subject: &str, seen: &Seen) {
+        for trouble in &seen.troubles {
             let port = trouble.port.as_deref().unwrap_or_default();
             let what = format!("port {port}: {}", trouble.cause);
             self.error(kinds::CONTAINER_NOT_SERVED, subject, what, &trouble.remedy);
@@ -230,56 +237,78 @@ impl Report {
     }
 
     /// Whether its processes may open the nodes.
-    fn access(&mut self, subject: &str, scene: &Scene, id: &ContainerId, preview: &Preview) {
+    fn access(
+        &mut self,
+        subject: &str,
+        scene: &Scene,
+        id: &ContainerId,
+        inspected: &Inspected,
+        seen: &Seen,
+    ) {
         let inside: Vec<_> = scene.host.inside(id).collect();
-        let (passwd, group) = (&preview.view.passwd, &preview.view.group);
-        for want in &preview.wants {
+        let (passwd, group) = (&seen.view.passwd, &seen.view.group);
+        for want in &inspected.wants {
             if let Ok(node) = accounts::resolve(want, passwd, group) {
-                let main = preview.running.pid;
+                let main = inspected.running.pid;
                 self.access_to(subject, &node, main, &inside, &scene.host.group, group);
             }
         }
     }
 
-    /// What keeps a command in it from making nodes.
-    fn exec(&mut self, subject: &str, running: &Running, inside: Inside) {
+    /// What keeps a command in it from making nodes. That is an error where nothing else may.
+    fn exec(&mut self, subject: &str, running: &Running, inside: Inside, inject: InjectPolicy) {
+        let elsewhere = inject != InjectPolicy::Exec;
         if running.paused {
-            let what = "is paused; it is served when it goes on";
+            let what = match elsewhere {
+                true => "is paused; nodes are made in it from outside",
+                false => "is paused; it is served when it goes on",
+            };
             self.note(kinds::CONTAINER, subject, what, "");
         }
-        if running.drops_mknod {
-            self.error(
-                kinds::CAPABILITY,
+        if inject == InjectPolicy::Namespace {
+            return;
+        }
+        let mut obstacle = |kind, what: String, remedy: &str| match elsewhere {
+            true => self.note(
+                kind,
                 subject,
-                "the capability MKNOD was taken from it (cap_drop)",
-                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]",
+                what + "; nodes are made in it from outside",
+                "",
+            ),
+            false => self.error(kind, subject, what, remedy),
+        };
+        if running.drops_mknod {
+            obstacle(
+                kinds::CAPABILITY,
+                "the capability MKNOD was taken from it (cap_drop)".into(),
+                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]; or set inject = \"auto\"",
             );
         }
-        match inside.remapped {
-            Ok(false) => {}
-            Ok(true) => self.error(
+        if let Ok(true) = inside.remapped {
+            obstacle(
                 kinds::REMAPPED_USERS,
-                subject,
-                "its users are remapped",
-                "add to its service: userns_mode: host",
-            ),
-            Err(error) => {
-                let what = format!("{error:#}");
-                self.error(kinds::CONTAINER_UNREADABLE, subject, what, "run as root");
+                "its users are remapped".into(),
+                "add to its service: userns_mode: host; or set inject = \"auto\"",
+            );
+        }
+        if let Ok(missing) = &inside.missing {
+            if !missing.is_empty() {
+                obstacle(
+                    kinds::PROGRAMS,
+                    format!("its image lacks {}", missing.join(", ")),
+                    "use an image that has them, e.g. one with busybox or coreutils; or set \
+                     inject = \"auto\"",
+                );
             }
         }
-        match inside.missing {
-            Ok(missing) if missing.is_empty() => {}
-            Ok(missing) => self.error(
-                kinds::PROGRAMS,
-                subject,
-                format!("its image lacks {}", missing.join(", ")),
-                "use an image that has them, e.g. one with busybox or coreutils",
-            ),
-            Err(error) => {
-                let what = format!("{error:#}");
-                self.error(kinds::CONTAINER_UNREADABLE, subject, what, "run as root");
-            }
+        for error in inside
+            .remapped
+            .err()
+            .into_iter()
+            .chain(inside.missing.err())
+        {
+            let what = format!("{error:#}");
+            self.error(kinds::CONTAINER_UNREADABLE, subject, what, "run as root");
         }
     }
 }

@@ -48,12 +48,14 @@ impl Bed {
             run("docker", &["rm", "--force", id]);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self {
+        let bed = Self {
             directory: TempDir::new_in(test_dir()).expect("the test directory can be written to"),
             begun: now.map_or(0, |now| now.as_secs()),
             real_runtime: "runc".into(),
             _turn: turn,
-        }
+        };
+        bed.configure("");
+        bed
     }
 
     /// A bed whose configuration file has this text.
@@ -107,8 +109,15 @@ impl Bed {
         LiveRestore { off }
     }
 
+    /// Writes the configuration file. With TTYPLUGD_TEST_INJECT the tests show that it makes no
+    /// difference how nodes get into containers.
     pub(crate) fn configure(&self, text: &str) {
-        fs::write(self.file("config.toml"), text).expect("a file can be written");
+        let inject = match std::env::var("TTYPLUGD_TEST_INJECT") {
+            Ok(inject) if !text.contains("inject") => format!("inject = {inject:?}\n"),
+            _ => String::new(),
+        };
+        let file = self.file("config.toml");
+        fs::write(file, format!("{inject}{text}")).expect("a file can be written");
     }
 
     /// A file of the daemon's: `config.toml`, `state/owned.json`, …

@@ -86,7 +86,10 @@ fn a_new_name_brings_the_port_and_takes_it_away() {
 
 #[test]
 fn a_paused_container_gets_its_port_when_it_goes_on() {
-    let bed = Bed::with_config(&port_for("\"zwave\", \"awake\"", "/dev/zwave", ""));
+    let bed = Bed::with_config(&format!(
+        "inject = \"exec\"\n{}",
+        port_for("\"zwave\", \"awake\"", "/dev/zwave", "")
+    ));
     let _daemon = bed.daemon();
     let container = Recipe::new("zwave").start();
     let awake = Recipe::new("awake").start();

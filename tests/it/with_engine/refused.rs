@@ -1,4 +1,5 @@
-//! Containers in which a node cannot be made: each is reported alone, none delays another.
+//! Containers in which a command cannot make a node, where nothing else is allowed: each is
+//! reported alone, none delays another.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,13 +12,19 @@ fn stick(number: u64) -> Port {
     Port::new(number).with("ID_SERIAL_SHORT", "Z1")
 }
 
+/// One port for any of the containers, by a command in them alone.
+fn by_exec(containers: &str) -> String {
+    let port = port_for(containers, "/dev/zwave", "");
+    format!("inject = \"exec\"\n{port}")
+}
+
 /// Nothing that goes wrong in one container may take longer than this in another.
 const UNDELAYED: Duration = Duration::from_secs(3);
 
 /// A good container beside a bad one that `spoil` made so: the good one has its port at once,
 /// the bad one is reported with these words, and the unplug is as quick.
 fn a_bad_container(bad: Recipe, spoil: impl FnOnce(), words: &[&str]) {
-    let bed = Bed::with_config(&port_for("\"good\", \"bad\"", "/dev/zwave", ""));
+    let bed = Bed::with_config(&by_exec("\"good\", \"bad\""));
     let good = Recipe::new("good").start();
     let bad = bad.start();
     spoil();
@@ -118,14 +125,14 @@ fn a_failure_is_tried_again_and_succeeds_when_its_cause_is_gone() {
     let daemon = bed.daemon();
     let port = stick(63);
     port.plug();
-    daemon.logs(&["zwave", "read-only"]);
+    daemon.logs(&["zwave", "Read-only"]);
     remount("zwave", "rw");
     container.gets("/dev/zwave", &port.entry());
 }
 
 #[test]
 fn check_names_what_is_missing_for_each_container() {
-    let bed = Bed::with_config(&port_for("\"*\"", "/dev/zwave", ""));
+    let bed = Bed::with_config(&by_exec("\"*\""));
     let port = stick(63);
     port.plug();
     let _noshell = Recipe::new("has-no-shell").image("noshell").start();

@@ -1,0 +1,135 @@
+//! Nodes for containers whose users are other users on the host: bound, not made.
+//!
+//! A tmpfs that was mounted by such a container lets nobody open a device on it (mount(2),
+//! MS_NODEV is implied: kernel, fs/super.c, SB_I_NODEV). A node on a tmpfs of the host's can be
+//! opened, and stays so when it is bound into the container's tree of mounts.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs::{Permissions, set_permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::thread;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::{Mode as StatMode, SFlag, makedev, mknod};
+use nix::unistd::{Gid, Uid, fchdir, setfsgid, setfsuid};
+
+use crate::model::{DevNum, Mode};
+
+/// Where the host's tmpfs is for a moment, in a tree of mounts that nobody else sees.
+const STAGE: &str = "/run";
+
+/// A node as the container is to see it, with its owner in the host's numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    pub devnum: DevNum,
+    pub mode: Mode,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Binds a node over the file `name` in `directory`, which is in the mount namespace `mounts`.
+///
+/// # Errors
+/// What the kernel says; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed (setns(2)).
+pub fn bind(mounts: OwnedFd, directory: OwnedFd, name: String, bound: Bound) -> io::Result<()> {
+    in_a_thread(move || {
+        let node = detached(bound)?;
+        setns(mounts, CloneFlags::CLONE_NEWNS)?;
+        move_mount(&node, &directory, &name)
+    })
+}
+
+/// Takes away what is mounted over `name`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn unbind(mounts: OwnedFd, directory: OwnedFd, name: String) -> io::Result<()> {
+    in_a_thread(move || {
+        setns(mounts, CloneFlags::CLONE_NEWNS)?;
+        fchdir(directory)?;
+        // Who has it open may go on (umount2(2), MNT_DETACH).
+        let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+        Ok(umount2(name.as_str(), flags)?)
+    })
+}
+
+/// A thread of its own can change its mount namespace, root and working directory once it does not
+/// share them (setns(2), unshare(2), CLONE_FS), and ends with all that.
+fn in_a_thread(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    let thread = thread::Builder::new().name("ttyplugd-bind".into());
+    let thread = thread.spawn(|| {
+        unshare(CloneFlags::CLONE_FS)?;
+        // Who starts the thread may be acting as somebody else (setfsuid(2)).
+        setfsuid(Uid::from_raw(0));
+        setfsgid(Gid::from_raw(0));
+        work()
+    })?;
+    let ended = thread.join();
+    ended.unwrap_or_else(|_| Err(io::Error::other("the thread that binds has panicked")))
+}
+
+/// A node on a new tmpfs that is mounted nowhere any more.
+fn detached(bound: Bound) -> io::Result<OwnedFd> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(
+        Some("ttyplugd"),
+        STAGE,
+        Some("tmpfs"),
+        flags,
+        Some("size=64k,mode=0755"),
+    )?;
+    let path = Path::new(STAGE).join("node");
+    let device = makedev(bound.devnum.major.into(), bound.devnum.minor.into());
+    mknod(
+        &path,
+        SFlag::S_IFCHR,
+        StatMode::S_IRUSR | StatMode::S_IWUSR,
+        device,
+    )?;
+    set_permissions(&path, Permissions::from_mode(bound.mode.0))?;
+    chown(&path, Some(bound.uid), Some(bound.gid))?;
+    open_tree(c"/run/node")
+}
+
+/// A copy of one mount that is attached nowhere (open_tree(2), OPEN_TREE_CLONE).
+fn open_tree(path: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path is a C string that outlives the call, which touches no other memory.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Attaches a mount that is attached nowhere (move_mount(2)). `name` is not followed if it is a
+/// link, since MOVE_MOUNT_T_SYMLINKS is not asked for.
+fn move_mount(tree: &impl AsFd, directory: &impl AsFd, name: &str) -> io::Result<()> {
+    let name = std::ffi::CString::new(name)?;
+    // SAFETY: both names are C strings that outlive the call, and both descriptors are open.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            directory.as_fd().as_raw_fd(),
+            name.as_ptr(),
+            libc::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

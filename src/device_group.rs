@@ -1,0 +1,232 @@
+//! A container's device cgroup: the second gate between it and a device, beside the node.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::bpf;
+use crate::device_program::{Program, Verdict};
+use crate::inventory::ContainerId;
+use crate::model::DevNum;
+use crate::mounts::parse_mountinfo;
+use crate::rights::Change;
+
+/// The control group that decides which devices a container may open.
+#[derive(Debug)]
+pub struct DeviceGroup {
+    path: PathBuf,
+    version: Version,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// How often a program is put in the place of one that somebody else replaces at the same time.
+const TRIES: usize = 8;
+
+impl DeviceGroup {
+    /// Finds the control group of a container whose first process is `pid`.
+    ///
+    /// # Errors
+    /// The container is gone, or it has none.
+    pub fn of(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .with_context(|| format!("container {id} is gone: no process {pid}"))?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("no mounts are known")?;
+        Self::find(&groups, &mounts, id)
+            .with_context(|| format!("container {id} has no device cgroup that can be found"))
+    }
+
+    fn find(groups: &str, mounts: &str, id: &ContainerId) -> Option<Self> {
+        // number:controllers:path, without a controller for version 2 (cgroups(7)).
+        let line = |is_it: fn(&str) -> bool| {
+            groups.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (controllers, path) = rest.split_once(':')?;
+                is_it(controllers).then(|| of_container(path, id)).flatten()
+            })
+        };
+        let mounts = parse_mountinfo(mounts);
+        let below = |kind: &str, option: &str, path: &str| {
+            let is_it = |m: &&crate::mounts::Mount| m.kind == kind && m.has_option(option);
+            let mount = mounts.iter().find(is_it)?;
+            let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
+            Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
+        };
+        if let Some(path) = line(|controllers| controllers.split(',').any(|c| c == "devices")) {
+            let path = below("cgroup", "devices", path)?;
+            return Some(Self {
+                path,
+                version: Version::One,
+            });
+        }
+        let path = below("cgroup2", "", line(str::is_empty)?)?;
+        Some(Self {
+            path,
+            version: Version::Two,
+        })
+    }
+
+    /// Makes changes, and looks whether they are in force.
+    ///
+    /// # Errors
+    /// What the kernel says. Some of the changes may have been made.
+    pub fn change(&self, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result<()> {
+        match self.version {
+            Version::One => changes
+                .iter()
+                .try_for_each(|(n, change)| self.write(*n, *change)),
+            Version::Two => self.edit(changes),
+        }
+        .with_context(|| format!("the rights in {} cannot be changed", self.path.display()))
+    }
+
+    /// Version 1 has a list (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
+    fn write(&self, devnum: DevNum, change: Change) -> anyhow::Result<()> {
+        let rule = format!("c {devnum} rw");
+        let file = match change {
+            Change::Grant => "devices.allow",
+            Change::Withdraw | Change::Forbid => "devices.deny",
+        };
+        fs::write(self.path.join(file), &rule)?;
+        let list = fs::read_to_string(self.path.join("devices.list"))?;
+        let listed = list.lines().any(|line| {
+            let line = line.strip_prefix(&format!("c {devnum} "));
+            line.is_some_and(|access| access.contains('r') && access.contains('w'))
+        });
+        let everything = list.starts_with("a ");
+        anyhow::ensure!(
+            everything || listed == (change == Change::Grant),
+            "the kernel took {rule:?} and lists it otherwise"
+        );
+        Ok(())
+    }
+
+    /// Version 2 has programs, all of which have to agree.
+    fn edit(&self, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result<()> {
+        let group = File::open(&self.path)?;
+        for _ in 0..TRIES {
+            if edit_once(&group, changes)? {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("somebody else keeps changing them")
+    }
+
+    /// Has the service manager know of rights that were granted in a group of its own, which it
+    /// would take back when it reads its units again: it puts its own list in force then
+    /// (systemd.resource-control(5), DeviceAllow=).
+    ///
+    /// # Errors
+    /// It does not take them.
+    pub fn keep(&self, granted: impl Iterator<Item = DevNum>) -> anyhow::Result<()> {
+        let Some(unit) = self.unit() else {
+            return Ok(());
+        };
+        let allow = granted.map(|devnum| format!("DeviceAllow=/dev/char/{devnum} rw"));
+        let allow: Vec<_> = allow.collect();
+        if allow.is_empty() {
+            return Ok(());
+        }
+        let done = Command::new("systemctl")
+            .args(["set-property", "--runtime", "--", unit])
+            .args(allow)
+            .stdin(Stdio::null())
+            .output()
+            .context("systemctl cannot be run")?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        anyhow::ensure!(
+            done.status.success(),
+            "systemctl set-property {unit}: {}",
+            said.trim()
+        );
+        Ok(())
+    }
+
+    /// The unit that it belongs to, where the engine asked the service manager for one.
+    fn unit(&self) -> Option<&str> {
+        let name = self.path.file_name()?.to_str()?;
+        name.ends_with(".scope").then_some(name)
+    }
+}
+
+/// A container's own group is named after it; what is below may be made by the container.
+fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
+    let begin = path.find(&id.0)?;
+    let end = path[begin..]
+        .find('/')
+        .map_or(path.len(), |end| begin + end);
+    Some(&path[..end])
+}
+
+/// Returns whether all programs say now what they should; another look tells.
+fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result<bool> {
+    let attached = bpf::attached(group)?;
+    let mut settled = true;
+    for id in &attached.ids {
+        let old = match bpf::by_id(*id) {
+            Ok(old) => old,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let mut program = Program::read(&bpf::instructions(&old)?)?;
+        let before = program.verdicts.clone();
+        for (devnum, change) in changes {
+            match change {
+                Change::Grant => program.verdicts.insert(*devnum, Verdict::Allow),
+                Change::Withdraw => program.verdicts.remove(devnum),
+                Change::Forbid => program.verdicts.insert(*devnum, Verdict::Deny),
+            };
+        }
+        if program.verdicts == before {
+            continue;
+        }
+        settled = false;
+        let new = bpf::load(&program.instructions()).context("the kernel refuses the program")?;
+        match bpf::replace(group, &attached, &old, &new) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done.context("the program cannot be replaced")?,
+        }
+    }
+    Ok(settled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+        30 24 0:26 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n\
+        31 24 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+
+    fn find(groups: &str) -> Option<(String, Version)> {
+        let id = ContainerId("c0ffee".into());
+        let group = DeviceGroup::find(groups, MOUNTS, &id)?;
+        Some((group.path.to_str().unwrap().to_owned(), group.version))
+    }
+
+    #[test]
+    fn the_containers_own_group_is_found_whatever_it_has_made_below() {
+        let path = |path: &str, version| Some((path.to_owned(), version));
+        assert_eq!(
+            find("9:devices:/docker/c0ffee/below\n0::/docker/c0ffee\n"),
+            path("/sys/fs/cgroup/devices/docker/c0ffee", Version::One)
+        );
+        assert_eq!(
+            find("0::/system.slice/docker-c0ffee.scope/init\n"),
+            path(
+                "/sys/fs/cgroup/unified/system.slice/docker-c0ffee.scope",
+                Version::Two
+            )
+        );
+        assert_eq!(find("9:devices:/docker/other\n0::/\n"), None);
+        assert_eq!(find(""), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! The two ways in which the operations of a plan are carried out: by one command in the container,
+//! and from outside through its root directory.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::config::InjectPolicy;
+use crate::docker::{Engine, EngineError, Executed, Running};
+use crate::inject::{InjectError, inject};
+use crate::inventory::ContainerId;
+use crate::metrics::Failure;
+use crate::observe::View;
+use crate::plan::Plan;
+use crate::report::Trouble;
+use crate::script::{self, Explained};
+use crate::world::World;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By one command in the container.
+    Exec,
+    /// Through its root directory.
+    Namespace,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub enum Outcome {
+    Exec(Result<Executed, EngineError>),
+    Namespace(Result<(), InjectError>),
+}
+
+/// How long something in a container's root directory may take: it may be on a file system that
+/// hangs.
+const ROOT_LIMIT: Duration = Duration::from_secs(5);
+
+impl Way {
+    /// The way for a container as it runs now.
+    pub fn into(world: &RefCell<World>, id: &ContainerId, running: &Running, view: &View) -> Self {
+        let world = world.borrow();
+        let exec_cannot_work = running.paused || running.drops_mknod || view.actual.remapped;
+        let has_not_worked = world.from_outside.get(id) == Some(&running.started_at);
+        match world.settings.inject {
+            InjectPolicy::Exec => Self::Exec,
+            InjectPolicy::Namespace => Self::Namespace,
+            InjectPolicy::Auto if exec_cannot_work || has_not_worked => Self::Namespace,
+            InjectPolicy::Auto => Self::Exec,
+        }
+    }
+
+    /// Carries out a plan, whatever comes of it.
+    ///
+    /// # Errors
+    /// It cannot even be begun.
+    pub async fn carry_out(
+        self,
+        engine: &Engine,
+        world: &RefCell<World>,
+        id: &ContainerId,
+        running: &Running,
+        plan: &Plan,
+        view: &View,
+    ) -> Result<Outcome, Trouble> {
+        match self {
+            Self::Exec => {
+                let argv = script::command(plan, &view.real).ok_or_else(|| {
+                    let cause = "a directory of the plan was not looked at";
+                    Trouble::lasting(Failure::Look, cause, "report this")
+                })?;
+                Ok(Outcome::Exec(engine.exec(id, argv).await))
+            }
+            Self::Namespace => {
+                let (pid, container) = (running.pid, id.clone());
+                let (foreign, ops) = (running.foreign.clone(), plan.ops.clone());
+                let work = move || inject(pid, &container, &foreign, &ops);
+                Ok(Outcome::Namespace(in_its_root(world, id, work).await?))
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether nothing of it can still be coming.
+    pub fn has_ended(&self) -> bool {
+        matches!(
+            self,
+            Self::Exec(Ok(Executed::Ended(_))) | Self::Namespace(_)
+        )
+    }
+
+    /// Why something is left to be done: `what`.
+    pub fn trouble(self, what: &str) -> Trouble {
+        let (failure, Explained { cause, remedy }) = match self {
+            Self::Exec(Ok(Executed::Ended(said)) | Err(EngineError::Other(said))) => {
+                (Failure::Exec, script::explain(&said))
+            }
+            Self::Exec(Ok(Executed::Hung)) => {
+                let cause = "the command in the container did not end in time and was killed";
+                let remedy = "look at what /bin/sh and mknod are in the image";
+                (Failure::Exec, explained(cause, remedy))
+            }
+            Self::Exec(Err(error)) => return engine_trouble(&error),
+            Self::Namespace(Err(error)) => {
+                let cause = error.to_string();
+                (Failure::Inject, explained(cause, error.remedy()))
+            }
+            Self::Namespace(Ok(())) => {
+                let remedy = "look at what the container does in its /dev";
+                (Failure::Inject, explained("it was undone at once", remedy))
+            }
+        };
+        Trouble::passing(failure, format!("{what} failed: {cause}"), remedy)
+    }
+}
+
+fn explained(cause: impl Into<String>, remedy: &str) -> Explained {
+    Explained {
+        cause: cause.into(),
+        remedy: remedy.into(),
+    }
+}
+
+pub fn engine_trouble(error: &EngineError) -> Trouble {
+    Trouble::passing(
+        Failure::Engine,
+        error.to_string(),
+        "look at the engine's log",
+    )
+}
+
+/// Does something in a container's root directory. What hangs there cannot be stopped; as long as
+/// it does nothing else is begun.
+///
+/// # Errors
+/// It takes too long.
+pub async fn in_its_root<T: Send + 'static>(
+    world: &RefCell<World>,
+    id: &ContainerId,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Trouble> {
+    let hangs = Trouble::passing(
+        Failure::Look,
+        "looking into the container takes too long",
+        "look for a file system in it that hangs",
+    );
+    let still_hangs = {
+        let hanging = &mut world.borrow_mut().hanging;
+        hanging.retain(|_, work| !work.is_finished());
+        hanging.contains_key(id)
+    };
+    if still_hangs {
+        return Err(hangs);
+    }
+    let mut work = spawn_blocking(work);
+    match timeout(ROOT_LIMIT, &mut work).await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(panicked)) => {
+            let cause = panicked.to_string();
+            Err(Trouble::passing(Failure::Look, cause, "report this"))
+        }
+        Err(_) => {
+            let mut world = world.borrow_mut();
+            world.hanging.insert(id.clone(), work.abort_handle());
+            Err(hangs)
+        }
+    }
+}
