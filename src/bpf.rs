@@ -221,7 +221,8 @@ pub fn replace(
 }
 
 fn number(fd: &impl AsFd) -> u32 {
-    fd.as_fd().as_raw_fd().cast_unsigned()
+    // A descriptor is never negative.
+    u32::try_from(fd.as_fd().as_raw_fd()).unwrap_or(u32::MAX)
 }
 
 /// # Safety
