@@ -16,13 +16,27 @@ use crate::port::{Port, Words};
 use crate::selector::{ContainerMatch, DeviceMatch};
 
 /// The configuration in force.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub labels: LabelPolicy,
     pub inject: InjectPolicy,
     pub grant: GrantPolicy,
+    /// Whether applications in containers are told of their ports as udevd tells those on the host.
+    pub announce: bool,
     /// By name; each name once.
     pub ports: Vec<Port>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            labels: LabelPolicy::default(),
+            inject: InjectPolicy::default(),
+            grant: GrantPolicy::default(),
+            announce: true,
+            ports: Vec::new(),
+        }
+    }
 }
 
 /// Which container labels may ask for ports.
@@ -88,7 +102,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// Reads the configuration from `file` and the `*.toml` files of the `conf.d` beside it, in
-/// lexical order; a later `labels`, `inject` or `grant` and a later port of the same name replace the earlier ones.
+/// lexical order; a later setting and a later port of the same name replace the earlier ones.
 /// None of them need exist.
 ///
 /// # Errors
@@ -154,6 +168,9 @@ pub fn parse(files: &[(PathBuf, String)]) -> Result<Settings, Vec<ConfigError>> 
         }
         if let Some(grant) = fragment.grant {
             settings.grant = grant;
+        }
+        if let Some(announce) = fragment.announce {
+            settings.announce = announce;
         }
         let mut ports: Vec<Port> = Vec::new();
         for fragment in &fragment.port {

@@ -346,6 +346,7 @@ impl Daemon {
             ready,
             ended,
             from_outside,
+            announced,
             ..
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
@@ -369,6 +370,7 @@ impl Daemon {
         self.jobs.keep(&running);
         served.retain(|id, _| alive.contains(id));
         from_outside.retain(|id, _| alive.contains(id));
+        announced.retain(|id, _| alive.contains(id));
         ready.retain(|id, _| alive.contains(id));
         ended.retain(|id, _| inventory.containers.contains_key(id));
         let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();

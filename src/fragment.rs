@@ -17,6 +17,7 @@ pub(crate) struct FileFragment {
     pub(crate) labels: Option<LabelPolicy>,
     pub(crate) inject: Option<InjectPolicy>,
     pub(crate) grant: Option<GrantPolicy>,
+    pub(crate) announce: Option<bool>,
     #[serde(default)]
     pub(crate) port: Vec<PortFragment>,
 }

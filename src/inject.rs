@@ -227,7 +227,7 @@ impl Grounds<'_> {
     }
 
     fn target(&self, place: &Place) -> Result<(OwnedFd, OwnedFd), InjectError> {
-        let mounts = self.root.mount_namespace().map_err(RootError::from)?;
+        let mounts = self.root.namespace("mnt").map_err(RootError::from)?;
         let directory = place
             .fd
             .try_clone()

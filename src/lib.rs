@@ -1,5 +1,6 @@
 //! ttyplugd makes serial ports work in running Docker containers.
 pub mod accounts;
+pub mod announce;
 pub mod api;
 mod arrivals;
 pub mod assign;
@@ -23,6 +24,7 @@ pub mod engine_file;
 mod fixtures;
 mod fragment;
 pub mod gate;
+pub mod herald;
 pub mod hold;
 pub mod holds;
 pub mod identity;
@@ -57,6 +59,7 @@ pub mod status;
 mod thread;
 pub mod timeline;
 pub mod trap;
+pub mod uevent;
 pub mod watch;
 pub mod way;
 pub mod whole_file;

@@ -74,6 +74,12 @@ pub struct Actual {
 }
 
 impl Actual {
+    /// Whether a node with this number is there, made or mounted.
+    pub fn has(&self, path: &NodePath, devnum: DevNum) -> bool {
+        let there = self.at(path);
+        Made::Node(devnum).is(there) || Made::Bound(devnum).is(there)
+    }
+
     /// What a port's node is in such a container.
     fn node(&self, devnum: DevNum) -> Made {
         match self.remapped {

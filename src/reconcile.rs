@@ -13,12 +13,13 @@ use crate::assign::Want;
 use crate::config::InjectPolicy;
 use crate::docker::{Engine, Running};
 use crate::gate::Gate;
+use crate::herald::Herald;
 use crate::inventory::ContainerId;
 use crate::logging::kind;
 use crate::metrics::Failure;
 use crate::model::NodePath;
 use crate::observe::{View, observe};
-use crate::plan::{Found, Made, Op, Plan, Record, both, plan, settled};
+use crate::plan::{Made, Op, Plan, Record, both, plan, settled};
 use crate::report::Trouble;
 use crate::rights::Rights;
 use crate::root::RootError;
@@ -62,6 +63,15 @@ impl Inspected {
             world,
             id,
             running: &self.running,
+            wants: &self.wants,
+        }
+    }
+
+    fn herald<'a>(&'a self, world: &'a RefCell<World>, id: &'a ContainerId) -> Herald<'a> {
+        Herald {
+            world,
+            id,
+            pid: self.running.pid,
             wants: &self.wants,
         }
     }
@@ -241,11 +251,14 @@ impl Inspected {
         };
         if plan.ops.is_empty() {
             put_record(world, id, running, ours(plan, view, !may_be_coming))?;
+            self.herald(world, id).knows(view);
             set_ready(world, id, running, wants, view, plan);
             return Ok(troubles.clone());
         }
         put_record(world, id, running, ours(plan, view, false))?;
 
+        let herald = self.herald(world, id);
+        herald.says_goodbye(&plan.ops).await;
         let all_paths = paths(wants, &plan.record);
         let mut outcome = way
             .carry_out(engine, world, id, running, plan, view)
@@ -275,6 +288,7 @@ impl Inspected {
             }
         }
         put_record(world, id, running, ours(plan, &view, all_ended))?;
+        herald.introduces(&view).await;
         set_ready(world, id, running, wants, &view, &left);
         let is_left = |op: &&Op| {
             let blocked = left.blocked.iter().map(|blocked| blocked.path.as_str());
@@ -313,13 +327,9 @@ fn set_ready(
     left: &Plan,
 ) {
     let is_left = |path: &NodePath| left.ops.iter().any(|op| op.path() == path.as_str());
-    let is_there = |want: &Want| match view.actual.entries.get(&want.node) {
-        Some(Found::Node { devnum, .. } | Found::Mount(Some(devnum))) => *devnum == want.devnum,
-        _ => false,
-    };
     let ready = wants
         .iter()
-        .filter(|want| is_there(want) && !is_left(&want.node))
+        .filter(|want| view.actual.has(&want.node, want.devnum) && !is_left(&want.node))
         .map(|want| (want.node.clone(), want.devnum));
     let mut world = world.borrow_mut();
     if world.ended.get(id) != Some(&running.started_at) {

@@ -219,16 +219,18 @@ impl Root {
         })
     }
 
+    /// One of its namespaces, e.g. `mnt` (namespaces(7)).
+    ///
     /// # Errors
     /// The container is gone.
-    pub fn mount_namespace(&self) -> anyhow::Result<OwnedFd> {
+    pub fn namespace(&self, kind: &str) -> anyhow::Result<OwnedFd> {
         openat(
             &self.process,
-            "ns/mnt",
+            format!("ns/{kind}").as_str(),
             OFlag::O_RDONLY | OFlag::O_CLOEXEC,
             StatMode::empty(),
         )
-        .context("the container's mount namespace cannot be opened")
+        .with_context(|| format!("the container's {kind} namespace cannot be opened"))
     }
 
     fn mounts(&self) -> anyhow::Result<BTreeMap<u64, Mount>> {

@@ -18,6 +18,7 @@ use crate::report::Reports;
 use crate::state::Store;
 use crate::status::{HeardHolds, Now, rows};
 use crate::timeline::Timeline;
+use crate::uevent::Announcement;
 
 /// All that is known, and what of it outlives the daemon.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct World {
     pub hanging: BTreeMap<ContainerId, AbortHandle>,
     /// Containers, by their start, in which a command could not do what was done from outside.
     pub from_outside: BTreeMap<ContainerId, String>,
+    /// What the applications in containers know, or would if they had listened.
+    pub announced: BTreeMap<ContainerId, BTreeMap<NodePath, Announcement>>,
     pub timeline: Timeline,
     /// Devices that were plugged in since the timeline was last brought up to date.
     plugged: BTreeSet<String>,
@@ -102,6 +105,7 @@ impl World {
             held: BTreeMap::new(),
             hanging: BTreeMap::new(),
             from_outside: BTreeMap::new(),
+            announced: BTreeMap::new(),
             timeline: Timeline::default(),
             plugged: BTreeSet::new(),
             clock: Clock::default(),

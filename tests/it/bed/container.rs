@@ -11,6 +11,7 @@ use super::wait::{SOON, eventually, output, run};
 pub(crate) struct Recipe {
     name: String,
     image: String,
+    network: String,
     arguments: Vec<String>,
     command: Vec<String>,
 }
@@ -20,6 +21,7 @@ impl Recipe {
         Self {
             name: name.into(),
             image: "busybox".into(),
+            network: "none".into(),
             arguments: Vec::new(),
             command: Vec::new(),
         }
@@ -28,6 +30,12 @@ impl Recipe {
     /// One of the images of tests/images.sh; busybox unless another is named.
     pub(crate) fn image(mut self, image: &str) -> Self {
         self.image = image.into();
+        self
+    }
+
+    /// `none` unless another is named.
+    pub(crate) fn network(mut self, network: &str) -> Self {
+        self.network = network.into();
         self
     }
 
@@ -48,7 +56,7 @@ impl Recipe {
     }
 
     pub(crate) fn create(self) -> Container {
-        let mut command: Vec<String> = ["create", "--name", &self.name, "--network", "none"]
+        let mut command: Vec<String> = ["create", "--name", &self.name, "--network", &self.network]
             .map(String::from)
             .into();
         // sleep does not end at SIGTERM when it is process 1.

@@ -1,5 +1,6 @@
 //! What the daemon does on a real machine: every test plugs, starts and breaks real things.
 
+mod announce;
 mod applications;
 mod burst;
 mod check;

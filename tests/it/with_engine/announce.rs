@@ -1,0 +1,147 @@
+//! Applications in a container hear of their ports as those on the host do: a real libudev listens.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::bed::{Bed, Container, Port, Recipe, SOON, eventually};
+
+use super::ZWAVE;
+
+fn stick(number: u64) -> Port {
+    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
+}
+
+/// `udevadm monitor` in a container's network namespace.
+struct Listener {
+    child: Child,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Listener {
+    fn start(container: &Container) -> Self {
+        let pid = container.inspect("{{.State.Pid}}");
+        let monitor = [
+            "udevadm",
+            "monitor",
+            "--udev",
+            "--property",
+            "--subsystem-match=tty",
+        ];
+        let mut child = Command::new("nsenter")
+            .args(["--target", &pid, "--net", "--", "stdbuf", "--output=L"])
+            .args(monitor)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("nsenter, of util-linux, runs");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                shared.lock().expect("nobody panics with it").push(line);
+            }
+        });
+        let listener = Self { child, heard };
+        listener.hears(1, "monitor will print");
+        listener
+    }
+
+    /// Waits until it has heard a line with these words so many times.
+    fn hears(&self, count: usize, words: &str) {
+        eventually(
+            SOON,
+            &format!("{count} lines with {words:?} are heard"),
+            || {
+                let heard = self.count(words);
+                (heard == count).then_some(()).ok_or_else(|| self.all())
+            },
+        );
+    }
+
+    fn count(&self, words: &str) -> usize {
+        let heard = self.heard.lock().expect("nobody panics with it");
+        heard.iter().filter(|line| line.contains(words)).count()
+    }
+
+    fn all(&self) -> String {
+        self.heard.lock().expect("nobody panics with it").join("\n")
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_plug_and_an_unplug_are_heard_with_the_names_that_the_container_has() {
+    let bed = Bed::with_config(ZWAVE);
+    let container = Recipe::new("zwave").start();
+    let daemon = bed.daemon();
+    let listener = Listener::start(&container);
+    let port = stick(63);
+    port.plug();
+    listener.hears(1, "ACTION=add");
+    listener.hears(1, "DEVNAME=/dev/zwave");
+    listener.hears(1, "ID_SERIAL_SHORT=Z1");
+    listener.hears(1, "MINOR=63");
+    assert!(container.at("/dev/zwave") == port.entry());
+    port.unplug();
+    listener.hears(1, "ACTION=remove");
+    listener.hears(2, "DEVNAME=/dev/zwave");
+    // Another device under the same name is a plug of its own.
+    let other = stick(61);
+    other.plug();
+    listener.hears(2, "ACTION=add");
+    listener.hears(1, "MINOR=61");
+    daemon.stop();
+}
+
+#[test]
+fn a_device_of_somebody_else_is_not_heard_of() {
+    let bed = Bed::with_config(ZWAVE);
+    let container = Recipe::new("zwave").start();
+    let _daemon = bed.daemon();
+    let listener = Listener::start(&container);
+    Port::new(62).plug();
+    stick(63).plug();
+    listener.hears(1, "MINOR=63");
+    assert_eq!(listener.count("MINOR=62"), 0, "{}", listener.all());
+}
+
+#[test]
+fn what_the_host_hears_from_udevd_it_does_not_hear_again() {
+    let bed = Bed::with_config(ZWAVE);
+    let container = Recipe::new("zwave").network("host").start();
+    let daemon = bed.daemon();
+    let listener = Listener::start(&container);
+    let port = stick(63);
+    port.plug();
+    container.gets("/dev/zwave", &port.entry());
+    port.unplug();
+    container.loses("/dev/zwave");
+    listener.hears(1, "ACTION=remove");
+    assert_eq!(listener.count("ACTION=add"), 1, "{}", listener.all());
+    assert_eq!(listener.count("/dev/zwave"), 0, "{}", listener.all());
+    daemon.stop();
+}
+
+#[test]
+fn nothing_is_announced_where_that_is_switched_off() {
+    let bed = Bed::with_config(&format!("announce = false\n{ZWAVE}"));
+    let container = Recipe::new("zwave").start();
+    let daemon = bed.daemon();
+    let listener = Listener::start(&container);
+    let port = stick(63);
+    port.plug();
+    container.gets("/dev/zwave", &port.entry());
+    bed.configure(ZWAVE);
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.logs(&["configuration read again"]);
+    port.unplug();
+    listener.hears(1, "ACTION=remove");
+    assert_eq!(listener.count("ACTION=add"), 0, "{}", listener.all());
+}
