@@ -187,7 +187,7 @@ fn check_says_that_the_daemon_is_of_another_version() {
 
 #[test]
 fn check_names_a_missing_right_with_the_line_that_gives_it() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Bed::with_config(&format!("grant = \"off\"\n{ZWAVE}"));
     let _daemon = bed.daemon();
     let _container = Recipe::new("zwave").start();
     stick(63).plug();
@@ -411,7 +411,10 @@ fn a_container_that_hangs_keeps_check_no_longer_than_one_call_may_take() {
     fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let bed = Bed::with_runtime_in_front_of(
         slow.to_str().expect("it is UTF-8"),
-        &ZWAVE.replace("[\"zwave\"]", "[\"zwave\", \"good\"]"),
+        &format!(
+            "grant = \"off\"\n{}",
+            ZWAVE.replace("[\"zwave\"]", "[\"zwave\", \"good\"]")
+        ),
     );
     let _good = Recipe::new("good").start();
     stick(63).plug();

@@ -92,7 +92,8 @@ fn a_daemon_without_an_engine_ends_at_once_when_it_is_told_to() {
 
 #[test]
 fn an_engine_that_fails_for_one_container_does_not_delay_another() {
-    let bed = Bed::with_config(&port_for("\"good\", \"bad\"", "/dev/zwave", ""));
+    let port = port_for("\"good\", \"bad\"", "/dev/zwave", "");
+    let bed = Bed::with_config(&format!("inject = \"exec\"\n{port}"));
     let proxy = Proxy::start(bed.file("proxy.sock"), socket_of(&docker_host()).into());
     let good = Recipe::new("good").start();
     let bad = Recipe::new("bad").start();
