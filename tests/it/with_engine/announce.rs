@@ -43,7 +43,8 @@ impl Listener {
             }
         });
         let listener = Self { child, heard };
-        listener.hears(1, "monitor will print");
+        // It listens from this line on, and not from the one before.
+        listener.hears(1, "UDEV - the event");
         listener
     }
 
@@ -138,6 +139,7 @@ fn nothing_is_announced_where_that_is_switched_off() {
     let port = stick(63);
     port.plug();
     container.gets("/dev/zwave", &port.entry());
+    daemon.logs(&["node made"]);
     bed.configure(ZWAVE);
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
     daemon.logs(&["configuration read again"]);
