@@ -27,9 +27,7 @@ type Announced = BTreeMap<NodePath, Announcement>;
 impl Herald<'_> {
     /// What was there before this daemon looked is no news.
     pub fn knows(self, view: &View) {
-        let announced = self.there(view);
-        let world = &mut self.world.borrow_mut().announced;
-        world.insert(self.id.clone(), announced);
+        self.learn(view);
     }
 
     /// These operations take ports away, or put others in their place.
@@ -48,15 +46,19 @@ impl Herald<'_> {
 
     /// Ports that are there and were not before.
     pub async fn introduces(self, view: &View) {
-        let mut new = self.there(view);
-        let known = {
-            let world = &mut self.world.borrow_mut().announced;
-            world
-                .insert(self.id.clone(), new.clone())
-                .unwrap_or_default()
-        };
-        new.retain(|path, announcement| known.get(path) != Some(announcement));
+        let new = self.learn(view);
         self.tell(Action::Add, new.into_values().collect()).await;
+    }
+
+    /// Takes note of what is there, and returns what is new of it. A node whose device has just gone
+    /// stays what it was until it goes itself.
+    fn learn(self, view: &View) -> Announced {
+        let mut new = self.there(view);
+        let world = &mut self.world.borrow_mut().announced;
+        let known = world.entry(self.id.clone()).or_default();
+        new.retain(|path, announcement| known.get(path) != Some(announcement));
+        known.extend(new.clone());
+        new
     }
 
     fn there(self, view: &View) -> Announced {
