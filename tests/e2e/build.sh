@@ -13,7 +13,8 @@ cd "$here/../.."
 
 . "$here/debian.sh"
 machine=${1:?which machine?}
-# Every machine sets the same words; machines/trixie-amd64.sh shows them.
+# Every machine sets suite, arch, kernel, packages (what Docker is there), qemu, bus (of its virtio
+# devices: pci or device) and console; run.sh says what it may set besides.
 . "$here/machines/$machine.sh"
 
 recipe=$(cat "$here"/{build.sh,debian.sh,"machines/$machine.sh"} | sha256sum | cut -c 1-12)
@@ -37,11 +38,12 @@ set -e
 
 include=(systemd systemd-sysv udev dbus kmod iproute2 iptables ca-certificates openssh-server curl
     apparmor jq busybox-static zstd initramfs-tools "${packages[@]}")
+emulate "$arch"
 bootstrap "$root" "$suite" "$arch" "${include[@]}"
 
 # An initrd with every driver there is takes long to make, to load and to unpack under emulation.
 echo MODULES=list >"$root/etc/initramfs-tools/conf.d/e2e"
-printf '%s\n' "virtio_$bus" virtio_blk ext4 >>"$root/etc/initramfs-tools/modules"
+printf '%s\n' virtio_pci virtio_mmio virtio_blk ext4 >>"$root/etc/initramfs-tools/modules"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 in_root "$root" timeout 1800 apt-get -q install -y --no-install-recommends "$kernel" >"$work/kernel.log" 2>&1 || {

@@ -1,5 +1,6 @@
 # Debian in a directory. Sourced by build.sh and applications.sh.
 #
+#   emulate ARCH                                  lets this machine run programs of ARCH
 #   bootstrap DIRECTORY SUITE ARCH PACKAGE...     makes it, and leaves it mounted on itself
 #   in_root DIRECTORY COMMAND...                  runs COMMAND in it
 #   unmount DIRECTORY                             whatever is mounted there or below
@@ -21,6 +22,25 @@ mirror() {
 proxy=
 eval "$(apt-config shell proxy Acquire::http::Proxy)"
 [ -z "$proxy" ] || export http_proxy=$proxy
+
+# The magic numbers are the first 20 bytes of an ELF file: its class, its byte order, its type and its
+# machine (elf(5)). With F the interpreter is opened now, so that it is there in a chroot too
+# (binfmt-misc in the kernel's admin-guide).
+emulate() {
+    local name head machine mask register=/proc/sys/fs/binfmt_misc/register
+    case $1 in
+    armhf) name=qemu-arm head='\x7fELF\x01' machine='\x28' ;;
+    arm64) name=qemu-aarch64 head='\x7fELF\x02' machine='\xb7' ;;
+    *) return 0 ;;
+    esac
+    [ "$1" != "$(dpkg --print-architecture)" ] || return 0
+    [ -e $register ] || mount -t binfmt_misc binfmt_misc "${register%/*}"
+    [ ! -e "${register%/*}/$name" ] || return 0
+    # Any ABI, and both types of programs.
+    mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+    printf '%s' ":$name:M::$head\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00$machine\x00:$mask:/usr/bin/$name-static:F" \
+        >$register
+}
 
 bootstrap() {
     local root=$1 suite=$2 arch=$3 log=$1.log

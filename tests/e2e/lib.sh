@@ -81,7 +81,7 @@ zwave=(0658 0200 ZWAVE1)
 tty_of() {
     local tty
     for tty in /sys/bus/platform/devices/dummy_hcd."$1"/usb*/*/*/tty/ttyACM*; do
-        [ -e "$tty" ] && basename "$tty"
+        if [ -e "$tty" ]; then basename "$tty"; fi
     done
 }
 

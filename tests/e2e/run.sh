@@ -75,6 +75,7 @@ work=$(mktemp -d -t ttyplugd-e2e.XXXXXX)
 clean_up() {
     set +e
     trap '' INT TERM HUP
+    jobs -p | xargs -r kill
     machine_stop
     rm -rf "$work"
 }
@@ -121,7 +122,9 @@ passed=0
 failed=0
 for scenario in $chosen; do
     began=$SECONDS
-    if play "$scenario" >"$out/$scenario.log" 2>&1; then
+    # In the background, because bash heeds no signal while it waits for a command in front.
+    play "$scenario" >"$out/$scenario.log" 2>&1 &
+    if wait $!; then
         passed=$((passed + 1))
         echo "ok    $scenario ($((SECONDS - began))s)"
     else
