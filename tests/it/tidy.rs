@@ -14,6 +14,7 @@ const PURE: &[&str] = &[
     "cli/check/kinds",
     "config",
     "device",
+    "device_program",
     "engine_file",
     "fragment",
     "hold",
@@ -32,6 +33,7 @@ const PURE: &[&str] = &[
     "selector",
     "status",
     "timeline",
+    "uevent",
 ];
 
 /// The modules that may contain `unsafe`.

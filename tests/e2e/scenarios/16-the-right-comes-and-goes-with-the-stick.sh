@@ -29,7 +29,7 @@ others_are_as_ever() {
 
 right=()
 plug 1 1a86 7523 OTHER
-within 60 "another stick is there" test -n "$(tty_of 1)"
+within 60 "another stick is there" is_another_tty 1 none
 other=$(number_of "$(tty_of 1)")
 start app "${as_zwave[@]}" -- sleep 1000000
 others_are_as_ever
