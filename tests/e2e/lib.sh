@@ -174,6 +174,12 @@ logged() {
     docker logs "$1" 2>&1 | grep -q -- "$2"
 }
 
+# can_open CONTAINER NODE: not by the command's first process, which leads a session and would get the
+# port as its terminal, and hang it up for everybody at its end (tty_ioctl(4), TIOCSCTTY).
+can_open() {
+    docker exec "$1" sh -c 'stty -F "$0" && true' "$2" >/dev/null
+}
+
 # -- ttyplugd --------------------------------------------------------------------------------------
 
 answers() {

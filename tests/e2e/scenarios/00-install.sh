@@ -18,12 +18,7 @@ if udevadm verify --help >/dev/null 2>&1; then
     udevadm verify /usr/lib/udev/rules.d/70-ttyplugd.rules
 fi
 
-# TODO
-ttyplugd runtime enable || {
-    mkdir -p /etc/docker
-    echo '{"runtimes": {"ttyplug": {"path": "/usr/bin/ttyplug-runtime"}}}' >/etc/docker/daemon.json
-    systemctl reload docker
-}
+ttyplugd runtime enable
 has_the_runtime() {
     docker info --format '{{json .Runtimes}}' | grep -q ttyplug
 }

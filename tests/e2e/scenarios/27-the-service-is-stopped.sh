@@ -14,7 +14,7 @@ systemctl stop ttyplugd
 echo said-while-stopped >"$(peer 0)"
 within 60 "the application still hears the stick" logged app said-while-stopped
 is_node "$root/dev/zwave" "$(tty_of 0)" || fail "/dev/zwave is to stay in the container"
-docker exec app stty -F /dev/zwave >/dev/null || fail "the port can no longer be opened"
+can_open app /dev/zwave || fail "the port can no longer be opened"
 within 60 "the held open ended when its time was over" logged early "No such file"
 start late -- sh -c 'echo runs; exec sleep 1000000'
 within 60 "a container starts while the service is stopped" logged late runs
