@@ -93,7 +93,7 @@ impl DeviceGroup {
         let rule = format!("c {devnum} rw");
         let file = match change {
             Change::Grant => "devices.allow",
-            Change::Withdraw | Change::Forbid => "devices.deny",
+            Change::Revoke => "devices.deny",
         };
         fs::write(self.path.join(file), &rule)?;
         let list = fs::read_to_string(self.path.join("devices.list"))?;
@@ -179,11 +179,13 @@ fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result
         let mut program = Program::read(&bpf::instructions(&old)?)?;
         let before = program.verdicts.clone();
         for (devnum, change) in changes {
-            match change {
-                Change::Grant => program.verdicts.insert(*devnum, Verdict::Allow),
-                Change::Withdraw => program.verdicts.remove(devnum),
-                Change::Forbid => program.verdicts.insert(*devnum, Verdict::Deny),
+            // To take the verdict out again would not do: a container that was created while the
+            // port was there has the right in the rest of its program as well.
+            let verdict = match change {
+                Change::Grant => Verdict::Allow,
+                Change::Revoke => Verdict::Deny,
             };
+            program.verdicts.insert(*devnum, verdict);
         }
         if program.verdicts == before {
             continue;

@@ -43,10 +43,8 @@ impl Rights {
 pub enum Change {
     /// To be given.
     Grant,
-    /// One that was given to the running container is to be taken back.
-    Withdraw,
-    /// One that the container was created with is to be taken back.
-    Forbid,
+    /// To be taken back.
+    Revoke,
 }
 
 /// The rights that were given for ports, and not by the container's definition.
@@ -65,11 +63,11 @@ pub fn changes(
     granted: &Granted,
     definition: &Rights,
 ) -> BTreeMap<DevNum, Change> {
-    let given = granted.running.iter().map(|n| (*n, Change::Withdraw));
-    let created = granted.created.iter().map(|n| (*n, Change::Forbid));
+    let given = granted.running.iter().chain(&granted.created);
+    let given = given.map(|n| (*n, Change::Revoke));
     let wanted = wanted.iter().map(|n| (*n, Change::Grant));
     // A later one of the same device takes the place of an earlier one.
-    let all = given.chain(created).chain(wanted);
+    let all = given.chain(wanted);
     all.filter(|(n, _)| !definition.allow(*n)).collect()
 }
 

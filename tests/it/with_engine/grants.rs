@@ -133,6 +133,10 @@ fn what_the_runtime_gave_goes_with_the_port_and_comes_back_with_it() {
     port.plug();
     container.gets("/dev/zwave", &port.entry());
     may_open(&container, &before, &[&port]);
+    // And a second time: what it was created with is no reason to keep it.
+    port.unplug();
+    container.loses("/dev/zwave");
+    may_open(&container, &before, &[]);
     daemon.stop();
 }
 
@@ -236,7 +240,7 @@ fn the_other_rights_hold_while_one_changes_a_thousand_times() {
     for _ in 0..500 {
         for change in [
             ttyplugd::rights::Change::Grant,
-            ttyplugd::rights::Change::Withdraw,
+            ttyplugd::rights::Change::Revoke,
         ] {
             group
                 .change(&[(devnum, change)].into())
