@@ -127,4 +127,28 @@ mod tests {
             "device_cgroup_rules: [\"c 188:* rmw\"]"
         );
     }
+
+    #[test]
+    fn what_was_given_goes_when_nobody_wants_it_and_what_is_the_operators_stays() {
+        let number = |minor| DevNum { major: 188, minor };
+        let granted = Granted {
+            running: [number(0), number(1), number(2)].into(),
+            created: [number(2), number(3)].into(),
+        };
+        let definition = Rights {
+            rules: vec!["c 188:1 rw".into(), "c 188:4 rw".into()],
+            ..Rights::default()
+        };
+        let wanted = [number(2), number(4), number(5)].into();
+        assert_eq!(
+            changes(&wanted, &granted, &definition),
+            [
+                (number(0), Change::Revoke),
+                (number(2), Change::Grant),
+                (number(3), Change::Revoke),
+                (number(5), Change::Grant),
+            ]
+            .into()
+        );
+    }
 }
