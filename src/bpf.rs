@@ -85,6 +85,11 @@ struct Info {
     length: u32,
     machine_code: u64,
     instructions: u64,
+    loaded: u64,
+    loaded_by: u32,
+    map_count: u32,
+    maps: u64,
+    name: [u8; 16],
 }
 
 #[repr(C)]
@@ -137,14 +142,25 @@ pub fn by_id(id: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The name that its maker gave a program; empty where it gave none.
+///
+/// # Errors
+/// What the kernel says.
+pub fn name(program: &impl AsFd) -> io::Result<String> {
+    let name = info(program, &mut [])?.name;
+    let length = name.iter().position(|byte| *byte == 0);
+    Ok(String::from_utf8_lossy(&name[..length.unwrap_or(name.len())]).into_owned())
+}
+
 /// The instructions of a program, as the kernel has them after its checks.
 ///
 /// # Errors
 /// The kernel does not tell, which it may be configured for (sysctl net.core.bpf_jit_harden).
 pub fn instructions(program: &impl AsFd) -> io::Result<Vec<Instruction>> {
-    let length = info(program, &mut [])?;
-    let mut instructions = vec![Instruction::default(); length / size_of::<Instruction>()];
-    let told = info(program, &mut instructions)?;
+    let length = info(program, &mut [])?.length;
+    let bytes = usize::try_from(length).map_err(io::Error::other)?;
+    let mut instructions = vec![Instruction::default(); bytes / size_of::<Instruction>()];
+    let told = info(program, &mut instructions)?.length;
     if told != length || instructions.is_empty() {
         return Err(io::Error::other(
             "the kernel does not tell its instructions",
@@ -153,8 +169,8 @@ pub fn instructions(program: &impl AsFd) -> io::Result<Vec<Instruction>> {
     Ok(instructions)
 }
 
-/// Reads a program's instructions, as many as there is room for. Returns their length in bytes.
-fn info(program: &impl AsFd, room: &mut [Instruction]) -> io::Result<usize> {
+/// What the kernel tells of a program, and its instructions, as many as there is room for.
+fn info(program: &impl AsFd, room: &mut [Instruction]) -> io::Result<Info> {
     let mut info = Info {
         length: u32::try_from(size_of_val(room)).map_err(io::Error::other)?,
         instructions: room.as_mut_ptr().expose_provenance() as u64,
@@ -168,7 +184,7 @@ fn info(program: &impl AsFd, room: &mut [Instruction]) -> io::Result<usize> {
     // SAFETY: `info` is as long as said, and `room` as long as `info` says; any bytes are
     // instructions.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attribute) }?;
-    usize::try_from(info.length).map_err(io::Error::other)
+    Ok(info)
 }
 
 /// Has the kernel check a program.

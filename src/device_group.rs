@@ -28,6 +28,9 @@ enum Version {
     Two,
 }
 
+/// What systemd calls its programs (systemd, src/core/bpf-devices.c).
+const SYSTEMD: &str = "sd_devices";
+
 /// How often a program is put in the place of one that somebody else replaces at the same time.
 const TRIES: usize = 8;
 
@@ -169,14 +172,23 @@ fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
 /// Returns whether all programs say now what they should; another look tells.
 fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result<bool> {
     let attached = bpf::attached(group)?;
-    let mut settled = true;
+    let mut programs = Vec::new();
     for id in &attached.ids {
-        let old = match bpf::by_id(*id) {
-            Ok(old) => old,
+        match bpf::by_id(*id) {
+            Ok(program) => programs.push((bpf::name(&program)? == SYSTEMD, program)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error.into()),
-        };
-        let mut program = Program::read(&bpf::instructions(&old)?)?;
+        }
+    }
+    // systemd takes its own away by what it is, so that one that was edited would stay for ever. It
+    // knows what was given (`keep`), and what another one denies is denied.
+    let only_systemd = programs.iter().all(|(is_systemds, _)| *is_systemds);
+    let edited = programs
+        .iter()
+        .filter(|(is_systemds, _)| only_systemd || !is_systemds);
+    let mut settled = true;
+    for (_, old) in edited {
+        let mut program = Program::read(&bpf::instructions(old)?)?;
         let before = program.verdicts.clone();
         for (devnum, change) in changes {
             // To take the verdict out again would not do: a container that was created while the
@@ -192,7 +204,7 @@ fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result
         }
         settled = false;
         let new = bpf::load(&program.instructions()).context("the kernel refuses the program")?;
-        match bpf::replace(group, &attached, &old, &new) {
+        match bpf::replace(group, &attached, old, &new) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => done.context("the program cannot be replaced")?,
         }

@@ -4,8 +4,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokio::task::spawn_blocking;
-
 use crate::assign::Want;
 use crate::config::GrantPolicy;
 use crate::device_group::DeviceGroup;
@@ -30,17 +28,23 @@ pub struct Gate<'a> {
 type Changes = BTreeMap<DevNum, Change>;
 
 impl Gate<'_> {
-    /// Gives what is wanted and missing. Returns what is in the way.
+    /// Gives what is wanted. Returns what is in the way.
     pub async fn open(self) -> Option<Trouble> {
-        let changes = self.changes(|change| change == Change::Grant);
-        if changes.is_empty() {
+        if self.world.borrow().settings.grant == GrantPolicy::Off {
             return None;
         }
-        // Written down first: what was given is known to be ours, whenever we are killed.
+        let changes = self.changes(|change| change == Change::Grant);
         let mut ours = self.granted().running;
-        ours.extend(changes.keys());
-        if let Err(trouble) = self.remember(ours) {
-            return Some(trouble);
+        let is_new = |n: &DevNum| !ours.contains(n) && !self.running.rights.allow(*n);
+        let new: BTreeSet<DevNum> = changes.keys().copied().filter(is_new).collect();
+        if !new.is_empty() {
+            // Written down first: what was given is known to be ours, whenever we are killed.
+            ours.extend(&new);
+            if let Err(trouble) = self.remember(ours) {
+                return Some(trouble);
+            }
+            // Before the change, which then has the last word.
+            self.keep(new).await;
         }
         self.change(changes).await
     }
@@ -62,20 +66,15 @@ impl Gate<'_> {
         kept.and_then(|()| self.remember(left.running)).err()
     }
 
-    /// Has the service manager know what was given. Nobody waits for that.
-    pub fn keep(self) {
-        let changes = self.changes(|change| change == Change::Grant);
+    /// Has the service manager know what is about to be given.
+    async fn keep(self, new: BTreeSet<DevNum>) {
         let (pid, id) = (self.running.pid, self.id.clone());
-        if !changes.is_empty() {
-            spawn_blocking(move || {
-                let kept = DeviceGroup::of(pid, &id).and_then(|g| g.keep(changes.into_keys()));
-                if let Err(error) = kept {
-                    tracing::warn!(
-                        container_id = %id.0, error = format!("{error:#}"),
-                        "a right that was given ends when systemd reads its units again"
-                    );
-                }
-            });
+        let work = move || DeviceGroup::of(pid, &id)?.keep(new.into_iter());
+        if let Ok(Err(error)) = in_its_root(self.world, self.id, work).await {
+            tracing::warn!(
+                container_id = %self.id.0, error = format!("{error:#}"),
+                "a right that is given ends when systemd reads its units again"
+            );
         }
     }
 
@@ -92,9 +91,6 @@ impl Gate<'_> {
     }
 
     fn changes(self, of_kind: impl Fn(Change) -> bool) -> Changes {
-        if self.world.borrow().settings.grant == GrantPolicy::Off {
-            return Changes::new();
-        }
         let wanted = self.wants.iter().map(|want| want.devnum).collect();
         let mut changes = changes(&wanted, &self.granted(), &self.running.rights);
         changes.retain(|_, change| of_kind(*change));
@@ -108,6 +104,9 @@ impl Gate<'_> {
     }
 
     async fn change(self, changes: Changes) -> Option<Trouble> {
+        if changes.is_empty() {
+            return None;
+        }
         let remedy = changes.keys().next().map(|n| Rights::missing_line(*n));
         let (pid, id) = (self.running.pid, self.id.clone());
         let work = move || DeviceGroup::of(pid, &id)?.change(&changes);

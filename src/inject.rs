@@ -207,7 +207,7 @@ impl Grounds<'_> {
         let (mounts, directory) = self.target(place)?;
         let done = bind(mounts, directory, name.to_owned(), bound);
         if done.is_err() {
-            place.remove(name)?;
+            let _ = place.remove(name);
         }
         Ok(done.map_err(because("the node cannot be bound"))?)
     }

@@ -184,7 +184,7 @@ pub async fn reconcile(
     let mut troubles = Vec::from_iter(gate.open().await);
     let seen = inspected.look(world, id).await;
     match &seen {
-        Ok(seen) => match Way::into(world, id, &inspected.running, &seen.view) {
+        Ok(seen) => match Way::into(world, id, &inspected.running, seen) {
             // The event that unpauses a container brings it here again.
             Way::Exec if inspected.running.paused => troubles.extend(seen.troubles.clone()),
             way => match inspected
@@ -198,7 +198,6 @@ pub async fn reconcile(
         Err(trouble) => troubles.push(trouble.clone()),
     }
     troubles.extend(gate.close().await);
-    gate.keep();
     if troubles.iter().all(|trouble| !trouble.retry) {
         if seen.is_err() {
             sees_the_hosts_dev(world, id);
@@ -249,15 +248,18 @@ impl Inspected {
             true => settled(&plan.record, &view.actual),
             false => both(record.clone(), plan.record.clone()),
         };
+        let herald = self.herald(world, id);
+        if may_be_coming {
+            herald.knows(view);
+        }
         if plan.ops.is_empty() {
             put_record(world, id, running, ours(plan, view, !may_be_coming))?;
-            self.herald(world, id).knows(view);
+            herald.introduces(view).await;
             set_ready(world, id, running, wants, view, plan);
             return Ok(troubles.clone());
         }
         put_record(world, id, running, ours(plan, view, false))?;
 
-        let herald = self.herald(world, id);
         herald.says_goodbye(&plan.ops).await;
         let all_paths = paths(wants, &plan.record);
         let mut outcome = way
@@ -268,6 +270,7 @@ impl Inspected {
         let (mut left, mut troubles) = compare(wants, &view, &plan.record);
         let inject = world.borrow().settings.inject;
         if let (Way::Exec, InjectPolicy::Auto, Some(first)) = (way, inject, left.ops.first()) {
+            let cannot = outcome.is_the_containers();
             let refused = outcome.trouble(&first.to_string());
             let way = Way::Namespace;
             outcome = way
@@ -276,7 +279,7 @@ impl Inspected {
             all_ended = all_ended && outcome.has_ended();
             view = look(world, id, running, all_paths).await?;
             (left, troubles) = compare(wants, &view, &plan.record);
-            if left.ops.is_empty() {
+            if cannot && left.ops.is_empty() {
                 tracing::info!(
                     container_name = name, container_id = %id.0, reason = refused.cause,
                     "a command in the container cannot do it; nodes are made from outside from \

@@ -57,18 +57,23 @@ pub struct Granted {
 }
 
 /// What is to be done so that a container may open what it wants and nothing else that was given to
-/// it for a port. What its definition gives is the operator's, and stays.
+/// it for a port. What its definition gives is the operator's, and is not taken back. To give what
+/// it gives as well changes nothing, and mends what was taken back while the definition did not
+/// give it: the number of a `--device` is known only while the device is there.
 pub fn changes(
     wanted: &BTreeSet<DevNum>,
     granted: &Granted,
     definition: &Rights,
 ) -> BTreeMap<DevNum, Change> {
+    if definition.everything {
+        return BTreeMap::new();
+    }
     let given = granted.running.iter().chain(&granted.created);
+    let given = given.filter(|n| !definition.allow(**n));
     let given = given.map(|n| (*n, Change::Revoke));
     let wanted = wanted.iter().map(|n| (*n, Change::Grant));
     // A later one of the same device takes the place of an earlier one.
-    let all = given.chain(wanted);
-    all.filter(|(n, _)| !definition.allow(*n)).collect()
+    given.chain(wanted).collect()
 }
 
 /// A rule is `TYPE MAJOR:MINOR ACCESS`, with `*` for any number
@@ -146,6 +151,7 @@ mod tests {
                 (number(0), Change::Revoke),
                 (number(2), Change::Grant),
                 (number(3), Change::Revoke),
+                (number(4), Change::Grant),
                 (number(5), Change::Grant),
             ]
             .into()

@@ -13,7 +13,8 @@ use crate::inject::{InjectError, inject};
 use crate::inventory::ContainerId;
 use crate::metrics::Failure;
 use crate::observe::View;
-use crate::plan::Plan;
+use crate::plan::{Op, Plan};
+use crate::reconcile::Seen;
 use crate::report::Trouble;
 use crate::script::{self, Explained};
 use crate::world::World;
@@ -39,9 +40,14 @@ const ROOT_LIMIT: Duration = Duration::from_secs(5);
 
 impl Way {
     /// The way for a container as it runs now.
-    pub fn into(world: &RefCell<World>, id: &ContainerId, running: &Running, view: &View) -> Self {
+    pub fn into(world: &RefCell<World>, id: &ContainerId, running: &Running, seen: &Seen) -> Self {
         let world = world.borrow();
-        let exec_cannot_work = running.paused || running.drops_mknod || view.actual.remapped;
+        let exec_cannot_work = running.paused || running.drops_mknod || seen.view.actual.remapped;
+        // Whatever the policy is now: no command can take a mount away.
+        let unbinds = |op: &Op| matches!(op, Op::RemoveNode { bound: true, .. });
+        if seen.plan.ops.iter().any(unbinds) {
+            return Self::Namespace;
+        }
         let has_not_worked = world.from_outside.get(id) == Some(&running.started_at);
         match world.settings.inject {
             InjectPolicy::Exec => Self::Exec,
@@ -89,6 +95,12 @@ impl Outcome {
             self,
             Self::Exec(Ok(Executed::Ended(_))) | Self::Namespace(_)
         )
+    }
+
+    /// Whether it is for a reason of the container's that something is left, and not of the
+    /// engine's.
+    pub fn is_the_containers(&self) -> bool {
+        matches!(self, Self::Exec(Ok(_) | Err(EngineError::Other(_))))
     }
 
     /// Why something is left to be done: `what`.
