@@ -99,7 +99,7 @@ async fn answer(
         }
     };
     let _ = timeout(KNOWN_LIMIT, known).await;
-    let created = {
+    let mut created = {
         let world = world.borrow();
         let nodes = world.assigned.wants(&id).iter().map(node_to_make);
         world.ports(&id).map(|ports| Created {
@@ -108,10 +108,12 @@ async fn answer(
             ports,
         })
     };
-    if let Some(created) = &created {
+    if let Some(created) = &mut created {
         let numbers = created.nodes.iter().map(|node| node.number).collect();
         if let Err(error) = world.borrow_mut().store.grant(&id, numbers) {
             tracing::warn!("{error:#}");
+            // What is not written down would never be taken back. Its ports come when it runs.
+            created.nodes.clear();
         }
     }
     // Not known in time: the wrapper goes by the configuration, and its keeper hears more later.

@@ -255,11 +255,13 @@ impl Store {
     /// Remembers what a container was created with the right to open.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file that cannot be written, or a container that is not known.
     pub fn grant(&mut self, id: &ContainerId, numbers: BTreeSet<DevNum>) -> anyhow::Result<()> {
         let mut containers = self.containers.clone();
-        if let Some(known) = containers.containers.get_mut(id) {
-            known.granted = numbers;
+        match containers.containers.get_mut(id) {
+            Some(known) => known.granted = numbers,
+            None if numbers.is_empty() => {}
+            None => anyhow::bail!("container {id} is not in {CONTAINERS}"),
         }
         self.replace_containers(containers)
     }
