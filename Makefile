@@ -89,6 +89,7 @@ e2e-arm:
 	tests/prerequisites.sh e2e arm
 	$(MAKE) deb ARCHS="armhf arm64"
 	tests/e2e/run.sh --machine bookworm-armhf $(SCENARIOS)
+	tests/e2e/run.sh --machine bookworm-armhf-on-arm64 $(SCENARIOS)
 	tests/e2e/run.sh --machine bookworm-arm64 $(SCENARIOS)
 
 install:

@@ -13,8 +13,9 @@ cd "$here/../.."
 
 . "$here/debian.sh"
 machine=${1:?which machine?}
-# Every machine sets suite, arch, kernel, packages (what Docker is there), qemu, bus (of its virtio
-# devices: pci or device) and console; run.sh says what it may set besides.
+# Every machine sets suite, arch (of its programs), kernel (the package), packages (what Docker is
+# there), qemu, bus (of its virtio devices: pci or device) and console; run.sh says what it may set
+# besides.
 . "$here/machines/$machine.sh"
 
 recipe=$(cat "$here"/{build.sh,debian.sh,"machines/$machine.sh"} | sha256sum | cut -c 1-12)
@@ -46,6 +47,11 @@ echo MODULES=list >"$root/etc/initramfs-tools/conf.d/e2e"
 printf '%s\n' virtio_pci virtio_mmio virtio_blk ext4 >>"$root/etc/initramfs-tools/modules"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
+# A kernel of another architecture than the programs', as NAME:ARCH, comes from a list of its own.
+if [[ $kernel == *:* ]]; then
+    in_root "$root" dpkg --add-architecture "${kernel#*:}"
+    in_root "$root" timeout 600 apt-get -q update >"$work/kernel.log" 2>&1
+fi
 in_root "$root" timeout 1800 apt-get -q install -y --no-install-recommends "$kernel" >"$work/kernel.log" 2>&1 || {
     tail -n 20 "$work/kernel.log" >&2
     exit 1
@@ -85,6 +91,7 @@ rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/usr/share/{doc,locale}
 unmount "$root"
 mke2fs -q -F -t ext4 -d "$root" "$work/disk.img" 6G
 rm -rf --one-file-system "$root"
-rm -rf "target/e2e/cache/$machine"-*
+# Other machines' names may begin with this one's.
+rm -rf "target/e2e/cache/$machine"-????????????
 mv "$work" "$made"
 echo "$made"

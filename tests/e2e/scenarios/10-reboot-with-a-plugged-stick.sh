@@ -1,6 +1,6 @@
 # The machine reboots with a stick plugged in and a container with "restart: always" whose first
-# instruction looks for its port. While Docker starts it answers no call until all such containers
-# have been started, so nothing can be asked of it then.
+# instruction looks for its port, and whose second one opens it. While Docker starts it answers no
+# call until all such containers have been started, so nothing can be asked of it then.
 
 case $stage in
 1)
@@ -8,7 +8,7 @@ case $stage in
     within 60 "the stick is there" test -c /dev/ttyACM0
     # The shell is the first program of the container, and this its first instruction.
     start app --restart always "${as_zwave[@]}" -- \
-        sh -c 'test -c /dev/zwave && echo there || echo missing; exec sleep 1000000'
+        sh -c 'test -c /dev/zwave && stty -F /dev/zwave >/dev/null && echo there || echo missing; exec sleep 1000000'
     within 60 "the port is there at the first start" logged app there
     plug_at_boot 0 "${zwave[@]}"
     reboot

@@ -27,7 +27,6 @@ others_are_as_ever() {
     done
 }
 
-right=()
 plug 1 1a86 7523 OTHER
 within 60 "another stick is there" is_another_tty 1 none
 other=$(number_of "$(tty_of 1)")

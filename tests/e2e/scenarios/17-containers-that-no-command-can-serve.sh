@@ -1,7 +1,6 @@
 # No capability, a read-only root, a user of its own, a frozen container: nodes come from outside.
 # And with users remapped, where a node on the container's own /dev could not be opened.
 
-right=()
 start app "${as_zwave[@]}" --cap-drop ALL --read-only --user 1000 --group-add "$(stat -c %g /dev/ttyS0)" \
     --security-opt no-new-privileges -- sleep 1000000
 plug 0 "${zwave[@]}"

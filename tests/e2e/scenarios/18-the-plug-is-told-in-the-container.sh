@@ -1,0 +1,28 @@
+# An application that listens to udev in its container's network hears of its own port, under the name
+# that it has there, and of no other.
+
+start app "${as_zwave[@]}" -- sleep 1000000
+heard=$kept/$name.monitor.txt
+nsenter --target "$(docker inspect --format '{{.State.Pid}}' app)" --net \
+    timeout $((300 * patience)) stdbuf --output=L udevadm monitor --udev --property --subsystem-match=tty >"$heard" &
+listening=$!
+within 30 "a listener is there" grep -q UDEV "$heard"
+
+# told ACTION NODE
+told() {
+    awk -v action="ACTION=$1" -v node="DEVNAME=$2" '
+        /^$/ { if (a && n) found = 1; a = n = 0 }
+        $0 == action { a = 1 }
+        $0 == node { n = 1 }
+        END { exit !(found || a && n) }' "$heard"
+}
+
+plug 1 1a86 7523 OTHER
+within 60 "another stick is there" is_another_tty 1 none
+plug 0 "${zwave[@]}"
+within 60 "the plug is told" told add /dev/zwave
+[ -c "$(root_of app)/dev/zwave" ] || fail "it was told before the node was there"
+unplug 0
+within 60 "the unplug is told" told remove /dev/zwave
+! grep -q OTHER "$heard" || fail "somebody else's device was told of"
+kill $listening
