@@ -264,10 +264,15 @@ it_goes_on() {
 
 begin_afresh() {
     local n
+    if [ "$(docker info --format '{{.Swarm.LocalNodeState}}')" = active ]; then
+        timeout 60 docker swarm leave --force >/dev/null
+    fi
     docker ps --all --quiet | xargs -r timeout 120 docker rm --force >/dev/null
     for n in 0 1 2 3; do unplug $n; done
     rm -f /etc/e2e/at-boot
-    if grep -qs live-restore /etc/docker/daemon.json; then docker_setting 'del(."live-restore")'; fi
+    if grep -qsE 'live-restore|default-runtime|crun' /etc/docker/daemon.json; then
+        docker_setting 'del(."live-restore", ."default-runtime", .runtimes."ttyplug-crun")'
+    fi
     began=$(date +%s)
 }
 

@@ -2,7 +2,7 @@
 suite=bookworm
 arch=amd64
 kernel=linux-image-amd64
-packages=(docker.io)
+packages=(docker.io crun)
 qemu=(qemu-system-x86_64 -machine q35)
 bus=pci
 console=ttyS0
