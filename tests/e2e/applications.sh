@@ -12,7 +12,7 @@ here=$(dirname "$(realpath "$0")")
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "$here/../.."
 . "$here/debian.sh"
-
+one_at_a_time applications
 packages=tests/applications
 recipe=$(cat "$here"/{applications.sh,debian.sh,applications/*} $packages/package*.json | sha256sum | cut -c 1-12)
 made=target/e2e/cache/applications-$recipe.tar

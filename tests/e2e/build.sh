@@ -18,6 +18,7 @@ machine=${1:?which machine?}
 # besides.
 . "$here/machines/$machine.sh"
 
+one_at_a_time "$machine"
 recipe=$(cat "$here"/{build.sh,debian.sh,"machines/$machine.sh"} | sha256sum | cut -c 1-12)
 made=target/e2e/cache/$machine-$recipe
 if [ -e "$made/disk.img" ]; then

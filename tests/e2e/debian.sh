@@ -1,15 +1,17 @@
 # Debian in a directory. Sourced by build.sh and applications.sh.
 #
+#   one_at_a_time THING                           waits for whoever makes it now, until this script ends
 #   emulate ARCH                                  lets this machine run programs of ARCH
 #   bootstrap DIRECTORY SUITE ARCH PACKAGE...     makes it, and leaves it mounted on itself
 #   in_root DIRECTORY COMMAND...                  runs COMMAND in it
 #   unmount DIRECTORY                             whatever is mounted there or below
-#
-# Two that make something at a time would make the same thing in the same place, so one waits.
 
-mkdir -p target/e2e/cache
-exec 9>target/e2e/cache/lock
-flock --timeout 3600 9
+# Two that make the same thing at a time would make it in the same place.
+one_at_a_time() {
+    mkdir -p target/e2e/cache
+    exec 9>"target/e2e/cache/$1.lock"
+    flock --timeout 3600 9
+}
 
 # Where this machine's own apt has Debian from; another distribution has it from Debian.
 mirror() {
