@@ -16,7 +16,7 @@ pub(super) const RUNTIME: &str = "ttyplug";
 
 const PROGRAM: &str = "ttyplug-runtime";
 
-const REGISTER: &str = "ttyplugd runtime enable";
+const REGISTER: &str = "sudo ttyplugd runtime enable";
 
 impl Report {
     pub(super) fn engine(&mut self, info: &EngineInfo) {
