@@ -255,6 +255,54 @@ fn the_readme_has_every_command() {
     }
 }
 
+/// E.g. `00-install`.
+fn is_scenario(word: &str) -> bool {
+    word.split_once('-').is_some_and(|(number, rest)| {
+        number.len() == 2
+            && number.parse::<u8>().is_ok()
+            && rest.starts_with(|c: char| c.is_ascii_lowercase())
+    })
+}
+
+#[test]
+fn every_test_that_the_readme_names_is_there() {
+    let readme = read("README.md");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut named = 0;
+    for word in readme.split('`').skip(1).step_by(2) {
+        let file = if is_scenario(word) {
+            here.join(format!("e2e/scenarios/{word}.sh"))
+        } else if word.starts_with("with_engine::") {
+            here.join(format!("it/{}.rs", word.replace("::", "/")))
+        } else {
+            continue;
+        };
+        named += 1;
+        assert!(file.is_file(), "README.md names {word}");
+    }
+    assert!(named >= 5, "{named}");
+}
+
+#[test]
+fn the_manual_page_has_every_cause_and_outcome_that_is_counted() {
+    let page = read("man/ttyplugd.8");
+    let source = read("src/metrics.rs");
+    for constant in ["FAILURES", "OUTCOMES"] {
+        let words = source.split(&format!("const {constant}: ")).nth(1).unwrap();
+        let words = words
+            .split("];")
+            .next()
+            .unwrap()
+            .split('"')
+            .skip(1)
+            .step_by(2);
+        for word in words {
+            let named = |line: &str| line.split(' ').any(|known| known == word);
+            assert!(page.lines().any(named), "{word} is not in man/ttyplugd.8");
+        }
+    }
+}
+
 /// The blocks of a text that are fenced as this language.
 pub(crate) fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
