@@ -13,7 +13,7 @@ use crate::device_program::{Program, Verdict};
 use crate::inventory::ContainerId;
 use crate::model::DevNum;
 use crate::mounts::parse_mountinfo;
-use crate::rights::Change;
+use crate::rights::{Access, Change, Rights};
 
 /// The control group that decides which devices a container may open.
 #[derive(Debug)]
@@ -91,24 +91,50 @@ impl DeviceGroup {
         .with_context(|| format!("the rights in {} cannot be changed", self.path.display()))
     }
 
+    /// What may be opened now, where that can be read.
+    ///
+    /// # Errors
+    /// The group is gone.
+    pub fn in_force(&self) -> anyhow::Result<Option<Rights>> {
+        match self.version {
+            Version::One => Ok(Some(self.list()?)),
+            Version::Two => Ok(None),
+        }
+    }
+
     /// Version 1 has a list (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
+    fn list(&self) -> anyhow::Result<Rights> {
+        let path = self.path.join("devices.list");
+        let list = fs::read_to_string(&path);
+        let list = list.with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok(Rights {
+            rules: list.lines().map(str::to_owned).collect(),
+            ..Rights::default()
+        })
+    }
+
+    /// What it has is left alone: a wider rule has the right in it, and one of the definition's for
+    /// this very device is put together with ours.
     fn write(&self, devnum: DevNum, change: Change) -> anyhow::Result<()> {
-        let rule = format!("c {devnum} rw");
-        let file = match change {
-            Change::Grant => "devices.allow",
-            Change::Revoke => "devices.deny",
+        let (file, access) = match change {
+            Change::Grant if self.list()?.allow(devnum) => return Ok(()),
+            Change::Grant => ("devices.allow", Access::BOTH),
+            Change::Revoke(given) => {
+                let taken = own(&self.list()?, devnum).without(given.defined);
+                if taken.is_none() {
+                    return Ok(());
+                }
+                ("devices.deny", taken)
+            }
         };
+        let rule = format!("c {devnum} {access}");
         fs::write(self.path.join(file), &rule)?;
-        let list = fs::read_to_string(self.path.join("devices.list"))?;
-        let listed = list.lines().any(|line| {
-            let line = line.strip_prefix(&format!("c {devnum} "));
-            line.is_some_and(|access| access.contains('r') && access.contains('w'))
-        });
-        let everything = list.starts_with("a ");
-        anyhow::ensure!(
-            everything || listed == (change == Change::Grant),
-            "the kernel took {rule:?} and lists it otherwise"
-        );
+        let list = self.list()?;
+        let is_done = match change {
+            Change::Grant => list.allow(devnum),
+            Change::Revoke(given) => own(&list, devnum).without(given.defined).is_none(),
+        };
+        anyhow::ensure!(is_done, "the kernel took {rule:?} and lists it otherwise");
         Ok(())
     }
 
@@ -160,6 +186,13 @@ impl DeviceGroup {
     }
 }
 
+/// What the rule for one device and no other says.
+fn own(list: &Rights, devnum: DevNum) -> Access {
+    let start = format!("c {devnum} ");
+    let access = list.rules.iter().find_map(|rule| rule.strip_prefix(&start));
+    access.map(Access::from).unwrap_or_default()
+}
+
 /// A container's own group is named after it; what is below may be made by the container.
 fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
     let begin = path.find(&id.0)?;
@@ -191,13 +224,19 @@ fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result
         let mut program = Program::read(&bpf::instructions(old)?)?;
         let before = program.verdicts.clone();
         for (devnum, change) in changes {
-            // To take the verdict out again would not do: a container that was created while the
-            // port was there has the right in the rest of its program as well.
             let verdict = match change {
-                Change::Grant => Verdict::Allow,
-                Change::Revoke => Verdict::Deny,
+                Change::Grant => Some(Verdict::Allow),
+                // To take the verdict out again would not do: it has the right in the rest of the
+                // program as well.
+                Change::Revoke(given) if given.created || only_systemd => {
+                    Some(Verdict::Deny(given.ours()))
+                }
+                Change::Revoke(_) => None,
             };
-            program.verdicts.insert(*devnum, verdict);
+            match verdict {
+                Some(verdict) => program.verdicts.insert(*devnum, verdict),
+                None => program.verdicts.remove(devnum),
+            };
         }
         if program.verdicts == before {
             continue;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::DevNum;
+use crate::rights::Access;
 
 /// One instruction, as the kernel reads it (kernel, include/uapi/linux/bpf.h, struct bpf_insn).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub struct Instruction {
 pub enum Verdict {
     /// It may be opened for reading and writing.
     Allow,
-    /// It may be opened for neither.
-    Deny,
+    /// It may not be opened for any of these.
+    Deny(Access),
 }
 
 /// A program: first what is decided about single devices, then the engine's own instructions.
@@ -66,7 +67,8 @@ const ACCESS: i16 = 0;
 const MAJOR: i16 = 4;
 const MINOR: i16 = 8;
 const CHARACTER: u32 = 2;
-const READ_OR_WRITE: u32 = 6;
+const READ: u32 = 2;
+const WRITE: u32 = 4;
 
 /// How many instructions a verdict takes.
 const BLOCK: i16 = 13;
@@ -97,8 +99,8 @@ fn block(devnum: DevNum, verdict: Verdict) -> [Instruction; BLOCK as usize] {
     // A node of it may be made or not as before: an access that is more than reading and writing is
     // not allowed here, one that is neither is not denied.
     let (access, jump, result) = match verdict {
-        Verdict::Allow => (!READ_OR_WRITE, JUMP_UNLESS_VALUE, 1),
-        Verdict::Deny => (READ_OR_WRITE, JUMP_IF_VALUE, 0),
+        Verdict::Allow => (!bits(Access::BOTH), JUMP_UNLESS_VALUE, 1),
+        Verdict::Deny(access) => (bits(access), JUMP_IF_VALUE, 0),
     };
     [
         instruction(LOAD_WORD, 3, 1, MAJOR, 0),
@@ -118,6 +120,12 @@ fn block(devnum: DevNum, verdict: Verdict) -> [Instruction; BLOCK as usize] {
     ]
 }
 
+fn bits(access: Access) -> u32 {
+    let read = if access.read { READ } else { 0 };
+    let write = if access.write { WRITE } else { 0 };
+    read | write
+}
+
 /// The verdict that `instructions` begin with.
 fn first_verdict(instructions: &[Instruction]) -> Option<(DevNum, Verdict)> {
     let begin = instructions.get(..BLOCK as usize)?;
@@ -125,12 +133,10 @@ fn first_verdict(instructions: &[Instruction]) -> Option<(DevNum, Verdict)> {
         major: begin[1].immediate,
         minor: begin[3].immediate,
     };
-    let verdicts = [Verdict::Allow, Verdict::Deny];
+    let denied = ["rw", "r", "w", ""].map(|letters| Verdict::Deny(letters.into()));
+    let mut verdicts = [Verdict::Allow].into_iter().chain(denied);
     let is_it = |verdict: &Verdict| block(devnum, *verdict) == begin;
-    verdicts
-        .into_iter()
-        .find(is_it)
-        .map(|verdict| (devnum, verdict))
+    Some((devnum, verdicts.find(is_it)?))
 }
 
 impl Program {
@@ -268,7 +274,10 @@ mod tests {
     }
 
     fn verdicts() -> impl Strategy<Value = BTreeMap<DevNum, Verdict>> {
-        let verdict = prop_oneof![Just(Verdict::Allow), Just(Verdict::Deny)];
+        let verdict = prop_oneof![
+            Just(Verdict::Allow),
+            "[rw]{0,2}".prop_map(|letters| Verdict::Deny(letters.as_str().into())),
+        ];
         proptest::collection::btree_map(devnum(), verdict, 0..6)
     }
 
@@ -283,7 +292,7 @@ mod tests {
             let after = run(&program.instructions(), kind, access, asked);
             let expected = match program.verdicts.get(&asked) {
                 Some(Verdict::Allow) if kind == 2 && access & 1 == 0 => 1,
-                Some(Verdict::Deny) if kind == 2 && access & 6 != 0 => 0,
+                Some(Verdict::Deny(denied)) if kind == 2 && access & u64::from(bits(*denied)) != 0 => 0,
                 _ => before,
             };
             prop_assert_eq!(after, expected);

@@ -181,7 +181,7 @@ pub async fn reconcile(
         Err(trouble) => return vec![trouble],
     };
     let gate = inspected.gate(world, id);
-    let mut troubles = Vec::from_iter(gate.open().await);
+    let mut troubles = Vec::from_iter(gate.open().await.err());
     let seen = inspected.look(world, id).await;
     match &seen {
         Ok(seen) => match Way::into(world, id, &inspected.running, seen) {
@@ -197,7 +197,7 @@ pub async fn reconcile(
         },
         Err(trouble) => troubles.push(trouble.clone()),
     }
-    troubles.extend(gate.close().await);
+    troubles.extend(gate.close().await.err());
     if troubles.iter().all(|trouble| !trouble.retry) {
         if seen.is_err() {
             sees_the_hosts_dev(world, id);

@@ -1,8 +1,73 @@
 //! The second gate: which devices a container's device cgroup lets it open. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::DevNum;
+
+/// What a device may be opened for. To make a node of it is another matter, and not ours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub struct Access {
+    pub read: bool,
+    pub write: bool,
+}
+
+impl Access {
+    pub const BOTH: Self = Self {
+        read: true,
+        write: true,
+    };
+
+    pub fn is_none(self) -> bool {
+        self == Self::default()
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            read: self.read || more.read,
+            write: self.write || more.write,
+        }
+    }
+
+    pub fn without(self, less: Self) -> Self {
+        Self {
+            read: self.read && !less.read,
+            write: self.write && !less.write,
+        }
+    }
+}
+
+/// The letters of a rule or of a `--device`.
+impl From<&str> for Access {
+    fn from(letters: &str) -> Self {
+        Self {
+            read: letters.contains('r'),
+            write: letters.contains('w'),
+        }
+    }
+}
+
+impl From<String> for Access {
+    fn from(letters: String) -> Self {
+        letters.as_str().into()
+    }
+}
+
+impl From<Access> for String {
+    fn from(access: Access) -> Self {
+        access.to_string()
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.read { "r" } else { "" })?;
+        f.write_str(if self.write { "w" } else { "" })
+    }
+}
 
 /// What is known of a container's device rights from how it was created.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,24 +77,35 @@ pub struct Rights {
     /// `device_cgroup_rules`, e.g. `c 188:* rmw`.
     pub rules: Vec<String>,
     /// The numbers of its `--device` nodes.
-    pub devices: Vec<DevNum>,
+    pub devices: Vec<(DevNum, Access)>,
 }
 
 impl Rights {
-    /// Whether the container may open the device for reading and writing.
+    /// Whether the container may open the device for reading and writing. One rule has to give
+    /// both: the kernel does not put two together (security/device_cgroup.c, `match_exception`).
     pub fn allow(&self, devnum: DevNum) -> bool {
-        self.everything
-            || self.devices.contains(&devnum)
-            || self
-                .rules
-                .iter()
-                .any(|rule| rule_allows(rule, devnum) == Some(true))
+        self.everything || self.each(devnum).any(|access| access == Access::BOTH)
+    }
+
+    /// What the container may open the device for, in one way or another.
+    pub fn of(&self, devnum: DevNum) -> Access {
+        match self.everything {
+            true => Access::BOTH,
+            false => self.each(devnum).fold(Access::default(), Access::and),
+        }
+    }
+
+    fn each(&self, devnum: DevNum) -> impl Iterator<Item = Access> {
+        let rules = self.rules.iter();
+        let rules = rules.filter_map(move |rule| rule_gives(rule, devnum));
+        let devices = self.devices.iter().filter(move |(n, _)| *n == devnum);
+        rules.chain(devices.map(|(_, access)| *access))
     }
 
     /// Adds what was given for ports.
-    pub fn add(&mut self, granted: Granted) {
-        self.devices.extend(granted.running);
-        self.devices.extend(granted.created);
+    pub fn add(&mut self, granted: &Granted) {
+        let granted = granted.keys().map(|devnum| (*devnum, Access::BOTH));
+        self.devices.extend(granted);
     }
 
     /// The line for a compose file that gives the right to every device of this major number.
@@ -38,59 +114,57 @@ impl Rights {
     }
 }
 
+/// A right to open one device for reading and writing that was given for a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// What the container may do without it, and keeps.
+    pub defined: Access,
+    /// It was created with it, by the wrapper.
+    pub created: bool,
+}
+
+impl Given {
+    /// What is taken back when the port goes.
+    pub fn ours(self) -> Access {
+        Access::BOTH.without(self.defined)
+    }
+}
+
+/// All that was given to a container in one of its starts. What was taken back stays among it until
+/// that start ends, since others may put it in force again: the engine at `docker update`, the
+/// service manager when it reads its units.
+pub type Granted = BTreeMap<DevNum, Given>;
+
 /// What is to be done about the right to open one device for reading and writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// To be given.
     Grant,
-    /// To be taken back.
-    Revoke,
-}
-
-/// The rights that were given for ports, and not by the container's definition.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Granted {
-    /// To the running container.
-    pub running: BTreeSet<DevNum>,
-    /// By the wrapper, when the container was created.
-    pub created: BTreeSet<DevNum>,
+    /// To be taken back, as far as it is ours.
+    Revoke(Given),
 }
 
 /// What is to be done so that a container may open what it wants and nothing else that was given to
-/// it for a port. What its definition gives is the operator's, and is not taken back. To give what
-/// it gives as well changes nothing, and mends what was taken back while the definition did not
-/// give it: the number of a `--device` is known only while the device is there.
-pub fn changes(
-    wanted: &BTreeSet<DevNum>,
-    granted: &Granted,
-    definition: &Rights,
-) -> BTreeMap<DevNum, Change> {
-    if definition.everything {
-        return BTreeMap::new();
-    }
-    let given = granted.running.iter().chain(&granted.created);
-    let given = given.filter(|n| !definition.allow(**n));
-    let given = given.map(|n| (*n, Change::Revoke));
-    let wanted = wanted.iter().map(|n| (*n, Change::Grant));
+/// it for a port.
+pub fn changes(wanted: &BTreeSet<DevNum>, granted: &Granted) -> BTreeMap<DevNum, Change> {
+    let revoked = granted
+        .iter()
+        .map(|(devnum, given)| (*devnum, Change::Revoke(*given)));
+    let wanted = wanted.iter().map(|devnum| (*devnum, Change::Grant));
     // A later one of the same device takes the place of an earlier one.
-    given.chain(wanted).collect()
+    revoked.chain(wanted).collect()
 }
 
 /// A rule is `TYPE MAJOR:MINOR ACCESS`, with `*` for any number
 /// (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
-fn rule_allows(rule: &str, devnum: DevNum) -> Option<bool> {
+fn rule_gives(rule: &str, devnum: DevNum) -> Option<Access> {
     let mut words = rule.split_whitespace();
     let kind = words.next()?;
     let (major, minor) = words.next()?.split_once(':')?;
     let access = words.next()?;
     let fits = |text: &str, number: u32| text == "*" || text.parse() == Ok(number);
-    Some(
-        matches!(kind, "c" | "a")
-            && fits(major, devnum.major)
-            && fits(minor, devnum.minor)
-            && access.contains('r')
-            && access.contains('w'),
-    )
+    let is_it = matches!(kind, "c" | "a") && fits(major, devnum.major) && fits(minor, devnum.minor);
+    is_it.then(|| access.into())
 }
 
 #[cfg(test)]
@@ -122,7 +196,7 @@ mod tests {
             assert_eq!(rights.allow(devnum), expected, "{rule}");
         }
         let devices = Rights {
-            devices: vec![devnum],
+            devices: vec![(devnum, Access::BOTH)],
             ..Rights::default()
         };
         assert!(devices.allow(devnum));
@@ -134,27 +208,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_the_operators_is_counted_by_its_letters() {
+        let devnum: DevNum = "188:3".parse().unwrap();
+        let of = |rules: &[&str], device: &str| {
+            let rights = Rights {
+                rules: rules.iter().map(|rule| (*rule).into()).collect(),
+                devices: vec![(devnum, device.into())],
+                ..Rights::default()
+            };
+            (rights.of(devnum).to_string(), rights.allow(devnum))
+        };
+        assert_eq!(of(&["c 188:* r"], ""), ("r".into(), false));
+        assert_eq!(of(&["c 188:* m"], "w"), ("w".into(), false));
+        assert_eq!(of(&["c 188:* m"], "m"), (String::new(), false));
+        // Neither of them lets it be opened for both.
+        assert_eq!(of(&["c 188:* r"], "w"), ("rw".into(), false));
+        assert_eq!(of(&["c 188:3 wr"], ""), ("rw".into(), true));
+    }
+
+    #[test]
     fn what_was_given_goes_when_nobody_wants_it_and_what_is_the_operators_stays() {
         let number = |minor| DevNum { major: 188, minor };
-        let granted = Granted {
-            running: [number(0), number(1), number(2)].into(),
-            created: [number(2), number(3)].into(),
+        let given = |defined: &str| Given {
+            defined: defined.into(),
+            created: false,
         };
-        let definition = Rights {
-            rules: vec!["c 188:1 rw".into(), "c 188:4 rw".into()],
-            ..Rights::default()
-        };
-        let wanted = [number(2), number(4), number(5)].into();
+        let granted = [
+            (number(0), given("")),
+            (number(1), given("r")),
+            (number(2), given("")),
+        ];
+        let wanted = [number(2), number(5)].into();
         assert_eq!(
-            changes(&wanted, &granted, &definition),
+            changes(&wanted, &granted.into()),
             [
-                (number(0), Change::Revoke),
+                (number(0), Change::Revoke(given(""))),
+                (number(1), Change::Revoke(given("r"))),
                 (number(2), Change::Grant),
-                (number(3), Change::Revoke),
-                (number(4), Change::Grant),
                 (number(5), Change::Grant),
             ]
             .into()
         );
+        assert_eq!(given("r").ours().to_string(), "w");
+        assert!(given("rw").ours().is_none());
     }
 }

@@ -23,7 +23,7 @@ use crate::hold::{Managed, Ports};
 use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
-use crate::rights::Granted;
+use crate::rights::{Given, Granted};
 
 const OWNED: &str = "owned.json";
 const CONTAINERS: &str = "containers.json";
@@ -50,9 +50,9 @@ struct Owned {
 struct OwnedContainer {
     started_at: String,
     entries: Record,
-    /// Numbers that it was given the right to open since.
+    /// The rights that it was given since.
     #[serde(default)]
-    rights: BTreeSet<DevNum>,
+    given: Granted,
 }
 
 /// Who the containers are and what they are assigned, for readers that must not ask the engine.
@@ -66,7 +66,8 @@ struct KnownContainer {
     name: String,
     /// The labels that count.
     labels: BTreeMap<String, String>,
-    /// Numbers that the wrapper gave it the right to open when it was last created.
+    /// Numbers that the wrapper gave it the right to open when it was last created, until they are
+    /// on the record of that start.
     #[serde(default)]
     granted: BTreeSet<DevNum>,
     assignments: Vec<KnownAssignment>,
@@ -156,20 +157,20 @@ impl Store {
         started_at: &str,
         entries: Record,
     ) -> anyhow::Result<()> {
-        let rights = self.granted(id, started_at).running;
-        self.put_owned(id, started_at, entries, rights)
+        let given = self.given(id, started_at);
+        self.put_owned(id, started_at, entries, given)
     }
 
     /// # Errors
     /// A file that cannot be written; the right must not be given then.
-    pub fn put_rights(
+    pub fn put_granted(
         &mut self,
         id: &ContainerId,
         started_at: &str,
-        rights: BTreeSet<DevNum>,
+        given: Granted,
     ) -> anyhow::Result<()> {
         let entries = self.record(id, started_at);
-        self.put_owned(id, started_at, entries, rights)
+        self.put_owned(id, started_at, entries, given)
     }
 
     fn put_owned(
@@ -177,16 +178,16 @@ impl Store {
         id: &ContainerId,
         started_at: &str,
         entries: Record,
-        rights: BTreeSet<DevNum>,
+        given: Granted,
     ) -> anyhow::Result<()> {
         let mut owned = self.owned.clone();
-        if entries.is_empty() && rights.is_empty() {
+        if entries.is_empty() && given.is_empty() {
             owned.containers.remove(id);
         } else {
             let container = OwnedContainer {
                 started_at: started_at.to_owned(),
                 entries,
-                rights,
+                given,
             };
             owned.containers.insert(id.clone(), container);
         }
@@ -237,14 +238,42 @@ impl Store {
         })
     }
 
-    /// What a container that was started at `started_at` was given the right to open.
+    /// What a container that was started at `started_at` was given the right to open, be it taken
+    /// back since or not.
     pub fn granted(&self, id: &ContainerId, started_at: &str) -> Granted {
-        let owned = self.owned.containers.get(id);
-        let owned = owned.filter(|owned| owned.started_at == started_at);
-        Granted {
-            running: owned.map(|owned| owned.rights.clone()).unwrap_or_default(),
-            created: self.created(id),
+        let created = Given {
+            created: true,
+            ..Given::default()
+        };
+        let created = self.created(id).into_iter().map(|n| (n, created));
+        created.chain(self.given(id, started_at)).collect()
+    }
+
+    fn given(&self, id: &ContainerId, started_at: &str) -> Granted {
+        match self.owned.containers.get(id) {
+            Some(owned) if owned.started_at == started_at => owned.given.clone(),
+            _ => Granted::new(),
         }
+    }
+
+    /// Puts what a container was created with on the record of the start that followed.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn adopt(
+        &mut self,
+        id: &ContainerId,
+        started_at: &str,
+        given: impl Fn(&DevNum) -> Given,
+    ) -> anyhow::Result<()> {
+        let created = self.created(id);
+        if created.is_empty() {
+            return Ok(());
+        }
+        let mut all = self.given(id, started_at);
+        all.extend(created.iter().map(|devnum| (*devnum, given(devnum))));
+        self.put_granted(id, started_at, all)?;
+        self.grant(id, BTreeSet::new())
     }
 
     fn created(&self, id: &ContainerId) -> BTreeSet<DevNum> {
@@ -428,6 +457,43 @@ mod tests {
         assert_eq!(again.record(&id, "tuesday"), Record::new());
         store.keep_records_of(&BTreeSet::new()).unwrap();
         assert!(!Store::open(directory.path()).unwrap().has_record(&id));
+    }
+
+    #[test]
+    fn what_a_container_is_created_with_belongs_to_the_start_that_follows() {
+        let directory = tempfile::tempdir().unwrap();
+        let id = ContainerId("a".repeat(64));
+        let number = |minor| DevNum { major: 188, minor };
+        let mut store = Store::open(directory.path()).unwrap();
+        let container = crate::fixtures::container("zwave", &[]);
+        let inventory = Inventory {
+            containers: [(id.clone(), container)].into(),
+            ..Inventory::default()
+        };
+        let assigned = Assigned::default();
+        let policy = LabelPolicy::default();
+        store
+            .put_assignments(policy, &inventory, &assigned)
+            .unwrap();
+        let given = |_: &DevNum| Given {
+            defined: "r".into(),
+            created: true,
+        };
+        store.grant(&id, [number(0)].into()).unwrap();
+        store.adopt(&id, "monday", given).unwrap();
+        // It is created anew while work of the last start goes on, which then writes what it knows.
+        let mondays = store.granted(&id, "monday");
+        store.grant(&id, [number(1)].into()).unwrap();
+        store.put_granted(&id, "monday", mondays).unwrap();
+        store.put_record(&id, "monday", Record::new()).unwrap();
+
+        let mut again = Store::open(directory.path()).unwrap();
+        again.adopt(&id, "tuesday", given).unwrap();
+        assert_eq!(
+            again.granted(&id, "tuesday"),
+            [(number(1), given(&number(1)))].into()
+        );
+        assert!(again.created(&id).is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bollard::models::{ContainerInspectResponse, DeviceMapping, HostConfig};
 use nix::sys::stat::{major, minor};
 
 use crate::model::DevNum;
-use crate::rights::Rights;
+use crate::rights::{Access, Rights};
 use crate::root::ForeignMounts;
 
 /// A container, whether it runs or not.
@@ -114,19 +114,18 @@ fn rights(host_config: HostConfig) -> Rights {
     }
 }
 
-/// The number of a `--device`. Docker resolved its path when the container was started; a link
-/// such as /dev/serial/by-id/X may lead elsewhere since, so that only a node's own name tells.
-fn device_right(device: &DeviceMapping) -> Option<DevNum> {
-    let path = device.path_on_host.as_deref()?;
-    let name = path.strip_prefix("/dev/")?;
-    let access = device.cgroup_permissions.as_deref().unwrap_or("rwm");
-    if name.contains('/') || !access.contains('r') || !access.contains('w') {
-        return None;
-    }
-    let node = std::fs::symlink_metadata(path).ok()?;
+/// The number of a `--device`, and what it may be opened for: `rwm` unless it says otherwise
+/// (docker-run(1), --device). Docker follows a link such as /dev/serial/by-id/X when the container
+/// is started. It may lead elsewhere since, or nowhere, which is why this is asked while the port
+/// is there, and once in a start.
+fn device_right(device: &DeviceMapping) -> Option<(DevNum, Access)> {
+    let node = std::fs::metadata(device.path_on_host.as_deref()?).ok()?;
     let devnum = DevNum {
         major: u32::try_from(major(node.rdev())).ok()?,
         minor: u32::try_from(minor(node.rdev())).ok()?,
     };
-    node.file_type().is_char_device().then_some(devnum)
+    let access = device.cgroup_permissions.as_deref().unwrap_or("rwm");
+    node.file_type()
+        .is_char_device()
+        .then(|| (devnum, access.into()))
 }

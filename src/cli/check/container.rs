@@ -106,8 +106,7 @@ impl Report {
         is_ours: bool,
     ) {
         let granted = scene.world.borrow().store.granted(id, &running.started_at);
-        let given = granted.running.clone();
-        running.rights.add(granted);
+        running.rights.add(&granted);
         let look = spawn_blocking(Inside::look(scene, &running, id));
         let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
             let what = "looking into the container takes too long";
@@ -120,7 +119,8 @@ impl Report {
         // daemon.
         let grants = scene.world.borrow().settings.grant == GrantPolicy::Auto;
         let numbers = wants.iter().map(|want| want.devnum);
-        let defined = |n: &DevNum| running.rights.allow(*n) && !given.contains(n);
+        let given = |n: &DevNum| granted.get(n).is_some_and(|given| !given.created);
+        let defined = |n: &DevNum| running.rights.allow(*n) && !given(n);
         let numbers = numbers.filter(|n| !grants || defined(n));
         let driver = &scene.info.cgroup_driver;
         self.rights(

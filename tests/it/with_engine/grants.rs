@@ -6,8 +6,12 @@
 use std::collections::BTreeSet;
 
 use nix::sys::signal::Signal;
+use ttyplugd::device_group::DeviceGroup;
+use ttyplugd::inventory::ContainerId;
+use ttyplugd::model::DevNum;
+use ttyplugd::rights::{Change, Given};
 
-use crate::bed::{Bed, Container, MAJOR, Port, Recipe, SOON, eventually};
+use crate::bed::{Bed, Container, Daemon, MAJOR, Port, Recipe, SOON, eventually};
 
 use super::ZWAVE;
 
@@ -21,26 +25,30 @@ const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:4:0 c:4:60 c
     c:4:64 c:5:0 c:5:1 c:5:2 c:10:200 c:10:229 c:10:237 c:166:0 c:166:1 c:188:0 c:188:1 c:188:63 \
     c:189:0 c:204:64 b:7:0 b:8:0 b:253:0 b:254:0";
 
-/// Makes a node of each device in the container and opens it for reading and writing. Returns those
-/// that the device cgroup did not refuse, which it does with EPERM before any driver is asked; the
-/// driver's own refusals are others (open(2)).
-fn opened(container: &Container) -> BTreeSet<String> {
+/// Makes a node of each device in the container and opens it for reading, for writing, and for both.
+/// Returns what the device cgroup did not refuse, e.g. `c:1:3:rw`, which it does with EPERM before
+/// any driver is asked; the driver's own refusals are others (open(2)).
+pub(super) fn opened(container: &Container) -> BTreeSet<String> {
     let script = format!(
-        "for d in {DEVICES}; do set -- $(echo $d | tr : ' '); rm -f /tmp/d; \
+        "may() {{ case $(eval \": 2>&1 $2/tmp/d\") in *'not permitted'*) ;; *) echo $d:$1;; esac; }}; \
+         for d in {DEVICES}; do set -- $(echo $d | tr : ' '); rm -f /tmp/d; \
          mknod /tmp/d $1 $2 $3 2>/dev/null || {{ echo no-mknod:$d; continue; }}; \
-         said=$(: 2>&1 <>/tmp/d) || case $said in *'not permitted'*) continue;; esac; echo $d; done"
+         may r '<'; may w '>'; may rw '<>'; done"
     );
     container.sh(&script).lines().map(str::to_owned).collect()
 }
 
-fn number(port: &Port) -> String {
-    format!("c:{MAJOR}:{}", port.node().minor)
+/// What `access` to a port is called there.
+fn right(port: &Port, access: &str) -> String {
+    format!("c:{MAJOR}:{}:{access}", port.node().minor)
 }
 
 /// Waits until what the container may open is `before` and these.
-fn may_open(container: &Container, before: &BTreeSet<String>, more: &[&Port]) {
+pub(super) fn may_open(container: &Container, before: &BTreeSet<String>, more: &[&Port]) {
     let mut expected = before.clone();
-    expected.extend(more.iter().map(|port| number(port)));
+    for port in more {
+        expected.extend(["r", "w", "rw"].map(|access| right(port, access)));
+    }
     eventually(
         SOON,
         &format!("the container may open {expected:?}"),
@@ -53,16 +61,39 @@ fn may_open(container: &Container, before: &BTreeSet<String>, more: &[&Port]) {
     );
 }
 
+/// What most of these tests begin with: a container that is to have a port which is not plugged in
+/// yet, what it may open without it, and the daemon.
+fn opening(bed: &Bed, recipe: Recipe) -> (Container, BTreeSet<String>, Daemon, Port) {
+    let container = recipe.start();
+    let before = opened(&container);
+    (container, before, bed.daemon(), stick(63))
+}
+
+fn device_group(container: &Container) -> DeviceGroup {
+    let pid = container.inspect("{{.State.Pid}}");
+    let id = ContainerId(container.inspect("{{.Id}}"));
+    DeviceGroup::of(pid.parse().expect("it runs"), &id).expect("it has one")
+}
+
+/// Changes the right to tty63, as somebody else would.
+fn change(group: &DeviceGroup, change: Change) {
+    let devnum = DevNum {
+        major: 4,
+        minor: 63,
+    };
+    group
+        .change(&[(devnum, change)].into())
+        .expect("it can be changed");
+}
+
 #[test]
 fn a_port_can_be_opened_from_plug_to_unplug_and_no_other_right_changes() {
     let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
-    let before = opened(&container);
+    let (container, before, daemon, _) = opening(&bed, Recipe::new("zwave"));
     assert!(
-        before.contains("c:1:3") && !before.contains("c:4:63"),
+        before.contains("c:1:3:rw") && !before.contains("c:4:63:r"),
         "{before:?}"
     );
-    let daemon = bed.daemon();
     // Another port that is there and is not for this container.
     let other = Port::new(62);
     other.plug();
@@ -89,7 +120,7 @@ fn what_the_definition_gives_is_kept() {
         .start();
     let before = opened(&wide);
     assert!(
-        before.contains("c:4:63") && before.contains("c:4:60"),
+        before.contains("c:4:63:rw") && before.contains("c:4:60:rw"),
         "{before:?}"
     );
     let daemon = bed.daemon();
@@ -106,7 +137,7 @@ fn what_the_definition_gives_is_kept() {
         .start();
     let before = opened(&device);
     assert!(
-        before.contains("c:4:63") && !before.contains("c:4:60"),
+        before.contains("c:4:63:rw") && !before.contains("c:4:60:r"),
         "{before:?}"
     );
     port.plug();
@@ -114,6 +145,89 @@ fn what_the_definition_gives_is_kept() {
     port.unplug();
     device.loses("/dev/zwave");
     may_open(&device, &before, &[]);
+    daemon.stop();
+}
+
+#[test]
+fn what_the_definition_gives_is_kept_letter_by_letter() {
+    let bed = Bed::with_config(ZWAVE);
+    let daemon = bed.daemon();
+    let port = stick(63);
+    for (arguments, letters) in [
+        (["--device-cgroup-rule", "c 4:* r"], &["r"][..]),
+        (["--device-cgroup-rule", "c 4:63 wm"], &["w"]),
+        (["--device-cgroup-rule", "c 4:63 m"], &[]),
+        (["--device", "/dev/tty63:/dev/own:r"], &["r"]),
+        (["--device", "/dev/tty63:/dev/own:w"], &["w"]),
+        (["--device", "/dev/tty63:/dev/own:m"], &[]),
+    ] {
+        let container = Recipe::new("zwave").with(&arguments).start();
+        let before = opened(&container);
+        for access in ["r", "w", "rw"] {
+            let expected = letters.contains(&access);
+            assert_eq!(
+                before.contains(&right(&port, access)),
+                expected,
+                "{before:?}"
+            );
+        }
+        for _ in 0..2 {
+            port.plug();
+            may_open(&container, &before, &[&port]);
+            port.unplug();
+            container.loses("/dev/zwave");
+            may_open(&container, &before, &[]);
+        }
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_device_that_was_given_by_a_link_is_known_by_what_it_leads_to() {
+    let bed = Bed::with_config(ZWAVE);
+    let link = "/dev/serial/by-id/usb-Z1";
+    let [first, second] = [62, 63].map(|number| stick(number).with("TEST_BY_ID", "usb-Z1"));
+    first.plug();
+    let device = format!("{link}:/dev/own");
+    let container = Recipe::new("zwave").with(&["--device", &device]).start();
+    let before = opened(&container);
+    assert!(before.contains(&right(&first, "rw")), "{before:?}");
+    let daemon = bed.daemon();
+    container.gets("/dev/zwave", &first.entry());
+    first.unplug();
+    container.loses("/dev/zwave");
+    may_open(&container, &before, &[]);
+    // The link leads elsewhere now, and the engine has given nothing by it since.
+    second.plug();
+    may_open(&container, &before, &[&second]);
+    second.unplug();
+    container.loses("/dev/zwave");
+    may_open(&container, &before, &[]);
+    daemon.stop();
+}
+
+#[test]
+fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
+    let bed = Bed::with_runtime(ZWAVE);
+    let daemon = bed.daemon();
+    let plain = Recipe::new("plain").start();
+    let before = opened(&plain);
+    let port = stick(63);
+    port.plug();
+    let container = Recipe::new("zwave").with(&["--runtime", "ttyplug"]).start();
+    may_open(&container, &before, &[&port]);
+    port.unplug();
+    container.loses("/dev/zwave");
+    may_open(&container, &before, &[]);
+    // The engine, which goes by how the container was created.
+    container.docker(&["update", "--cpu-shares", "512"]);
+    may_open(&container, &before, &[]);
+    // Whoever else: the daemon that finds it may be another one.
+    change(&device_group(&container), Change::Grant);
+    may_open(&container, &before, &[&port]);
+    daemon.end(Signal::SIGKILL);
+    let daemon = bed.daemon();
+    may_open(&container, &before, &[]);
     daemon.stop();
 }
 
@@ -143,10 +257,7 @@ fn what_the_runtime_gave_goes_with_the_port_and_comes_back_with_it() {
 #[test]
 fn a_right_is_given_again_after_every_start_and_update_of_the_container() {
     let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
-    let before = opened(&container);
-    let daemon = bed.daemon();
-    let port = stick(63);
+    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
     port.plug();
     may_open(&container, &before, &[&port]);
     container.docker(&["restart"]);
@@ -161,10 +272,7 @@ fn a_right_is_given_again_after_every_start_and_update_of_the_container() {
 #[test]
 fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
     let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
-    let before = opened(&container);
-    let daemon = bed.daemon();
-    let port = stick(63);
+    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
     port.plug();
     may_open(&container, &before, &[&port]);
     daemon.end(Signal::SIGKILL);
@@ -181,10 +289,7 @@ fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
 #[test]
 fn nothing_is_granted_where_that_is_switched_off() {
     let bed = Bed::with_config(&format!("grant = \"off\"\n{ZWAVE}"));
-    let container = Recipe::new("zwave").start();
-    let before = opened(&container);
-    let daemon = bed.daemon();
-    let port = stick(63);
+    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
     port.plug();
     container.gets("/dev/zwave", &port.entry());
     daemon.logs(&["no right", "zwave", "device_cgroup_rules"]);
@@ -195,12 +300,8 @@ fn nothing_is_granted_where_that_is_switched_off() {
 #[test]
 fn a_container_that_sees_the_hosts_dev_gets_the_right_and_nothing_is_written() {
     let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave")
-        .with(&["--volume", "/dev:/dev"])
-        .start();
-    let before = opened(&container);
-    let daemon = bed.daemon();
-    let port = stick(63);
+    let recipe = Recipe::new("zwave").with(&["--volume", "/dev:/dev"]);
+    let (container, before, daemon, port) = opening(&bed, recipe);
     port.plug();
     may_open(&container, &before, &[&port]);
     container.sh(": <>/dev/tty63");
@@ -227,25 +328,10 @@ fn the_other_rights_hold_while_one_changes_a_thousand_times() {
         opener,
     ];
     crate::bed::run("docker", &arguments);
-    let pid: i64 = container
-        .inspect("{{.State.Pid}}")
-        .parse()
-        .expect("it runs");
-    let id = ttyplugd::inventory::ContainerId(container.inspect("{{.Id}}"));
-    let group = ttyplugd::device_group::DeviceGroup::of(pid, &id).expect("it has one");
-    let devnum = ttyplugd::model::DevNum {
-        major: 4,
-        minor: 63,
-    };
+    let group = device_group(&container);
     for _ in 0..500 {
-        for change in [
-            ttyplugd::rights::Change::Grant,
-            ttyplugd::rights::Change::Revoke,
-        ] {
-            group
-                .change(&[(devnum, change)].into())
-                .expect("it can be changed");
-        }
+        change(&group, Change::Grant);
+        change(&group, Change::Revoke(Given::default()));
     }
     container.sh(": >/tmp/stop");
     eventually(SOON, "the opener has ended well", || {
