@@ -217,10 +217,13 @@ impl Grounds<'_> {
             return Ok(());
         }
         let found = place.look(name).map_err(RootError::from)?;
-        if Made::Bound(devnum).is(&found) {
+        let bound = Made::Bound(devnum);
+        if bound.is(&found) {
             let (mounts, directory) = self.target(place)?;
             unbind(mounts, directory, name.to_owned())
                 .map_err(because("the node cannot be unmounted"))?;
+        }
+        if bound.left(&found) {
             place.remove(name)?;
         }
         Ok(())

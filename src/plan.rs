@@ -113,6 +113,13 @@ impl Made {
             _ => false,
         }
     }
+
+    /// Whether what was found is of its making: the thing itself, or the empty file below a mount,
+    /// which is all that is there when the daemon was killed between the two.
+    pub fn left(&self, found: &Found) -> bool {
+        let is_below = matches!((self, found), (Self::Bound(_), Found::EmptyFile));
+        self.is(found) || is_below
+    }
 }
 
 /// What we made in one container. A path that is about to be replaced has two entries, because
@@ -264,7 +271,7 @@ impl Plan {
         let mut nodes = Vec::new();
         for (path, made) in record {
             let found = actual.at(path);
-            let Some(ours) = made.iter().find(|made| made.is(found)) else {
+            let Some(ours) = made.iter().find(|made| made.left(found)) else {
                 continue;
             };
             self.remember(path, ours.clone());
@@ -391,12 +398,12 @@ pub fn both(mut record: Record, more: Record) -> Record {
     record
 }
 
-/// What is left of the record once `actual` has been seen: entries that are there as we made them.
+/// What is left of the record once `actual` has been seen: entries of which something is there.
 pub fn settled(record: &Record, actual: &Actual) -> Record {
     let mut settled = Record::new();
     for (path, made) in record {
         let found = actual.at(path);
-        if let Some(ours) = made.iter().find(|made| made.is(found)) {
+        if let Some(ours) = made.iter().find(|made| made.left(found)) {
             settled.insert(path.clone(), BTreeSet::from([ours.clone()]));
         }
     }
