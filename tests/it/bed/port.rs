@@ -74,6 +74,12 @@ impl Port {
         settle();
     }
 
+    /// The same without waiting for anything: `add` or `remove`.
+    pub(crate) fn announce(&self, action: &str) {
+        self.describe();
+        self.uevent(action);
+    }
+
     /// Writes its properties to where udevd will read them.
     pub(crate) fn describe(&self) {
         let mut lines = Vec::new();

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, Entry, Port, Recipe};
+use crate::bed::{Bed, Entry, Port, Recipe, settle};
 
 use super::ZWAVE;
+use super::grants::{may_open, opened};
 
 fn stick(number: u64) -> Port {
     Port::new(number).with("ID_SERIAL_SHORT", "Z1")
@@ -72,6 +73,58 @@ fn a_daemon_killed_at_any_moment_converges_when_it_is_started_again() {
     }
 }
 
+/// Right, node, links and the word to the applications come one after the other, and go so.
+#[test]
+fn a_daemon_killed_at_any_step_of_a_plug_or_unplug_leaves_nothing_half_done() {
+    for (inject, limit) in [("exec", 150), ("namespace", 60)] {
+        let bed = Bed::with_config(&format!("inject = {inject:?}\n{ZWAVE}"));
+        let container = Recipe::new("zwave").start();
+        let before = opened(&container);
+        let (port, other) = (stick(63), stick(62));
+        for round in 0..40 {
+            let daemon = bed.daemon();
+            // A plug, an unplug, and one device in the place of another.
+            match round % 4 {
+                0 => port.announce("add"),
+                1 => port.announce("remove"),
+                2 => port.announce("add"),
+                _ => {
+                    port.announce("remove");
+                    other.announce("add");
+                }
+            }
+            spin(random(Duration::from_millis(limit)));
+            daemon.end(Signal::SIGKILL);
+            settle();
+            let daemon = bed.daemon();
+            let there = match round % 4 {
+                1 => vec![],
+                3 => vec![&other],
+                _ => vec![&port],
+            };
+            match there.first() {
+                Some(there) => {
+                    container.gets("/dev/zwave", &there.entry());
+                    let number = there.node().minor;
+                    container.has_exactly(&[
+                        &format!("serial/by-id/usb-Test_T{number}-if00"),
+                        &format!("serial/by-path/pci-0000:00:14.0-usb-0:{number}:1.0"),
+                        "zwave",
+                    ]);
+                }
+                None => container.has_exactly(&[]),
+            }
+            may_open(&container, &before, &there);
+            if round % 4 == 3 {
+                other.unplug();
+                container.has_exactly(&[]);
+                may_open(&container, &before, &[]);
+            }
+            daemon.stop();
+        }
+    }
+}
+
 #[test]
 fn a_stopped_daemon_leaves_the_nodes_and_knows_them_when_it_is_started_again() {
     let bed = Bed::with_config(ZWAVE);
@@ -113,6 +166,29 @@ fn what_somebody_else_put_there_while_the_daemon_was_down_is_not_removed() {
     // The link goes because it is ours, in the same pass that leaves the node.
     container.loses("/dev/serial/by-id/usb-Test_T63-if00");
     assert_eq!(container.at("/dev/zwave"), other);
+}
+
+/// Where users are remapped a node is bound over an empty file, and the daemon may be killed between
+/// the two.
+#[test]
+fn the_empty_file_of_a_node_that_was_being_bound_is_removed() {
+    let bed = Bed::with_config(ZWAVE);
+    let container = Recipe::new("zwave").start();
+    let port = stick(63);
+    port.plug();
+    let daemon = bed.daemon();
+    container.gets("/dev/zwave", &port.entry());
+    daemon.end(Signal::SIGKILL);
+    let record = bed.file("state/owned.json");
+    let text = std::fs::read_to_string(&record).expect("it was written");
+    let bound = text.replace("\"node\": \"4:63\"", "\"bound\": \"4:63\"");
+    assert_ne!(bound, text);
+    std::fs::write(&record, bound).expect("it can be written");
+    container.sh("rm /dev/zwave && : >/dev/zwave");
+    port.unplug();
+    let daemon = bed.daemon();
+    container.has_exactly(&[]);
+    daemon.stop();
 }
 
 #[test]
