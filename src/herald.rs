@@ -1,4 +1,4 @@
-//! Whom to tell of which port, and when: after its node has appeared, and before it goes.
+//! Whom to tell of which port, and when: after its node has appeared, and after it has gone.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,7 +8,6 @@ use crate::assign::Want;
 use crate::inventory::ContainerId;
 use crate::model::NodePath;
 use crate::observe::View;
-use crate::plan::Op;
 use crate::uevent::{Action, Announcement};
 use crate::way::in_its_root;
 use crate::world::World;
@@ -27,38 +26,39 @@ type Announced = BTreeMap<NodePath, Announcement>;
 impl Herald<'_> {
     /// What was there before this daemon looked is no news.
     pub fn knows(self, view: &View) {
-        self.learn(view);
+        let there = self.there(view);
+        let announced = &mut self.world.borrow_mut().announced;
+        announced.insert(self.id.clone(), there);
     }
 
-    /// These operations take ports away, or put others in their place.
-    pub async fn says_goodbye(self, ops: &[Op]) {
-        let gone = {
-            let world = &mut self.world.borrow_mut().announced;
-            let known = world.entry(self.id.clone()).or_default();
-            let paths = ops.iter().filter_map(|op| match op {
-                Op::RemoveNode { path, .. } | Op::MakeNode { path, .. } => Some(path),
-                _ => None,
-            });
-            paths.filter_map(|path| known.remove(path)).collect()
-        };
-        self.tell(Action::Remove, gone).await;
+    /// What is seen now that was not when it was last told.
+    pub async fn tells(self, view: &View) {
+        for (action, announcements) in self.learn(view) {
+            self.tell(action, announcements).await;
+        }
     }
 
-    /// Ports that are there and were not before.
-    pub async fn introduces(self, view: &View) {
-        let new = self.learn(view);
-        self.tell(Action::Add, new.into_values().collect()).await;
-    }
-
-    /// Takes note of what is there, and returns what is new of it. A node whose device has just gone
-    /// stays what it was until it goes itself.
-    fn learn(self, view: &View) -> Announced {
+    /// Takes note of what is there. A node whose device has just gone stays what it was until it goes
+    /// itself.
+    fn learn(self, view: &View) -> [(Action, Vec<Announcement>); 3] {
         let mut new = self.there(view);
-        let world = &mut self.world.borrow_mut().announced;
-        let known = world.entry(self.id.clone()).or_default();
-        new.retain(|path, announcement| known.get(path) != Some(announcement));
+        let announced = &mut self.world.borrow_mut().announced;
+        let known = announced.entry(self.id.clone()).or_default();
+        let (stays, gone): (Announced, Announced) = std::mem::take(known)
+            .into_iter()
+            .partition(|(path, known)| view.actual.has(path, known.devnum));
+        new.retain(|path, announcement| stays.get(path) != Some(announcement));
+        *known = stays.clone();
         known.extend(new.clone());
-        new
+        let (changed, come): (Announced, Announced) = new
+            .into_iter()
+            .partition(|(path, _)| stays.contains_key(path));
+        [
+            (Action::Remove, gone),
+            (Action::Change, changed),
+            (Action::Add, come),
+        ]
+        .map(|(action, ports)| (action, ports.into_values().collect()))
     }
 
     fn there(self, view: &View) -> Announced {

@@ -114,7 +114,11 @@ impl Grounds<'_> {
             Op::Sweep { path } => {
                 let (directory, name) = path.rsplit_once('/').unwrap_or_default();
                 let place = self.directory(directory)?;
-                place.remove(name)
+                // What stands in for a directory that is gone is another one.
+                match place.exists() {
+                    true => place.remove(name),
+                    false => Ok(()),
+                }
             }
             Op::RemoveLink { path, target } => self.remove(path, &Made::Link(target.clone())),
             Op::RemoveNode {

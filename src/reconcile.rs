@@ -254,13 +254,12 @@ impl Inspected {
         }
         if plan.ops.is_empty() {
             put_record(world, id, running, ours(plan, view, !may_be_coming))?;
-            herald.introduces(view).await;
+            herald.tells(view).await;
             set_ready(world, id, running, wants, view, plan);
             return Ok(troubles.clone());
         }
         put_record(world, id, running, ours(plan, view, false))?;
 
-        herald.says_goodbye(&plan.ops).await;
         let all_paths = paths(wants, &plan.record);
         let mut outcome = way
             .carry_out(engine, world, id, running, plan, view)
@@ -291,7 +290,7 @@ impl Inspected {
             }
         }
         put_record(world, id, running, ours(plan, &view, all_ended))?;
-        herald.introduces(&view).await;
+        herald.tells(&view).await;
         set_ready(world, id, running, wants, &view, &left);
         let is_left = |op: &&Op| {
             let blocked = left.blocked.iter().map(|blocked| blocked.path.as_str());

@@ -4,18 +4,21 @@
 use std::collections::BTreeMap;
 
 use crate::device::Device;
-use crate::model::NodePath;
+use crate::model::{DevNum, NodePath};
 
 /// What a device is to an application in a container: what udev says of it, with the names that it
 /// has there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
+    pub devnum: DevNum,
     properties: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Add,
+    /// It is there as before, and udev says something else of it.
+    Change,
     Remove,
 }
 
@@ -41,13 +44,17 @@ impl Announcement {
         ] {
             properties.insert(key.to_owned(), value);
         }
-        Self { properties }
+        Self {
+            devnum: device.devnum,
+            properties,
+        }
     }
 
     /// The message, as udevd would send it. `number` is not 0 and goes up.
     pub fn message(&self, action: Action, number: u64) -> Vec<u8> {
         let action = match action {
             Action::Add => "add",
+            Action::Change => "change",
             Action::Remove => "remove",
         };
         let number = number.to_string();

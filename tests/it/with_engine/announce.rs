@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use crate::bed::{Bed, Container, Port, Recipe, SOON, eventually};
+use crate::bed::proxy::{Proxy, socket_of};
+use crate::bed::{Bed, Container, Port, Recipe, SOON, docker_host, eventually};
 
 use super::ZWAVE;
 
@@ -98,6 +99,49 @@ fn a_plug_and_an_unplug_are_heard_with_the_names_that_the_container_has() {
     other.plug();
     listener.hears(2, "ACTION=add");
     listener.hears(1, "MINOR=61");
+    daemon.stop();
+}
+
+#[test]
+fn what_udev_says_anew_of_a_port_is_heard_as_a_change() {
+    let bed = Bed::with_config(ZWAVE);
+    let container = Recipe::new("zwave").start();
+    let daemon = bed.daemon();
+    let listener = Listener::start(&container);
+    stick(63).plug();
+    listener.hears(1, "ACTION=add");
+    let port = stick(63).with("TEST_BY_ID", "usb-Renamed");
+    port.describe();
+    port.uevent("change");
+    listener.hears(1, "ACTION=change");
+    listener.hears(1, "DEVLINKS=/dev/serial/by-id/usb-Renamed");
+    assert_eq!(listener.count("ACTION=add"), 1, "{}", listener.all());
+    daemon.stop();
+}
+
+#[test]
+fn a_port_is_said_to_have_gone_when_it_has() {
+    let bed = Bed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
+    let proxy = Proxy::start(bed.file("proxy.sock"), socket_of(&docker_host()).into());
+    let container = Recipe::new("zwave").start();
+    let daemon = bed.daemon_at(&proxy.host());
+    let listener = Listener::start(&container);
+    let port = stick(63);
+    port.plug();
+    listener.hears(1, "ACTION=add");
+    proxy.fail("/exec");
+    port.unplug();
+    eventually(SOON, "the failed call is tried again", || {
+        (proxy.failed() >= 2)
+            .then_some(())
+            .ok_or_else(|| daemon.log())
+    });
+    assert_eq!(container.at("/dev/zwave"), port.entry());
+    assert_eq!(listener.count("ACTION=remove"), 0, "{}", listener.all());
+    proxy.heal();
+    container.loses("/dev/zwave");
+    listener.hears(1, "ACTION=remove");
+    assert_eq!(listener.count("ACTION=add"), 1, "{}", listener.all());
     daemon.stop();
 }
 
