@@ -326,10 +326,11 @@ impl Daemon {
     fn dispatch(&mut self) {
         self.turn = Instant::now();
         self.reassign();
-        if let Some(engine) = &self.engine {
+        if self.engine.is_some() {
             self.world.borrow_mut().listed = true;
-            self.jobs.start(engine, &self.world, self.turn);
         }
+        let engine = self.engine.as_ref();
+        self.jobs.start(engine, &self.world, self.turn);
         self.world.borrow_mut().note(&self.reports.borrow());
         self.changes.tell();
         self.tell_status();
@@ -347,6 +348,7 @@ impl Daemon {
             ended,
             from_outside,
             announced,
+            described,
             ..
         } = &mut *world;
         let new = assign(settings, inventory, store.choices());
@@ -371,6 +373,7 @@ impl Daemon {
         served.retain(|id, _| alive.contains(id));
         from_outside.retain(|id, _| alive.contains(id));
         announced.retain(|id, _| alive.contains(id));
+        described.retain(|id, _| alive.contains(id));
         ready.retain(|id, _| alive.contains(id));
         ended.retain(|id, _| inventory.containers.contains_key(id));
         let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::docker::Engine;
 use crate::inventory::ContainerId;
-use crate::reconcile::reconcile;
+use crate::reconcile::{Job, reconcile};
 use crate::report::Trouble;
 use crate::work::Work;
 use crate::world::World;
@@ -66,8 +66,8 @@ impl Jobs {
             .retain(|id, work| work.is_running() || containers.contains(id));
     }
 
-    /// Starts the work that is due in containers that run.
-    pub fn start(&mut self, engine: &Rc<Engine>, world: &Rc<RefCell<World>>, now: Instant) {
+    /// Starts the work that is due in containers that run. Much of it needs no engine.
+    pub fn start(&mut self, engine: Option<&Rc<Engine>>, world: &Rc<RefCell<World>>, now: Instant) {
         let known = world.borrow();
         for (id, container) in known
             .inventory
@@ -83,10 +83,16 @@ impl Jobs {
                 work.end(now.into_std(), false);
                 continue;
             }
-            let (engine, world, slots) = (engine.clone(), world.clone(), self.slots.clone());
+            let (engine, world, slots) = (engine.cloned(), world.clone(), self.slots.clone());
             let (id, name) = (id.clone(), container.name.clone());
             self.running.spawn_local(async move {
-                let work = reconcile(&engine, &world, &id, &name, since);
+                let work = reconcile(Job {
+                    engine: engine.as_deref(),
+                    world: &world,
+                    id: &id,
+                    name: &name,
+                    since,
+                });
                 let troubles = in_turn(&slots, work).await.unwrap_or_default();
                 (id, troubles)
             });

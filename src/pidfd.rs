@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -43,6 +44,12 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whether the process of a descriptor has ended, which is when it can be read (pidfd_open(2)).
+pub fn has_ended(process: &impl AsFd) -> bool {
+    let mut process = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(&mut process, PollTimeout::ZERO) != Ok(0)
+}
+
 /// Sends a signal to the process of a descriptor, and to no other.
 ///
 /// # Errors
@@ -78,9 +85,12 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         assert!(kill_member(pid, "no such container").is_err());
         assert_eq!(child.try_wait().unwrap(), None);
+        let process = open(pid).unwrap();
+        assert!(!has_ended(&process));
         // Every process's cgroup file has a slash in it (cgroups(7)).
         kill_member(pid, "/").unwrap();
         assert!(!child.wait().unwrap().success());
+        assert!(has_ended(&process));
         // The pipe ends when the last process that has it does, the child's child too.
         let mut pipe = child.stdout.take().unwrap();
         assert_eq!(pipe.read(&mut [0]).unwrap(), 0);

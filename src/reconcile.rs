@@ -26,6 +26,18 @@ use crate::root::RootError;
 use crate::way::{Way, engine_trouble, in_its_root};
 use crate::world::World;
 
+/// The work on one container.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// `None` while it is away.
+    pub engine: Option<&'a Engine>,
+    pub world: &'a RefCell<World>,
+    pub id: &'a ContainerId,
+    pub name: &'a str,
+    /// When the reason for it was heard of.
+    pub since: Instant,
+}
+
 /// A container as it runs, before it is looked into.
 #[derive(Debug)]
 pub struct Inspected {
@@ -35,14 +47,22 @@ pub struct Inspected {
     record: Record,
 }
 
-/// Asks the engine how a container runs. `None` where it does not, or has nothing to do with us.
+/// How a container runs, as the engine says, or, while that is away, as it said last. `None` where
+/// it does not run, or has nothing to do with us.
 async fn inspect(
-    engine: &Engine,
+    engine: Option<&Engine>,
     world: &RefCell<World>,
     id: &ContainerId,
 ) -> Result<Option<Inspected>, Trouble> {
-    let inspected = engine.inspect(id).await.map_err(|e| engine_trouble(&e))?;
-    let Some(running) = inspected else {
+    let running = match engine {
+        Some(engine) => {
+            let running = engine.inspect(id).await.map_err(|e| engine_trouble(&e))?;
+            world.borrow_mut().runs(id, running.as_ref());
+            running
+        }
+        None => world.borrow().still_running(id),
+    };
+    let Some(running) = running else {
         return Ok(None);
     };
     let world = world.borrow();
@@ -58,19 +78,19 @@ async fn inspect(
 }
 
 impl Inspected {
-    fn gate<'a>(&'a self, world: &'a RefCell<World>, id: &'a ContainerId) -> Gate<'a> {
+    fn gate<'a>(&'a self, job: Job<'a>) -> Gate<'a> {
         Gate {
-            world,
-            id,
+            world: job.world,
+            id: job.id,
             running: &self.running,
             wants: &self.wants,
         }
     }
 
-    fn herald<'a>(&'a self, world: &'a RefCell<World>, id: &'a ContainerId) -> Herald<'a> {
+    fn herald<'a>(&'a self, job: Job<'a>) -> Herald<'a> {
         Herald {
-            world,
-            id,
+            world: job.world,
+            id: job.id,
             pid: self.running.pid,
             wants: &self.wants,
         }
@@ -107,7 +127,7 @@ pub async fn preview(
     world: &RefCell<World>,
     id: &ContainerId,
 ) -> Result<Option<(Inspected, Seen)>, Trouble> {
-    match inspect(engine, world, id).await? {
+    match inspect(Some(engine), world, id).await? {
         Some(inspected) => {
             let seen = inspected.look(world, id).await?;
             Ok(Some((inspected, seen)))
@@ -158,17 +178,15 @@ fn entries(want: &Want) -> Record {
         .collect()
 }
 
-/// Brings a container to what it should have. `since` is when the reason for it was heard of.
-/// Returns what is in the way.
-pub async fn reconcile(
-    engine: &Engine,
-    world: &RefCell<World>,
-    id: &ContainerId,
-    name: &str,
-    since: Instant,
-) -> Vec<Trouble> {
+/// Brings a container to what it should have. Returns what is in the way.
+pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
+    let Job {
+        engine, world, id, ..
+    } = job;
     let inspected = match inspect(engine, world, id).await {
         Ok(Some(inspected)) => inspected,
+        // What an engine that is away would say is not known.
+        Ok(None) if engine.is_none() => return Vec::new(),
         Ok(None) => {
             // Whatever is recorded is of an earlier start, and went with its /dev.
             let forgotten = world.borrow_mut().store.forget(id);
@@ -180,20 +198,17 @@ pub async fn reconcile(
         }
         Err(trouble) => return vec![trouble],
     };
-    let gate = inspected.gate(world, id);
+    let gate = inspected.gate(job);
     let mut troubles = Vec::from_iter(gate.open().await.err());
     let seen = inspected.look(world, id).await;
     match &seen {
-        Ok(seen) => match Way::into(world, id, &inspected.running, seen) {
-            // The event that unpauses a container brings it here again.
-            Way::Exec if inspected.running.paused => troubles.extend(seen.troubles.clone()),
-            way => match inspected
-                .apply(seen, way, engine, world, id, name, since)
-                .await
-            {
+        Ok(seen) => match Way::into(job, &inspected.running, seen) {
+            Some(way) => match inspected.apply(job, seen, way).await {
                 Ok(left) => troubles.extend(left),
                 Err(trouble) => troubles.push(trouble),
             },
+            // What brings it here again is the event that unpauses it, or the engine.
+            None => troubles.extend(seen.troubles.clone()),
         },
         Err(trouble) => troubles.push(trouble.clone()),
     }
@@ -204,6 +219,9 @@ pub async fn reconcile(
         }
         return troubles;
     }
+    let Some(engine) = engine else {
+        return troubles;
+    };
     // What fails in a container that ends meanwhile is no trouble. If it was started again, the
     // command may have been executed in the new one; its `start` event brings it here again.
     match (engine.inspect(id).await, seen) {
@@ -218,17 +236,13 @@ pub async fn reconcile(
 
 impl Inspected {
     /// Carries out what was planned. Returns what is in the way.
-    #[allow(clippy::too_many_arguments)]
     async fn apply(
         &self,
+        job: Job<'_>,
         seen: &Seen,
-        way: Way,
-        engine: &Engine,
-        world: &RefCell<World>,
-        id: &ContainerId,
-        name: &str,
-        since: Instant,
+        way: Way<'_>,
     ) -> Result<Vec<Trouble>, Trouble> {
+        let Job { world, id, .. } = job;
         let Self {
             running,
             wants,
@@ -248,7 +262,7 @@ impl Inspected {
             true => settled(&plan.record, &view.actual),
             false => both(record.clone(), plan.record.clone()),
         };
-        let herald = self.herald(world, id);
+        let herald = self.herald(job);
         if may_be_coming {
             herald.knows(view);
         }
@@ -261,26 +275,22 @@ impl Inspected {
         put_record(world, id, running, ours(plan, view, false))?;
 
         let all_paths = paths(wants, &plan.record);
-        let mut outcome = way
-            .carry_out(engine, world, id, running, plan, view)
-            .await?;
+        let mut outcome = way.carry_out(job, running, plan, view).await?;
         let mut all_ended = outcome.has_ended() && !may_be_coming;
         let mut view = look(world, id, running, all_paths.clone()).await?;
         let (mut left, mut troubles) = compare(wants, &view, &plan.record);
         let inject = world.borrow().settings.inject;
-        if let (Way::Exec, InjectPolicy::Auto, Some(first)) = (way, inject, left.ops.first()) {
+        if let (Way::Exec(_), InjectPolicy::Auto, Some(first)) = (way, inject, left.ops.first()) {
             let cannot = outcome.is_the_containers();
             let refused = outcome.trouble(&first.to_string());
             let way = Way::Namespace;
-            outcome = way
-                .carry_out(engine, world, id, running, &left, &view)
-                .await?;
+            outcome = way.carry_out(job, running, &left, &view).await?;
             all_ended = all_ended && outcome.has_ended();
             view = look(world, id, running, all_paths).await?;
             (left, troubles) = compare(wants, &view, &plan.record);
             if cannot && left.ops.is_empty() {
                 tracing::info!(
-                    container_name = name, container_id = %id.0, reason = refused.cause,
+                    container_name = job.name, container_id = %id.0, reason = refused.cause,
                     "a command in the container cannot do it; nodes are made from outside from \
                      now on"
                 );
@@ -297,9 +307,9 @@ impl Inspected {
             let mut paths = left.ops.iter().map(Op::path).chain(blocked);
             paths.any(|path| path == op.path())
         };
-        let rights = self.gate(world, id).rights();
+        let rights = self.gate(job).rights();
         for op in plan.ops.iter().filter(|op| !is_left(op)) {
-            log_done(op, id, name, wants, &rights, since);
+            log_done(op, job, wants, &rights);
         }
         troubles.extend(
             left.ops
@@ -391,14 +401,10 @@ fn put_record(
 }
 
 /// One line per node or link that was made or removed.
-fn log_done(
-    op: &Op,
-    id: &ContainerId,
-    name: &str,
-    wants: &[Want],
-    rights: &Rights,
-    since: Instant,
-) {
+fn log_done(op: &Op, job: Job<'_>, wants: &[Want], rights: &Rights) {
+    let Job {
+        id, name, since, ..
+    } = job;
     let latency = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
     let of: BTreeMap<&NodePath, &Want> = wants.iter().map(|want| (&want.node, want)).collect();
     match op {

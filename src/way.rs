@@ -14,15 +14,15 @@ use crate::inventory::ContainerId;
 use crate::metrics::Failure;
 use crate::observe::View;
 use crate::plan::{Op, Plan};
-use crate::reconcile::Seen;
+use crate::reconcile::{Job, Seen};
 use crate::report::Trouble;
 use crate::script::{self, Explained};
 use crate::world::World;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
     /// By one command in the container.
-    Exec,
+    Exec(&'a Engine),
     /// Through its root directory.
     Namespace,
 }
@@ -38,22 +38,23 @@ pub enum Outcome {
 /// hangs.
 const ROOT_LIMIT: Duration = Duration::from_secs(5);
 
-impl Way {
-    /// The way for a container as it runs now.
-    pub fn into(world: &RefCell<World>, id: &ContainerId, running: &Running, seen: &Seen) -> Self {
-        let world = world.borrow();
-        let exec_cannot_work = running.paused || running.drops_mknod || seen.view.actual.remapped;
+impl<'a> Way<'a> {
+    /// The way for a container as it runs now, if there is one: nothing can be executed in a paused
+    /// container, or while the engine is away.
+    pub fn into(job: Job<'a>, running: &Running, seen: &Seen) -> Option<Self> {
+        let world = job.world.borrow();
         // Whatever the policy is now: no command can take a mount away.
         let unbinds = |op: &Op| matches!(op, Op::RemoveNode { bound: true, .. });
         if seen.plan.ops.iter().any(unbinds) {
-            return Self::Namespace;
+            return Some(Self::Namespace);
         }
-        let has_not_worked = world.from_outside.get(id) == Some(&running.started_at);
+        let has_not_worked = world.from_outside.get(job.id) == Some(&running.started_at);
+        let cannot_work = running.drops_mknod || seen.view.actual.remapped || has_not_worked;
+        let exec = job.engine.filter(|_| !running.paused).map(Self::Exec);
         match world.settings.inject {
-            InjectPolicy::Exec => Self::Exec,
-            InjectPolicy::Namespace => Self::Namespace,
-            InjectPolicy::Auto if exec_cannot_work || has_not_worked => Self::Namespace,
-            InjectPolicy::Auto => Self::Exec,
+            InjectPolicy::Exec => exec,
+            InjectPolicy::Auto if !cannot_work => exec.or(Some(Self::Namespace)),
+            InjectPolicy::Auto | InjectPolicy::Namespace => Some(Self::Namespace),
         }
     }
 
@@ -63,15 +64,14 @@ impl Way {
     /// It cannot even be begun.
     pub async fn carry_out(
         self,
-        engine: &Engine,
-        world: &RefCell<World>,
-        id: &ContainerId,
+        job: Job<'_>,
         running: &Running,
         plan: &Plan,
         view: &View,
     ) -> Result<Outcome, Trouble> {
+        let Job { world, id, .. } = job;
         match self {
-            Self::Exec => {
+            Self::Exec(engine) => {
                 let argv = script::command(plan, &view.real).ok_or_else(|| {
                     let cause = "a directory of the plan was not looked at";
                     Trouble::lasting(Failure::Look, cause, "report this")

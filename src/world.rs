@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -10,10 +11,12 @@ use tokio::task::AbortHandle;
 use crate::assign::{Assigned, Want, assign};
 use crate::config::Settings;
 use crate::device::Device;
+use crate::docker::Running;
 use crate::hold::Ports;
 use crate::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
 use crate::metrics::Metrics;
 use crate::model::{DevNum, NodePath};
+use crate::pidfd;
 use crate::report::Reports;
 use crate::state::Store;
 use crate::status::{HeardHolds, Now, rows};
@@ -44,6 +47,8 @@ pub struct World {
     pub hanging: BTreeMap<ContainerId, AbortHandle>,
     /// Containers, by their start, in which a command could not do what was done from outside.
     pub from_outside: BTreeMap<ContainerId, String>,
+    /// Containers that run, as the engine last described them, each with its first process.
+    pub described: BTreeMap<ContainerId, (Running, OwnedFd)>,
     /// What the applications in containers know, or would if they had listened.
     pub announced: BTreeMap<ContainerId, BTreeMap<NodePath, Announcement>>,
     pub timeline: Timeline,
@@ -105,6 +110,7 @@ impl World {
             held: BTreeMap::new(),
             hanging: BTreeMap::new(),
             from_outside: BTreeMap::new(),
+            described: BTreeMap::new(),
             announced: BTreeMap::new(),
             timeline: Timeline::default(),
             plugged: BTreeSet::new(),
@@ -146,6 +152,22 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Takes note of how a container runs, for the time when the engine cannot be asked.
+    pub fn runs(&mut self, id: &ContainerId, running: Option<&Running>) {
+        let process = |running: &Running| pidfd::open(i32::try_from(running.pid).ok()?).ok();
+        match running.and_then(|running| Some((running.clone(), process(running)?))) {
+            Some(described) => self.described.insert(id.clone(), described),
+            None => self.described.remove(id),
+        };
+    }
+
+    /// A container as the engine last described it, while its first process lives: it has not been
+    /// started anew.
+    pub fn still_running(&self, id: &ContainerId) -> Option<Running> {
+        let (running, process) = self.described.get(id)?;
+        (!pidfd::has_ended(process)).then(|| running.clone())
     }
 
     /// Takes note of how every port is now.

@@ -4,6 +4,7 @@
 //! kernel say of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use ttyplugd::device_group::DeviceGroup;
@@ -11,7 +12,7 @@ use ttyplugd::inventory::ContainerId;
 use ttyplugd::model::DevNum;
 use ttyplugd::rights::{Change, Given};
 
-use crate::bed::{Bed, Container, Daemon, MAJOR, Port, Recipe, SOON, eventually};
+use crate::bed::{Bed, Container, Daemon, MAJOR, Port, Recipe, SOON, engine, eventually, run};
 
 use super::ZWAVE;
 
@@ -270,6 +271,65 @@ fn a_right_is_given_again_after_every_start_and_update_of_the_container() {
 }
 
 #[test]
+fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
+    let bed = Bed::with_runtime(ZWAVE);
+    let _live_restore = bed.live_restore();
+    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
+    // No command can be run in it then.
+    let looks = "mknod /tmp/port c 4 63; while :; do may=no; (: <>/tmp/port) 2>/dev/null && may=yes; \
+                 echo $may >/tmp/new; mv /tmp/new /tmp/may; sleep 0.1; done";
+    let name = container.name();
+    run(
+        "docker",
+        &["exec", "--detach", name, "/bin/sh", "-c", looks],
+    );
+    let may_be_opened = |expected: &str| {
+        let what = format!("whether the port may be opened: {expected}");
+        eventually(SOON, &what, || {
+            let found = std::fs::read_to_string(container.path("/tmp/may"));
+            let found = found.map_err(|error| error.to_string())?;
+            (found.trim() == expected).then_some(()).ok_or(found)
+        });
+    };
+    port.plug();
+    container.gets("/dev/zwave", &port.entry());
+    may_be_opened("yes");
+    engine("stop");
+    for _ in 0..2 {
+        port.unplug();
+        container.has_exactly(&[]);
+        may_be_opened("no");
+        port.plug();
+        container.gets("/dev/zwave", &port.entry());
+        may_be_opened("yes");
+    }
+    engine("start");
+    port.unplug();
+    container.has_exactly(&[]);
+    may_open(&container, &before, &[]);
+    daemon.stop();
+}
+
+#[test]
+fn a_right_comes_again_with_a_restarted_engine() {
+    let bed = Bed::with_config(ZWAVE);
+    let recipe = Recipe::new("zwave").with(&["--restart", "always"]);
+    let (container, before, daemon, port) = opening(&bed, recipe);
+    port.plug();
+    may_open(&container, &before, &[&port]);
+    engine("stop");
+    engine("start");
+    eventually(Duration::from_secs(60), "the container runs again", || {
+        let runs = container.inspect("{{.State.Running}}");
+        (runs == "true").then_some(()).ok_or(runs)
+    });
+    may_open(&container, &before, &[&port]);
+    port.unplug();
+    may_open(&container, &before, &[]);
+    daemon.stop();
+}
+
+#[test]
 fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
     let bed = Bed::with_config(ZWAVE);
     let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
@@ -327,7 +387,7 @@ fn the_other_rights_hold_while_one_changes_a_thousand_times() {
         "-c",
         opener,
     ];
-    crate::bed::run("docker", &arguments);
+    run("docker", &arguments);
     let group = device_group(&container);
     for _ in 0..500 {
         change(&group, Change::Grant);
