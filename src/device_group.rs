@@ -224,16 +224,7 @@ fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result
         let mut program = Program::read(&bpf::instructions(old)?)?;
         let before = program.verdicts.clone();
         for (devnum, change) in changes {
-            let verdict = match change {
-                Change::Grant => Some(Verdict::Allow),
-                // To take the verdict out again would not do: it has the right in the rest of the
-                // program as well.
-                Change::Revoke(given) if given.created || only_systemd => {
-                    Some(Verdict::Deny(given.ours()))
-                }
-                Change::Revoke(_) => None,
-            };
-            match verdict {
+            match verdict(*change, only_systemd) {
                 Some(verdict) => program.verdicts.insert(*devnum, verdict),
                 None => program.verdicts.remove(devnum),
             };
@@ -249,6 +240,17 @@ fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result
         }
     }
     Ok(settled)
+}
+
+/// What a program is to say of a device before all else.
+fn verdict(change: Change, is_systemds: bool) -> Option<Verdict> {
+    match change {
+        Change::Grant => Some(Verdict::Allow),
+        // To take the verdict out again would not do: a container that was created while the port was
+        // there has the right in the rest of its program as well, and systemd was told of it.
+        Change::Revoke(given) if given.created || is_systemds => Verdict::deny(given.ours()),
+        Change::Revoke(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -281,5 +283,20 @@ mod tests {
         );
         assert_eq!(find("9:devices:/docker/other\n0::/\n"), None);
         assert_eq!(find(""), None);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_what_the_rest_of_the_program_would_give() {
+        let revoked = |defined: &str, created| {
+            let defined = defined.into();
+            let given = crate::rights::Given { defined, created };
+            verdict(Change::Revoke(given), false)
+        };
+        assert_eq!(revoked("r", false), None);
+        assert_eq!(revoked("r", true), Some(Verdict::Deny("w".into())));
+        assert_eq!(revoked("rw", true), None);
+        let given = crate::rights::Given::default();
+        let systemds = verdict(Change::Revoke(given), true);
+        assert_eq!(systemds, Some(Verdict::Deny("rw".into())));
     }
 }

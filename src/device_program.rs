@@ -32,6 +32,14 @@ pub enum Verdict {
     Deny(Access),
 }
 
+impl Verdict {
+    /// To deny nothing is no verdict. The kernel would leave out what can never be reached in it, and
+    /// it would not be known again (kernel, kernel/bpf/verifier.c, `opt_remove_dead_code`).
+    pub fn deny(access: Access) -> Option<Self> {
+        (!access.is_none()).then_some(Self::Deny(access))
+    }
+}
+
 /// A program: first what is decided about single devices, then the engine's own instructions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -133,7 +141,7 @@ fn first_verdict(instructions: &[Instruction]) -> Option<(DevNum, Verdict)> {
         major: begin[1].immediate,
         minor: begin[3].immediate,
     };
-    let denied = ["rw", "r", "w", ""].map(|letters| Verdict::Deny(letters.into()));
+    let denied = ["rw", "r", "w"].map(|letters| Verdict::Deny(letters.into()));
     let mut verdicts = [Verdict::Allow].into_iter().chain(denied);
     let is_it = |verdict: &Verdict| block(devnum, *verdict) == begin;
     Some((devnum, verdicts.find(is_it)?))
@@ -276,7 +284,7 @@ mod tests {
     fn verdicts() -> impl Strategy<Value = BTreeMap<DevNum, Verdict>> {
         let verdict = prop_oneof![
             Just(Verdict::Allow),
-            "[rw]{0,2}".prop_map(|letters| Verdict::Deny(letters.as_str().into())),
+            "r|w|rw".prop_map(|letters| Verdict::Deny(letters.as_str().into())),
         ];
         proptest::collection::btree_map(devnum(), verdict, 0..6)
     }
