@@ -9,12 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{Assigned, Choices};
@@ -25,19 +23,13 @@ use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
 use crate::rights::{Given, Granted};
 
+mod document;
+
+use document::{read, write};
+
 const OWNED: &str = "owned.json";
 const CONTAINERS: &str = "containers.json";
 const PORTS: &str = "ports.json";
-
-/// The version of all three documents. A reader that meets another one starts afresh.
-const SCHEMA: u32 = 1;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Document<T> {
-    schema: u32,
-    #[serde(flatten)]
-    content: T,
-}
 
 /// What we made, per container. A container has a new /dev at every start, so a record holds
 /// for one start only.
@@ -383,142 +375,5 @@ impl Store {
     }
 }
 
-fn read<T: DeserializeOwned + Default>(directory: &Path, name: &str) -> T {
-    let path = directory.join(name);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return T::default(),
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "a state file cannot be read; starting without it");
-            return T::default();
-        }
-    };
-    match serde_json::from_slice::<Document<T>>(&text) {
-        Ok(document) if document.schema == SCHEMA => document.content,
-        Ok(document) => {
-            let schema = document.schema;
-            tracing::warn!(file = %path.display(), schema, "a state file is of another version; starting without it");
-            T::default()
-        }
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "a state file is damaged; starting without it");
-            T::default()
-        }
-    }
-}
-
-/// Replaces a document: readers see the old one or the new one, whole.
-fn write<T: Serialize>(directory: &Path, name: &str, content: &T) -> anyhow::Result<()> {
-    let document = Document {
-        schema: SCHEMA,
-        content,
-    };
-    let path = directory.join(name);
-    let new = directory.join(format!("{name}.new"));
-    let text = serde_json::to_vec_pretty(&document)?;
-    let written = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&text)?;
-        fs::rename(&new, &path)
-    };
-    written().with_context(|| {
-        format!(
-            "{} cannot be written; nothing is changed in any container until it can, so that \
-             nothing of ours is ever forgotten",
-            path.display()
-        )
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::Made;
-
-    #[test]
-    fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
-        let directory = tempfile::tempdir().unwrap();
-        let id = ContainerId("a".repeat(64));
-        let made = Made::Node(DevNum {
-            major: 188,
-            minor: 0,
-        });
-        let record = Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))]);
-        let mut store = Store::open(directory.path()).unwrap();
-        store.put_record(&id, "monday", record.clone()).unwrap();
-
-        let again = Store::open(directory.path()).unwrap();
-        assert_eq!(again.record(&id, "monday"), record);
-        assert_eq!(again.record(&id, "tuesday"), Record::new());
-        store.keep_records_of(&BTreeSet::new()).unwrap();
-        assert!(!Store::open(directory.path()).unwrap().has_record(&id));
-    }
-
-    #[test]
-    fn what_a_container_is_created_with_belongs_to_the_start_that_follows() {
-        let directory = tempfile::tempdir().unwrap();
-        let id = ContainerId("a".repeat(64));
-        let number = |minor| DevNum { major: 188, minor };
-        let mut store = Store::open(directory.path()).unwrap();
-        let container = crate::fixtures::container("zwave", &[]);
-        let inventory = Inventory {
-            containers: [(id.clone(), container)].into(),
-            ..Inventory::default()
-        };
-        let assigned = Assigned::default();
-        let policy = LabelPolicy::default();
-        store
-            .put_assignments(policy, &inventory, &assigned)
-            .unwrap();
-        let given = |_: &DevNum| Given {
-            defined: "r".into(),
-            created: true,
-        };
-        store.grant(&id, [number(0)].into()).unwrap();
-        store.adopt(&id, "monday", given).unwrap();
-        // It is created anew while work of the last start goes on, which then writes what it knows.
-        let mondays = store.granted(&id, "monday");
-        store.grant(&id, [number(1)].into()).unwrap();
-        store.put_granted(&id, "monday", mondays).unwrap();
-        store.put_record(&id, "monday", Record::new()).unwrap();
-
-        let mut again = Store::open(directory.path()).unwrap();
-        again.adopt(&id, "tuesday", given).unwrap();
-        assert_eq!(
-            again.granted(&id, "tuesday"),
-            [(number(1), given(&number(1)))].into()
-        );
-        assert!(again.created(&id).is_empty());
-    }
-
-    #[test]
-    fn a_damaged_file_or_one_of_another_version_is_an_empty_state() {
-        let directory = tempfile::tempdir().unwrap();
-        for text in [
-            "",
-            "{",
-            "[]",
-            "{\"schema\": 2, \"containers\": {}}",
-            "{\"containers\": 7}",
-        ] {
-            fs::write(directory.path().join(OWNED), text).unwrap();
-            assert_eq!(
-                Store::open(directory.path()).unwrap().entries(),
-                0,
-                "{text}"
-            );
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_bytes_in_a_state_file_make_the_reader_panic(bytes: Vec<u8>) {
-            let _ = serde_json::from_slice::<Document<Owned>>(&bytes);
-        }
-    }
-}
+mod tests;
