@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::Api;
 use crate::assign::assign;
@@ -42,6 +42,10 @@ pub struct Directories {
 
 /// Everything is looked at again this often, whether or not anything was heard.
 const RESYNC: Duration = Duration::from_secs(60);
+
+/// How soon after the start all containers are looked at again. A command that a killed daemon had
+/// begun in one goes on without it, and may make after our first look what nobody wants any more.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
 
 /// How soon after udev's events were lost everything is looked at again.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
@@ -90,6 +94,11 @@ pub async fn run(
     let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
     tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
+    let second_look = list_again.clone();
+    tokio::task::spawn_local(async move {
+        sleep(SECOND_LOOK).await;
+        second_look.notify_one();
+    });
     let world = World::new(settings, inventory, store);
     let mut daemon = Daemon {
         directories,
