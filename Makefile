@@ -2,8 +2,9 @@
 # make check              the quick checks: formatting, lints, every test that needs no engine
 # make test               all checks and tests, beside a Docker engine of its own
 # make demo               one port plugged, used and unplugged, with times
-# make bench              time from the uevent to the node, against the udev script it replaces, and
-#                         what holding opens costs and brings; ROUNDS=3 is a quick look
+# make bench              time from the uevent to the node, against the udev script it replaces and
+#                         by each way of making it, and what holding opens costs and brings;
+#                         ROUNDS=3 is a quick look
 # make deb                Debian packages, target/debian/*.deb, for ARCHS="amd64 arm64 armhf"
 # make e2e                the package in a whole machine in QEMU: reboots, USB, upgrades; DEBIAN=12 has
 #                         it on Debian 12, SCENARIOS="NAME..." is a part of it
@@ -71,6 +72,7 @@ bench:
 	tests/prerequisites.sh test
 	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench plug -- $(ROUNDS)
 	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench hold -- $(ROUNDS)
+	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench inject -- $(ROUNDS)
 
 deb:
 	tests/prerequisites.sh deb $(ARCHS)

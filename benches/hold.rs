@@ -10,7 +10,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -23,10 +22,13 @@ use serde_json::{Value, json};
 
 use bed::keeper::Keeper;
 use bed::{Bed, Container, Daemon, Port, Recipe, run, settle, test_dir};
+use figures::{Row, Statistic, median, print_rows, verdict};
 
 #[path = "../tests/it/bed/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod bed;
+#[allow(dead_code)]
+mod figures;
 
 /// How many rounds are measured unless the caller says otherwise. What takes longer or shorter is
 /// done less or more often, in proportion.
@@ -542,90 +544,9 @@ const US: f64 = 1e3;
 const MS: f64 = 1e6;
 const SECOND: f64 = 1e9;
 
-/// What was measured of one case, sorted.
-struct Row {
-    case: String,
-    unit: &'static str,
-    values: Vec<f64>,
-    goal: Option<(f64, Statistic)>,
-}
-
-/// What a goal is set for.
-#[derive(Clone, Copy)]
-enum Statistic {
-    Median,
-    P99,
-}
-
-impl Row {
-    fn new(case: &str, unit: &'static str, mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self {
-            case: case.into(),
-            unit,
-            values,
-            goal: None,
-        }
-    }
-
-    fn goal(mut self, most: f64, of: Statistic) -> Self {
-        self.goal = Some((most, of));
-        self
-    }
-
-    fn best(&self) -> f64 {
-        self.values[0]
-    }
-
-    fn median(&self) -> f64 {
-        median(&self.values)
-    }
-
-    /// By nearest rank: the smallest value that so many per cent did not exceed.
-    fn percentile(&self, percent: usize) -> f64 {
-        self.values[(self.values.len() * percent).div_ceil(100) - 1]
-    }
-
-    fn verdict(&self) -> String {
-        self.goal.map_or_else(String::new, |(most, of)| match of {
-            Statistic::Median => verdict("median", most, self.median()),
-            Statistic::P99 => verdict("p99", most, self.percentile(99)),
-        })
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-        _ => sorted[middle],
-    }
-}
-
-fn verdict(of: &str, most: f64, is: f64) -> String {
-    let met = if is <= most { "met" } else { "missed" };
-    format!("{of} ≤ {most}: {met}")
-}
-
 /// Two tables in Markdown.
 fn print(rows: &[Row], keeper: &KeeperCost) {
-    println!("\n| case | n | best | median | p95 | p99 | unit | goal |");
-    println!("|---|--:|--:|--:|--:|--:|---|---|");
-    for row in rows {
-        println!(
-            "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} |",
-            row.case,
-            row.values.len(),
-            row.best(),
-            row.median(),
-            row.percentile(95),
-            row.percentile(99),
-            row.unit,
-            row.verdict(),
-        );
-    }
+    print_rows(rows);
     let KeeperCost {
         first,
         execs,
@@ -649,23 +570,8 @@ fn print(rows: &[Row], keeper: &KeeperCost) {
     }
 }
 
-/// Writes bench/hold.json in cargo's target directory.
 fn write_json(rows: &[Row], keeper: &KeeperCost) {
-    let rounded = |number: f64| (number * 1000.0).round() / 1000.0;
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            json!({
-                "case": row.case,
-                "n": row.values.len(),
-                "best": rounded(row.best()),
-                "median": rounded(row.median()),
-                "p95": rounded(row.percentile(95)),
-                "p99": rounded(row.percentile(99)),
-                "unit": row.unit,
-            })
-        })
-        .collect();
+    let rows: Vec<_> = rows.iter().map(Row::json).collect();
     let result = json!({
         "rows": rows,
         "keeper": {
@@ -675,16 +581,5 @@ fn write_json(rows: &[Row], keeper: &KeeperCost) {
             "at_last": keeper.last.json(),
         },
     });
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-    let target = target.expect("cargo makes it below the target directory");
-    let directory = target.join("bench");
-    let file = directory.join("hold.json");
-    fs::create_dir_all(&directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
-    fs::write(&file, format!("{result:#}\n")).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    // This runs as root, and the directory belongs to whoever runs cargo.
-    let owner = fs::metadata(target).expect("it is there");
-    for path in [&directory, &file] {
-        chown(path, Some(owner.uid()), Some(owner.gid())).expect("root may do that");
-    }
-    println!("\nwritten to {}", file.display());
+    figures::write("hold.json", &result);
 }
