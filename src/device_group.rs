@@ -12,7 +12,7 @@ use crate::bpf;
 use crate::device_program::{Program, Verdict};
 use crate::inventory::ContainerId;
 use crate::model::DevNum;
-use crate::mounts::parse_mountinfo;
+use crate::mounts::{Mount, host_mounts};
 use crate::rights::{Access, Change, Rights};
 
 /// The control group that decides which devices a container may open.
@@ -42,12 +42,12 @@ impl DeviceGroup {
     pub fn of(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))
             .with_context(|| format!("container {id} is gone: no process {pid}"))?;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").context("no mounts are known")?;
-        Self::find(&groups, &mounts, id)
+        let mounts = host_mounts().context("no mounts are known")?;
+        Self::find(&groups, &mounts.own, id)
             .with_context(|| format!("container {id} has no device cgroup that can be found"))
     }
 
-    fn find(groups: &str, mounts: &str, id: &ContainerId) -> Option<Self> {
+    fn find(groups: &str, mounts: &[Mount], id: &ContainerId) -> Option<Self> {
         // number:controllers:path, without a controller for version 2 (cgroups(7)).
         let line = |is_it: fn(&str) -> bool| {
             groups.lines().find_map(|line| {
@@ -56,9 +56,8 @@ impl DeviceGroup {
                 is_it(controllers).then(|| of_container(path, id)).flatten()
             })
         };
-        let mounts = parse_mountinfo(mounts);
         let below = |kind: &str, option: &str, path: &str| {
-            let is_it = |m: &&crate::mounts::Mount| m.kind == kind && m.has_option(option);
+            let is_it = |m: &&Mount| m.kind == kind && m.has_option(option);
             let mount = mounts.iter().find(is_it)?;
             let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
             Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
@@ -256,6 +255,7 @@ fn verdict(change: Change, is_systemds: bool) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mounts::parse_mountinfo;
 
     const MOUNTS: &str = "\
         30 24 0:26 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n\
@@ -263,7 +263,7 @@ mod tests {
 
     fn find(groups: &str) -> Option<(String, Version)> {
         let id = ContainerId("c0ffee".into());
-        let group = DeviceGroup::find(groups, MOUNTS, &id)?;
+        let group = DeviceGroup::find(groups, &parse_mountinfo(MOUNTS), &id)?;
         Some((group.path.to_str().unwrap().to_owned(), group.version))
     }
 

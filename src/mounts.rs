@@ -1,7 +1,12 @@
 //! Mount tables as /proc has them (proc(5), /proc/PID/mountinfo).
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// One line of a mountinfo file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,23 +63,79 @@ fn unescape(field: &str) -> String {
         ("\\012", "\n"),
         ("\\134", "\\"),
     ] {
-        text = text.replace(escape, plain);
+        if text.contains('\\') {
+            text = text.replace(escape, plain);
+        }
     }
     text
 }
 
-/// The `major:minor` of every file system that is mounted on the host: in the first process's
-/// namespace, and in ours, which a service manager may have set apart.
-///
+/// The host's mounts. There are some for every container, and each container is compared with them.
+#[derive(Debug)]
+pub struct HostMounts {
+    /// As this process sees them.
+    pub own: Vec<Mount>,
+    /// The `major:minor` of every file system that is mounted: in the first process's namespace, and
+    /// in ours, which a service manager may have set apart.
+    pub filesystems: BTreeSet<String>,
+}
+
 /// # Errors
-/// Neither table can be read.
-pub fn host_filesystems() -> io::Result<BTreeSet<String>> {
-    let mut devices = BTreeSet::new();
-    for process in ["1", "self"] {
-        let text = std::fs::read_to_string(format!("/proc/{process}/mountinfo"))?;
-        devices.extend(parse_mountinfo(&text).into_iter().map(|mount| mount.device));
+/// A table cannot be read.
+pub fn host_mounts() -> io::Result<Arc<HostMounts>> {
+    static FOLLOWED: Mutex<Option<Followed>> = Mutex::new(None);
+    let mut followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+    // Taken out: one that could not be read is not used again.
+    let mut now = match followed.take() {
+        Some(now) => now,
+        None => Followed::open()?,
+    };
+    now.read_if_changed()?;
+    let mounts = now.mounts.clone();
+    *followed = Some(now);
+    Ok(mounts)
+}
+
+/// Tables that are read again when they have changed.
+#[derive(Debug)]
+struct Followed {
+    tables: [File; 2],
+    mounts: Arc<HostMounts>,
+}
+
+impl Followed {
+    fn open() -> io::Result<Self> {
+        let open = |process| File::open(format!("/proc/{process}/mountinfo"));
+        let tables = [open("self")?, open("1")?];
+        let mounts = Arc::new(read(&tables)?);
+        Ok(Self { tables, mounts })
     }
-    Ok(devices)
+
+    /// Whoever polls a table is told of every mount and unmount since it was opened or last polled
+    /// (proc(5), /proc/PID/mounts; kernel, fs/proc_namespace.c, `mounts_poll`).
+    fn read_if_changed(&mut self) -> io::Result<()> {
+        let polled = |table| PollFd::new(table, PollFlags::POLLPRI);
+        let mut polled = self.tables.each_ref().map(|table| polled(table.as_fd()));
+        if poll(&mut polled, PollTimeout::ZERO)? > 0 {
+            self.mounts = Arc::new(read(&self.tables)?);
+        }
+        Ok(())
+    }
+}
+
+fn read(tables: &[File; 2]) -> io::Result<HostMounts> {
+    let read = |mut table: &File| -> io::Result<Vec<Mount>> {
+        let mut text = String::with_capacity(1 << 16);
+        table.rewind()?;
+        table.read_to_string(&mut text)?;
+        Ok(parse_mountinfo(&text))
+    };
+    let [own, first] = [read(&tables[0])?, read(&tables[1])?];
+    let filesystems = own.iter().chain(&first);
+    Ok(HostMounts {
+        filesystems: filesystems.map(|mount| mount.device.clone()).collect(),
+        own,
+    })
 }
 
 #[cfg(test)]
@@ -91,6 +152,14 @@ mod tests {
         assert_eq!(mounts[0].root, "/mnt1");
         assert_eq!((mounts[1].id, mounts[1].device.as_str()), (37, "0:45"));
         assert_eq!(mounts[1].kind, "tmpfs");
+    }
+
+    #[test]
+    fn the_hosts_mounts_are_read_once_while_they_do_not_change() {
+        let mounts = host_mounts().unwrap();
+        let root = mounts.own.iter().find(|mount| mount.point == "/").unwrap();
+        assert!(mounts.filesystems.contains(&root.device));
+        let _ = host_mounts().unwrap();
     }
 
     proptest::proptest! {

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -18,7 +19,7 @@ use nix::sys::stat::{FileStat, Mode as StatMode, SFlag, fstat, major, minor};
 use crate::device::printable;
 use crate::inventory::ContainerId;
 use crate::model::{DevNum, Mode, TEMPORARY_PREFIX};
-use crate::mounts::{Mount, host_filesystems, parse_mountinfo};
+use crate::mounts::{HostMounts, Mount, host_mounts, parse_mountinfo};
 use crate::plan::Found;
 
 /// A mount that Docker made from outside: a bind mount or a volume.
@@ -47,7 +48,7 @@ pub struct Grounds<'a> {
     foreign: &'a ForeignMounts,
     pub users: Users,
     mounts: BTreeMap<u64, Mount>,
-    host: BTreeSet<String>,
+    host: Arc<HostMounts>,
 }
 
 impl<'a> Grounds<'a> {
@@ -58,7 +59,7 @@ impl<'a> Grounds<'a> {
         Ok(Self {
             mounts: root.mounts()?,
             users: root.users()?,
-            host: host_filesystems().context("the host's mounts cannot be read")?,
+            host: host_mounts().context("the host's mounts cannot be read")?,
             root,
             foreign,
         })
@@ -95,7 +96,7 @@ impl<'a> Grounds<'a> {
         if mount.root != "/" || self.foreign.contains(&mount.point) {
             return forbid("was mounted from outside the container");
         }
-        if self.host.contains(&mount.device) {
+        if self.host.filesystems.contains(&mount.device) {
             return forbid("is shared with the host");
         }
         Ok(())
@@ -203,9 +204,7 @@ impl Root {
                 OFlag::O_RDONLY | OFlag::O_CLOEXEC,
                 StatMode::empty(),
             )?;
-            let mut bytes = Vec::new();
-            File::from(fd).read_to_end(&mut bytes)?;
-            Ok(printable(&bytes))
+            Ok(printable(&read_all(File::from(fd), u64::MAX)?))
         };
         read().with_context(|| format!("/proc/PID/{name} of the container cannot be read"))
     }
@@ -297,13 +296,10 @@ impl Tree {
     pub fn read_small_file(&self, path: &str) -> String {
         let read = || -> io::Result<Vec<u8>> {
             let fd = self.resolve(path, PATH_ONLY)?;
-            let mut bytes = Vec::new();
-            if kind(&fstat(&fd)?) == SFlag::S_IFREG {
-                File::open(proc_path(&fd))?
-                    .take(1 << 20)
-                    .read_to_end(&mut bytes)?;
+            match kind(&fstat(&fd)?) {
+                SFlag::S_IFREG => read_all(File::open(proc_path(&fd))?, 1 << 20),
+                _ => Ok(Vec::new()),
             }
-            Ok(bytes)
         };
         read().map(|bytes| printable(&bytes)).unwrap_or_default()
     }
@@ -377,6 +373,16 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
+/// How much is read at a time. What is in /proc has no size by which one could tell (proc(5)), and
+/// is mostly smaller than that.
+const AT_A_TIME: usize = 4096;
+
+fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(AT_A_TIME);
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The name that a descriptor has in our own /proc.
 pub fn proc_path(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
@@ -385,7 +391,8 @@ pub fn proc_path(fd: &OwnedFd) -> PathBuf {
 /// The mount that a descriptor is on, the first field of mountinfo (proc(5), /proc/PID/fdinfo).
 fn mount_id(fd: &impl AsFd) -> anyhow::Result<u64> {
     let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    let info = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+    let info = File::open(&path).and_then(|file| read_all(file, u64::MAX));
+    let info = printable(&info.with_context(|| format!("{path} cannot be read"))?);
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     let id = id.and_then(|id| id.trim().parse().ok());
     id.with_context(|| format!("{path} names no mount"))
