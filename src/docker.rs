@@ -11,7 +11,8 @@ use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error as ApiError;
 use bollard::exec::StartExecResults;
 use bollard::models::{
-    ContainerSummary, ContainerSummaryStateEnum, EventMessage, ExecConfig, Runtime,
+    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EventMessage,
+    ExecConfig, Runtime,
 };
 use bollard::query_parameters::{EventsOptions, ListContainersOptions};
 use futures_util::{Stream, StreamExt};
@@ -126,6 +127,16 @@ pub type ImageLabels = Rc<RefCell<HashMap<String, BTreeMap<String, String>>>>;
 pub struct Engine {
     docker: bollard::Docker,
     image_labels: ImageLabels,
+    said: RefCell<Said>,
+}
+
+/// What the engine said of containers, as long as it has not told that something has happened to
+/// them since.
+#[derive(Debug, Default)]
+struct Said {
+    containers: BTreeMap<ContainerId, ContainerInspectResponse>,
+    /// How often something has happened. An answer that was on its way meanwhile may be of before.
+    happened: u64,
 }
 
 /// The socket of the engine: DOCKER_HOST, which must be a unix socket, or Docker's own default.
@@ -158,6 +169,7 @@ impl Engine {
         Ok(Self {
             docker,
             image_labels,
+            said: RefCell::default(),
         })
     }
 
@@ -300,6 +312,27 @@ impl Engine {
         Some(labels)
     }
 
+    /// How a container runs, as far as is known: at a plug nobody is to wait for an engine that has
+    /// nothing new to tell.
+    ///
+    /// # Errors
+    /// The engine has to be asked and does not answer.
+    pub async fn last_known(&self, id: &ContainerId) -> Result<Option<Running>> {
+        let known = self.said.borrow().containers.get(id).cloned();
+        match known {
+            Some(response) => Ok(running::described(response).running),
+            None => self.inspect(id).await,
+        }
+    }
+
+    /// Something has happened to a container, or may have happened to any.
+    pub fn forget(&self, id: Option<&ContainerId>) {
+        let mut said = self.said.borrow_mut();
+        said.happened += 1;
+        said.containers
+            .retain(|known, _| id.is_some_and(|id| id != known));
+    }
+
     /// How a container runs now; `None` where it does not.
     ///
     /// # Errors
@@ -314,8 +347,15 @@ impl Engine {
     /// # Errors
     /// The engine does not answer.
     pub async fn describe(&self, id: &ContainerId) -> Result<Option<Described>> {
+        let happened = self.said.borrow().happened;
         match limited(self.docker.inspect_container(&id.0, None)).await {
-            Ok(response) => Ok(Some(running::described(response))),
+            Ok(response) => {
+                let mut said = self.said.borrow_mut();
+                if said.happened == happened {
+                    said.containers.insert(id.clone(), response.clone());
+                }
+                Ok(Some(running::described(response)))
+            }
             Err(EngineError::Gone) => Ok(None),
             Err(error) => Err(error),
         }

@@ -47,8 +47,8 @@ pub struct Inspected {
     record: Record,
 }
 
-/// How a container runs, as the engine says, or, while that is away, as it said last. `None` where
-/// it does not run, or has nothing to do with us.
+/// Finds out how a container runs. While the engine is away, what it said last holds as long as the
+/// container's first process lives. `None` where it does not run, or has nothing to do with us.
 async fn inspect(
     engine: Option<&Engine>,
     world: &RefCell<World>,
@@ -56,9 +56,10 @@ async fn inspect(
 ) -> Result<Option<Inspected>, Trouble> {
     let running = match engine {
         Some(engine) => {
-            let running = engine.inspect(id).await.map_err(|e| engine_trouble(&e))?;
-            world.borrow_mut().runs(id, running.as_ref());
-            running
+            let known = engine.last_known(id).await;
+            let known = known.map_err(|e| engine_trouble(&e))?;
+            world.borrow_mut().runs(id, known.as_ref());
+            known
         }
         None => world.borrow().still_running(id),
     };

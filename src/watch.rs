@@ -97,6 +97,7 @@ async fn follow(
         let message = tokio::select! {
             event = next => match event {
                 Some(Ok(ContainerEvent::Changed { id, name, state })) => {
+                    engine.forget(Some(&id));
                     let mut container = engine.container(&id).await?;
                     if let Some(container) = &mut container {
                         container.name = name.unwrap_or(std::mem::take(&mut container.name));
@@ -104,11 +105,19 @@ async fn follow(
                     }
                     News::Changed(id, container)
                 }
-                Some(Ok(ContainerEvent::Destroyed(id))) => News::Changed(id, None),
+                Some(Ok(ContainerEvent::Destroyed(id))) => {
+                    engine.forget(Some(&id));
+                    News::Changed(id, None)
+                }
                 Some(Err(error)) => return Err(error),
                 None => return Err(EngineError::Other("the engine ended the event stream".into())),
             },
-            () = resync.notified() => News::Listed(engine.containers().await?),
+            () = resync.notified() => {
+                // Events can be lost: the engine drops them for a reader that is too slow (moby,
+                // daemon/events, pubsub with a time limit).
+                engine.forget(None);
+                News::Listed(engine.containers().await?)
+            }
         };
         if news.send(message).await.is_err() {
             return Ok(());
