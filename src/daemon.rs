@@ -65,6 +65,8 @@ struct Daemon {
     next_resync: Instant,
     /// Since the last resync, and a message has said so.
     events_lost: bool,
+    /// What there is may have changed since it was last computed who should have what.
+    stale: bool,
     /// When the work was last dispatched.
     turn: Instant,
     status: String,
@@ -110,6 +112,7 @@ pub async fn run(
         list_again,
         next_resync: Instant::now() + RESYNC,
         events_lost: false,
+        stale: true,
         turn: Instant::now(),
         status: String::new(),
     };
@@ -199,6 +202,7 @@ impl Daemon {
     }
 
     fn on_heard(&mut self, heard: Heard) {
+        self.stale = true;
         let mut world = self.world.borrow_mut();
         world.apply(heard.events);
         world.metrics.events_lost.add(heard.lost.into());
@@ -216,6 +220,7 @@ impl Daemon {
     }
 
     fn on_news(&mut self, news: News) {
+        self.stale = true;
         match news {
             News::Found {
                 engine,
@@ -268,12 +273,15 @@ impl Daemon {
         }
     }
 
-    fn on_done(&mut self, (id, troubles): (ContainerId, Vec<Trouble>)) {
-        // If it has ended meanwhile its troubles have ended with it.
+    fn on_done(&mut self, done: Vec<(ContainerId, Vec<Trouble>)>) {
         let world = self.world.borrow();
-        if let Some((_, container)) = world.inventory.alive().find(|(alive, _)| **alive == id) {
-            let mut reports = self.reports.borrow_mut();
-            reports.tell(&id, &container.name, Source::Work, troubles);
+        let alive: BTreeMap<_, _> = world.inventory.alive().collect();
+        for (id, troubles) in done {
+            // If it has ended meanwhile its troubles have ended with it.
+            if let Some(container) = alive.get(&id) {
+                let mut reports = self.reports.borrow_mut();
+                reports.tell(&id, &container.name, Source::Work, troubles);
+            }
         }
     }
 
@@ -312,6 +320,7 @@ impl Daemon {
     /// Looks at everything again: at the devices now, at the containers as soon as the engine has
     /// listed them.
     fn resync(&mut self) -> anyhow::Result<()> {
+        self.stale = true;
         let devices = enumerate()?;
         let mut world = self.world.borrow_mut();
         world.metrics.resyncs.add(1);
@@ -334,7 +343,10 @@ impl Daemon {
     /// the work that is due.
     fn dispatch(&mut self) {
         self.turn = Instant::now();
-        self.reassign();
+        // That work has ended changes nothing in what anybody should have.
+        if std::mem::take(&mut self.stale) {
+            self.reassign();
+        }
         if self.engine.is_some() {
             self.world.borrow_mut().listed = true;
         }
@@ -368,6 +380,7 @@ impl Daemon {
             let kept = store
                 .put_assignments(settings.labels, inventory, assigned)
                 .and_then(|()| store.keep_records_of(&alive));
+            self.stale = kept.is_err();
             self.reports.borrow_mut().store(kept);
             self.reports.borrow_mut().keep(&inventory.containers);
         }

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::config::InjectPolicy;
 use crate::docker::Engine;
 use crate::inventory::ContainerId;
 use crate::reconcile::{Job, reconcile};
@@ -20,8 +21,9 @@ use crate::report::Trouble;
 use crate::work::Work;
 use crate::world::World;
 
-/// How many containers are worked on at once. Each exec keeps the engine, its shim and a runtime
-/// busy; more of them at a time make each one slower and none of them sooner.
+/// How many containers are worked on at once where commands are executed in them. Each exec keeps
+/// the engine, its shim and a runtime busy; more of them at a time make each one slower and none of
+/// them sooner. What is done from outside keeps nobody busy but us.
 const AT_ONCE: usize = 8;
 
 /// How long one container may keep its place among them.
@@ -79,12 +81,14 @@ impl Jobs {
             let Some(since) = work.begin(now.into_std()) else {
                 continue;
             };
-            if known.assigned.wants(id).is_empty() && !known.store.has_record(id) {
+            // One whose ports are all unplugged is looked up, to be known when they come.
+            if !known.assigned.shares.contains_key(id) && !known.store.has_record(id) {
                 work.end(now.into_std(), false);
                 continue;
             }
             let (engine, world, slots) = (engine.cloned(), world.clone(), self.slots.clone());
             let (id, name) = (id.clone(), container.name.clone());
+            let from_outside = known.settings.inject == InjectPolicy::Namespace;
             self.running.spawn_local(async move {
                 let work = reconcile(Job {
                     engine: engine.as_deref(),
@@ -93,24 +97,27 @@ impl Jobs {
                     name: &name,
                     since,
                 });
-                let troubles = in_turn(&slots, work).await.unwrap_or_default();
+                let troubles = match from_outside {
+                    true => work.await,
+                    false => in_turn(&slots, work).await.unwrap_or_default(),
+                };
                 (id, troubles)
             });
         }
     }
 
-    /// Waits for the end of a job: whose it was, and what is in the way there. `None` if there is
-    /// none to wait for.
-    pub async fn next(&mut self) -> Option<anyhow::Result<(ContainerId, Vec<Trouble>)>> {
-        let ended = self.running.join_next().await?;
-        Some(
-            ended
-                .context("a container's work has panicked")
-                .inspect(|(id, troubles)| {
-                    let retry = troubles.iter().any(|trouble| trouble.retry);
-                    self.of(id).end(Instant::now().into_std(), retry);
-                }),
-        )
+    /// Waits for the end of a job, and returns all that have ended: whose they were, and what is in
+    /// the way there. `None` if there is none to wait for.
+    pub async fn next(&mut self) -> Option<anyhow::Result<Vec<(ContainerId, Vec<Trouble>)>>> {
+        let mut ended = vec![self.running.join_next().await?];
+        ended.extend(std::iter::from_fn(|| self.running.try_join_next()));
+        let ended = ended.into_iter().map(|job| {
+            let (id, troubles) = job.context("a container's work has panicked")?;
+            let retry = troubles.iter().any(|trouble| trouble.retry);
+            self.of(&id).end(Instant::now().into_std(), retry);
+            Ok((id, troubles))
+        });
+        Some(ended.collect())
     }
 
     /// When the next try is due.
