@@ -105,6 +105,9 @@ fn configure(bed: &Bed, daemon: &Daemon, inject: &str, ports: &[(&Port, &[Contai
     sleep(REST);
 }
 
+/// A time of a round.
+type Time = fn(&Round) -> f64;
+
 /// Plugs and unplugs by all three in turn.
 fn compare(rounds: usize, bed: &Bed, daemon: &Daemon, containers: &[Container]) -> Vec<Row> {
     let port = Port::new(63);
@@ -124,12 +127,12 @@ fn compare(rounds: usize, bed: &Bed, daemon: &Daemon, containers: &[Container]) 
             namespace.extend(turns);
         }
     }
-    let of = |rounds: &[Round], what: &str, value: fn(&Round) -> f64| {
+    let of = |rounds: &[Round], what: &str, value: Time| {
         let what = format!("{}: {what}", counted(containers));
         Row::new(&what, "ms", rounds.iter().map(value).collect())
     };
     let mut rows = Vec::new();
-    let events: [(_, fn(&Round) -> f64); 2] = [
+    let events: [(_, Time); 2] = [
         ("plug", |round| round.plugged.done),
         ("unplug", |round| round.unplugged.done),
     ];
