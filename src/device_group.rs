@@ -28,6 +28,9 @@ enum Version {
     Two,
 }
 
+/// What is to be done about single devices, or has been.
+type Changes = BTreeMap<DevNum, Change>;
+
 /// What systemd calls its programs (systemd, src/core/bpf-devices.c).
 const SYSTEMD: &str = "sd_devices";
 
@@ -76,15 +79,13 @@ impl DeviceGroup {
         })
     }
 
-    /// Makes changes, and looks whether they are in force.
+    /// Makes changes, and looks whether they are in force. Returns those that were not before.
     ///
     /// # Errors
     /// What the kernel says. Some of the changes may have been made.
-    pub fn change(&self, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result<()> {
+    pub fn change(&self, changes: &Changes) -> anyhow::Result<Changes> {
         match self.version {
-            Version::One => changes
-                .iter()
-                .try_for_each(|(n, change)| self.write(*n, *change)),
+            Version::One => self.write_all(changes),
             Version::Two => self.edit(changes),
         }
         .with_context(|| format!("the rights in {} cannot be changed", self.path.display()))
@@ -112,16 +113,26 @@ impl DeviceGroup {
         })
     }
 
+    fn write_all(&self, changes: &Changes) -> anyhow::Result<Changes> {
+        let mut made = Changes::new();
+        for (devnum, change) in changes {
+            if self.write(*devnum, *change)? {
+                made.insert(*devnum, *change);
+            }
+        }
+        Ok(made)
+    }
+
     /// What it has is left alone: a wider rule has the right in it, and one of the definition's for
     /// this very device is put together with ours.
-    fn write(&self, devnum: DevNum, change: Change) -> anyhow::Result<()> {
+    fn write(&self, devnum: DevNum, change: Change) -> anyhow::Result<bool> {
         let (file, access) = match change {
-            Change::Grant if self.list()?.allow(devnum) => return Ok(()),
+            Change::Grant if self.list()?.allow(devnum) => return Ok(false),
             Change::Grant => ("devices.allow", Access::BOTH),
             Change::Revoke(given) => {
                 let taken = own(&self.list()?, devnum).without(given.defined);
                 if taken.is_none() {
-                    return Ok(());
+                    return Ok(false);
                 }
                 ("devices.deny", taken)
             }
@@ -134,15 +145,16 @@ impl DeviceGroup {
             Change::Revoke(given) => own(&list, devnum).without(given.defined).is_none(),
         };
         anyhow::ensure!(is_done, "the kernel took {rule:?} and lists it otherwise");
-        Ok(())
+        Ok(true)
     }
 
     /// Version 2 has programs, all of which have to agree.
-    fn edit(&self, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result<()> {
+    fn edit(&self, changes: &Changes) -> anyhow::Result<Changes> {
         let group = File::open(&self.path)?;
+        let mut made = Changes::new();
         for _ in 0..TRIES {
-            if edit_once(&group, changes)? {
-                return Ok(());
+            if edit_once(&group, changes, &mut made)? {
+                return Ok(made);
             }
         }
         anyhow::bail!("somebody else keeps changing them")
@@ -201,8 +213,9 @@ fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
     Some(&path[..end])
 }
 
-/// Returns whether all programs say now what they should; another look tells.
-fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result<bool> {
+/// Returns whether all programs say now what they should; another look tells. What is new in one of
+/// them is added to `made`.
+fn edit_once(group: &File, changes: &Changes, made: &mut Changes) -> anyhow::Result<bool> {
     let attached = bpf::attached(group)?;
     let mut programs = Vec::new();
     for id in &attached.ids {
@@ -223,7 +236,11 @@ fn edit_once(group: &File, changes: &BTreeMap<DevNum, Change>) -> anyhow::Result
         let mut program = Program::read(&bpf::instructions(old)?)?;
         let before = program.verdicts.clone();
         for (devnum, change) in changes {
-            match verdict(*change, only_systemd) {
+            let verdict = verdict(*change, only_systemd);
+            if verdict.as_ref() != program.verdicts.get(devnum) {
+                made.insert(*devnum, *change);
+            }
+            match verdict {
                 Some(verdict) => program.verdicts.insert(*devnum, verdict),
                 None => program.verdicts.remove(devnum),
             };

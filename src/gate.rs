@@ -9,6 +9,7 @@ use crate::config::GrantPolicy;
 use crate::device_group::DeviceGroup;
 use crate::docker::Running;
 use crate::inventory::ContainerId;
+use crate::logging::kind;
 use crate::metrics::Failure;
 use crate::model::DevNum;
 use crate::report::Trouble;
@@ -21,6 +22,7 @@ use crate::world::World;
 pub struct Gate<'a> {
     pub world: &'a RefCell<World>,
     pub id: &'a ContainerId,
+    pub name: &'a str,
     pub running: &'a Running,
     pub wants: &'a [Want],
 }
@@ -147,13 +149,35 @@ impl Gate<'_> {
         let (pid, id) = (self.running.pid, self.id.clone());
         let work = move || DeviceGroup::of(pid, &id)?.change(&changes);
         let changed = in_its_root(self.world, self.id, work).await?;
-        changed.map_err(|error| in_the_way(&error, first.as_ref()))
+        let changed = changed.map_err(|error| in_the_way(&error, first.as_ref()))?;
+        for (devnum, change) in changed {
+            self.log(devnum, change);
+        }
+        Ok(())
+    }
+
+    fn log(self, devnum: DevNum, change: Change) {
+        let want = self.wants.iter().find(|want| want.devnum == devnum);
+        let (port, device) = want.map_or(("", ""), |want| (&*want.port, &*want.device));
+        match change {
+            Change::Grant => tracing::info!(
+                message_id = kind::GRANTED, action = "grant", port, serial_device = device,
+                device_number = %devnum, container_name = self.name, container_id = %self.id.0,
+                "right to open it given"
+            ),
+            Change::Revoke(_) => tracing::info!(
+                message_id = kind::REVOKED, action = "revoke", device_number = %devnum,
+                container_name = self.name, container_id = %self.id.0,
+                "right to open it taken back"
+            ),
+        }
     }
 }
 
 fn in_the_way(error: &anyhow::Error, first: Option<&DevNum>) -> Trouble {
     let line = first.map(|devnum| Rights::missing_line(*devnum));
     let line = line.unwrap_or_default();
-    let remedy = format!("give it the right in its definition: {line}; or set grant = \"off\"");
+    let remedy =
+        format!("it is tried again; until then its definition may give it the right: {line}");
     Trouble::passing(Failure::Right, format!("{error:#}"), remedy)
 }

@@ -19,6 +19,8 @@ pub mod kind {
     pub const MADE: &str = "ebbf723e51c34370a2c86dac0bcf7d9a";
     pub const REMOVED: &str = "b32683bc6d3940df8a38edb115a8e3c6";
     pub const TROUBLE: &str = "c5fd0add1fc04afca4a6cac9ff6138f3";
+    pub const GRANTED: &str = "592faf846ad94e98ae5b78ad7ab6824f";
+    pub const REVOKED: &str = "affcaae39d284f47bf83ff2fef6c3e08";
     pub const NO_RIGHT: &str = "9bf4e2f839b34f52b70a124e87863cd0";
     pub const ENGINE_LOST: &str = "e5a8fafac7514f0d98026dd80da4542a";
     pub const ENGINE_FOUND: &str = "72cadb49d6d943c1948d3b4b7b9ffb57";

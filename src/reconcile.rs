@@ -17,7 +17,7 @@ use crate::herald::Herald;
 use crate::inventory::ContainerId;
 use crate::logging::kind;
 use crate::metrics::Failure;
-use crate::model::NodePath;
+use crate::model::{DevNum, NodePath};
 use crate::observe::{View, observe};
 use crate::plan::{Made, Op, Plan, Record, both, plan, settled};
 use crate::report::Trouble;
@@ -83,6 +83,7 @@ impl Inspected {
         Gate {
             world: job.world,
             id: job.id,
+            name: job.name,
             running: &self.running,
             wants: &self.wants,
         }
@@ -200,11 +201,16 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
         Err(trouble) => return vec![trouble],
     };
     let gate = inspected.gate(job);
-    let mut troubles = Vec::from_iter(gate.open().await.err());
+    let opened = gate.open().await;
+    let shut = match opened {
+        Ok(()) => BTreeSet::new(),
+        Err(_) => inspected.not_by_definition(),
+    };
+    let mut troubles = Vec::from_iter(opened.err());
     let seen = inspected.look(world, id).await;
     match &seen {
         Ok(seen) => match Way::into(job, &inspected.running, seen) {
-            Some(way) => match inspected.apply(job, seen, way).await {
+            Some(way) => match inspected.apply(job, seen, way, &shut).await {
                 Ok(left) => troubles.extend(left),
                 Err(trouble) => troubles.push(trouble),
             },
@@ -242,6 +248,7 @@ impl Inspected {
         job: Job<'_>,
         seen: &Seen,
         way: Way<'_>,
+        shut: &BTreeSet<DevNum>,
     ) -> Result<Vec<Trouble>, Trouble> {
         let Job { world, id, .. } = job;
         let Self {
@@ -270,7 +277,7 @@ impl Inspected {
         if plan.ops.is_empty() {
             put_record(world, id, running, ours(plan, view, !may_be_coming))?;
             herald.tells(view).await;
-            set_ready(world, id, running, wants, view, plan);
+            self.set_ready(job, view, plan, shut);
             return Ok(troubles.clone());
         }
         put_record(world, id, running, ours(plan, view, false))?;
@@ -302,7 +309,7 @@ impl Inspected {
         }
         put_record(world, id, running, ours(plan, &view, all_ended))?;
         herald.tells(&view).await;
-        set_ready(world, id, running, wants, &view, &left);
+        self.set_ready(job, &view, &left, shut);
         let is_left = |op: &&Op| {
             let blocked = left.blocked.iter().map(|blocked| blocked.path.as_str());
             let mut paths = left.ops.iter().map(Op::path).chain(blocked);
@@ -319,6 +326,29 @@ impl Inspected {
         );
         Ok(troubles)
     }
+
+    /// Devices that it may open only if it is given the right.
+    fn not_by_definition(&self) -> BTreeSet<DevNum> {
+        let numbers = self.wants.iter().map(|want| want.devnum);
+        numbers.filter(|n| !self.running.rights.allow(*n)).collect()
+    }
+
+    /// A port is ready when its node is there as it should be, and may be opened. Its links have
+    /// been tried by then, and what is in the way of one of them does not keep the node from being
+    /// opened.
+    fn set_ready(&self, job: Job<'_>, view: &View, left: &Plan, shut: &BTreeSet<DevNum>) {
+        let is_left = |path: &NodePath| left.ops.iter().any(|op| op.path() == path.as_str());
+        let ready = self
+            .wants
+            .iter()
+            .filter(|want| view.actual.has(&want.node, want.devnum) && !is_left(&want.node))
+            .filter(|want| !shut.contains(&want.devnum))
+            .map(|want| (want.node.clone(), want.devnum));
+        let mut world = job.world.borrow_mut();
+        if world.ended.get(job.id) != Some(&self.running.started_at) {
+            world.ready.insert(job.id.clone(), ready.collect());
+        }
+    }
 }
 
 /// Where nothing may be written there is nothing to wait for but the device itself.
@@ -327,27 +357,6 @@ fn sees_the_hosts_dev(world: &RefCell<World>, id: &ContainerId) {
     let wants = world.assigned.wants(id).iter();
     let plugged = wants.map(|want| (want.node.clone(), want.devnum)).collect();
     world.ready.insert(id.clone(), plugged);
-}
-
-/// A port is ready when its node is there as it should be. Its links have been tried by then, and
-/// what is in the way of one of them does not keep the node from being opened.
-fn set_ready(
-    world: &RefCell<World>,
-    id: &ContainerId,
-    running: &Running,
-    wants: &[Want],
-    view: &View,
-    left: &Plan,
-) {
-    let is_left = |path: &NodePath| left.ops.iter().any(|op| op.path() == path.as_str());
-    let ready = wants
-        .iter()
-        .filter(|want| view.actual.has(&want.node, want.devnum) && !is_left(&want.node))
-        .map(|want| (want.node.clone(), want.devnum));
-    let mut world = world.borrow_mut();
-    if world.ended.get(id) != Some(&running.started_at) {
-        world.ready.insert(id.clone(), ready.collect());
-    }
 }
 
 fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {

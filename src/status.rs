@@ -47,12 +47,16 @@ pub struct PortStatus {
     pub remedy: Option<String>,
     /// Whether a keeper holds early opens in this container.
     pub holding: bool,
+    /// Whether its node is one that is bound in, since the container could not open any on a file
+    /// system of its own: its users are remapped.
+    #[serde(default)]
+    pub bound: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PortState {
-    /// Its node is in place.
+    /// Its node is in place and may be opened.
     Ready,
     /// Its device is not plugged in, or its container does not run.
     Waiting,
@@ -187,6 +191,7 @@ pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
         cause: row.why.map(|(cause, _)| cause.to_owned()),
         remedy: row.why.map(|(_, remedy)| remedy.to_owned()),
         holding: world.held.contains_key(row.id),
+        bound: row.node.is_some_and(|node| world.is_bound(row.id, node)),
     };
     let held = world.held.iter().flat_map(|(id, heard)| {
         let ports = match world.assigned.shares.get(id) {

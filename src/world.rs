@@ -17,6 +17,7 @@ use crate::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Invent
 use crate::metrics::Metrics;
 use crate::model::{DevNum, NodePath};
 use crate::pidfd;
+use crate::plan::Made;
 use crate::report::Reports;
 use crate::state::Store;
 use crate::status::{HeardHolds, Now, rows};
@@ -168,6 +169,14 @@ impl World {
     pub fn still_running(&self, id: &ContainerId) -> Option<Running> {
         let (running, process) = self.described.get(id)?;
         (!pidfd::has_ended(process)).then(|| running.clone())
+    }
+
+    /// Whether a node is bound in.
+    pub fn is_bound(&self, id: &ContainerId, node: &NodePath) -> bool {
+        let running = self.described.get(id).map(|(running, _)| running);
+        let record = running.map(|running| self.store.record(id, &running.started_at));
+        let made = record.as_ref().and_then(|record| record.get(node));
+        made.is_some_and(|made| made.iter().any(|made| matches!(made, Made::Bound(_))))
     }
 
     /// Takes note of how every port is now.

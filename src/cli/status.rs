@@ -134,6 +134,7 @@ fn port_row(
     local: &impl Fn(Option<i64>) -> String,
 ) -> [Cell; 7] {
     let (state, colour) = match port.state {
+        PortState::Ready if port.bound => ("ready (bound)", AnsiColor::Green),
         PortState::Ready => ("ready", AnsiColor::Green),
         PortState::Waiting => ("waiting", AnsiColor::Yellow),
         PortState::Failed => ("failed", AnsiColor::Red),
@@ -219,6 +220,7 @@ mod tests {
             cause: None,
             remedy: None,
             holding: true,
+            bound: false,
         }
     }
 
@@ -250,13 +252,17 @@ mod tests {
             holding: false,
             ..port("ttyUSB0", PortState::Waiting)
         };
+        let bound = PortStatus {
+            bound: true,
+            ..port("bound", PortState::Ready)
+        };
         let text = as_text(
             &Status {
                 schema: 1,
                 version: "0".into(),
                 engine: true,
                 engine_error: Some("it is\u{7} gone".into()),
-                ports: vec![port("zwave", PortState::Ready), failed, unheld],
+                ports: vec![port("zwave", PortState::Ready), failed, unheld, bound],
                 held: vec![held(Some(58_500)), held(None)],
             },
             |_| 3600,
@@ -264,10 +270,11 @@ mod tests {
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "The engine is not there: it is\u{fffd} gone\n\n\
-             PORT     DEVICE   CONTAINER  NODE        STATE    SINCE                HELD OPENS\n\
-             zwave    ttyUSB0  app\u{fffd}[2J    /dev/zwave  ready    2026-11-25 01:29:48  2\n\
-             meter    -        app\u{fffd}[2J    /dev/zwave  failed   2026-11-25 01:29:48  0\n\
-             ttyUSB0  ttyUSB0  app\u{fffd}[2J    /dev/zwave  waiting  -                    not held\n\
+             PORT     DEVICE   CONTAINER  NODE        STATE          SINCE                HELD OPENS\n\
+             zwave    ttyUSB0  app\u{fffd}[2J    /dev/zwave  ready          2026-11-25 01:29:48  2\n\
+             meter    -        app\u{fffd}[2J    /dev/zwave  failed         2026-11-25 01:29:48  0\n\
+             ttyUSB0  ttyUSB0  app\u{fffd}[2J    /dev/zwave  waiting        -                    not held\n\
+             bound    ttyUSB0  app\u{fffd}[2J    /dev/zwave  ready (bound)  2026-11-25 01:29:48  0\n\
              \nmeter in app\u{fffd}[2J: a directory is in the way\n    remove it\n\
              \nHELD OPEN   CONTAINER  PID  COMMAND  SINCE                UNTIL\n\
              /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  2026-11-26 01:00:58\n\

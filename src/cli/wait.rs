@@ -127,6 +127,7 @@ mod tests {
             cause: failed.then(|| "a directory is\u{1b} in the way".into()),
             remedy: failed.then(|| "remove it".into()),
             holding: false,
+            bound: false,
         }
     }
 

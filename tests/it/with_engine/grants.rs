@@ -4,6 +4,8 @@
 //! kernel say of it.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -343,6 +345,37 @@ fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
     let daemon = bed.daemon();
     container.loses("/dev/zwave");
     may_open(&container, &before, &[]);
+    daemon.stop();
+}
+
+#[test]
+fn a_port_whose_right_cannot_be_given_is_not_ready() {
+    let bed = Bed::with_config(ZWAVE);
+    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
+    let group = PathBuf::from("/sys/fs/cgroup/devices/docker").join(container.inspect("{{.Id}}"));
+    let move_into = |group: &Path| {
+        let pid = container.inspect("{{.State.Pid}}");
+        fs::write(group.join("cgroup.procs"), pid).expect("a process can be moved");
+    };
+    let zwave = || bed.json("status")["ports"][0].clone();
+    // Outside of the container's group nothing can be given to it alone.
+    move_into(group.parent().expect("it has one"));
+    port.plug();
+    container.gets("/dev/zwave", &port.entry());
+    daemon.logs(&["no device cgroup that can be found"]);
+    assert_eq!(zwave()["state"], "failed");
+    assert_eq!(bed.ttyplugd(&["check"]).status.code(), Some(1));
+    move_into(&group);
+    may_open(&container, &before, &[&port]);
+    daemon.logs(&["right to open it given", "tty63"]);
+    eventually(SOON, "it is ready", || {
+        let zwave = zwave();
+        (zwave["state"] == "ready")
+            .then_some(())
+            .ok_or(zwave.to_string())
+    });
+    port.unplug();
+    daemon.logs(&["right to open it taken back"]);
     daemon.stop();
 }
 
