@@ -56,7 +56,7 @@ impl DeviceGroup {
             groups.lines().find_map(|line| {
                 let (_, rest) = line.split_once(':')?;
                 let (controllers, path) = rest.split_once(':')?;
-                is_it(controllers).then(|| of_container(path, id)).flatten()
+                is_it(controllers).then_some(path)
             })
         };
         let below = |kind: &str, option: &str, path: &str| {
@@ -65,14 +65,15 @@ impl DeviceGroup {
             let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
             Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
         };
+        // Where version 1 has the controller, version 2 decides nothing.
         if let Some(path) = line(|controllers| controllers.split(',').any(|c| c == "devices")) {
-            let path = below("cgroup", "devices", path)?;
+            let path = below("cgroup", "devices", of_container(path, id)?)?;
             return Some(Self {
                 path,
                 version: Version::One,
             });
         }
-        let path = below("cgroup2", "", line(str::is_empty)?)?;
+        let path = below("cgroup2", "", of_container(line(str::is_empty)?, id)?)?;
         Some(Self {
             path,
             version: Version::Two,
@@ -298,7 +299,7 @@ mod tests {
                 Version::Two
             )
         );
-        assert_eq!(find("9:devices:/docker/other\n0::/\n"), None);
+        assert_eq!(find("9:devices:/docker/other\n0::/docker/c0ffee\n"), None);
         assert_eq!(find(""), None);
     }
 

@@ -163,6 +163,17 @@ impl Bed {
         assert_eq!(value["schema"], 1, "{text}");
         value
     }
+
+    /// What the daemon says of itself.
+    pub(crate) fn status(&self) -> Result<serde_json::Value, String> {
+        let output = Command::new("timeout")
+            .args(["20", PROGRAM, "status", "--json", "--run-dir"])
+            .arg(self.file("run"))
+            .output()
+            .expect("timeout, of coreutils, runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text).map_err(|error| format!("{error}: {output:?}"))
+    }
 }
 
 impl Drop for Bed {

@@ -357,7 +357,7 @@ fn a_port_whose_right_cannot_be_given_is_not_ready() {
         let pid = container.inspect("{{.State.Pid}}");
         fs::write(group.join("cgroup.procs"), pid).expect("a process can be moved");
     };
-    let zwave = || bed.json("status")["ports"][0].clone();
+    let zwave = || bed.status().expect("the daemon answers")["ports"][0].clone();
     // Outside of the container's group nothing can be given to it alone.
     move_into(group.parent().expect("it has one"));
     port.plug();

@@ -1,6 +1,5 @@
 //! What the operator is told of held opens.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -10,20 +9,10 @@ use crate::bed::{Bed, PROGRAM, SOON, eventually, run};
 
 use super::{Opening, held_port, says, stick, zwave};
 
-fn status(bed: &Bed) -> Result<Value, String> {
-    let output = Command::new("timeout")
-        .args(["20", PROGRAM, "status", "--json", "--run-dir"])
-        .arg(bed.file("run"))
-        .output()
-        .expect("timeout, of coreutils, runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(&text).map_err(|error| format!("{error}: {output:?}"))
-}
-
 /// Waits until the status has a held open, and returns the whole of it.
 fn held(bed: &Bed) -> Value {
     eventually(SOON, "the status has a held open", || {
-        let status = status(bed)?;
+        let status = bed.status()?;
         let held = status["held"].as_array().map(Vec::len);
         (held == Some(1))
             .then(|| status.clone())
@@ -66,12 +55,12 @@ fn status_shows_ports_and_held_opens_and_so_does_the_socket() {
     stick.plug();
     says(&container, 1)[0].got(&stick);
     eventually(SOON, "nothing is held any more", || {
-        let status = status(&bed)?;
+        let status = bed.status()?;
         let none = status["held"].as_array().is_some_and(Vec::is_empty);
         none.then_some(()).ok_or_else(|| status.to_string())
     });
     daemon.stop();
-    assert!(status(&bed).is_err());
+    assert!(bed.status().is_err());
 }
 
 #[test]
