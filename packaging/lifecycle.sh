@@ -11,9 +11,11 @@ set -euo pipefail
 if [ "$(id -u)" != 0 ]; then
     exec sudo "$0" "$@"
 fi
-# As in root.sh: the copy is in memory, and gone with its mounts.
+# As in root.sh: the copy is in memory, and gone with its mounts. No process of this machine's is seen
+# in it: a keeper that lives keeps its files.
 if [ "${TTYPLUGD_ROOT_NAMESPACE:-}" != own ]; then
-    exec env TTYPLUGD_ROOT_NAMESPACE=own unshare --mount --propagation private "$0" "$@"
+    exec env TTYPLUGD_ROOT_NAMESPACE=own \
+        unshare --mount --propagation private --pid --fork --kill-child "$0" "$@"
 fi
 
 deb=$(realpath "$2")
