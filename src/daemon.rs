@@ -96,11 +96,6 @@ pub async fn run(
     let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
     tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
-    let second_look = list_again.clone();
-    tokio::task::spawn_local(async move {
-        sleep(SECOND_LOOK).await;
-        second_look.notify_one();
-    });
     let world = World::new(settings, inventory, store);
     let mut daemon = Daemon {
         directories,
@@ -233,6 +228,11 @@ impl Daemon {
                 self.engine = Some(engine);
                 self.on_listed(containers);
                 self.mark_all();
+                let list_again = self.list_again.clone();
+                tokio::task::spawn_local(async move {
+                    sleep(SECOND_LOOK).await;
+                    list_again.notify_one();
+                });
             }
             News::Listed(containers) => self.on_listed(containers),
             News::Changed(id, Some(container)) => {
@@ -277,10 +277,14 @@ impl Daemon {
         let world = self.world.borrow();
         let alive: BTreeMap<_, _> = world.inventory.alive().collect();
         for (id, troubles) in done {
-            // If it has ended meanwhile its troubles have ended with it.
-            if let Some(container) = alive.get(&id) {
-                let mut reports = self.reports.borrow_mut();
-                reports.tell(&id, &container.name, Source::Work, troubles);
+            match alive.get(&id) {
+                Some(container) => {
+                    let mut reports = self.reports.borrow_mut();
+                    reports.tell(&id, &container.name, Source::Work, troubles);
+                }
+                // It has ended meanwhile, and its troubles with it. What the work has found out is
+                // forgotten, too.
+                None => self.stale = true,
             }
         }
     }
@@ -379,7 +383,7 @@ impl Daemon {
         if self.engine.is_some() {
             let kept = store
                 .put_assignments(settings.labels, inventory, assigned)
-                .and_then(|()| store.keep_records_of(&alive));
+                .and_then(|()| store.keep_records_of(&inventory.containers));
             self.stale = kept.is_err();
             self.reports.borrow_mut().store(kept);
             self.reports.borrow_mut().keep(&inventory.containers);

@@ -29,7 +29,7 @@ enum Version {
 }
 
 /// What is to be done about single devices, or has been.
-type Changes = BTreeMap<DevNum, Change>;
+pub type Changes = BTreeMap<DevNum, Change>;
 
 /// What systemd calls its programs (systemd, src/core/bpf-devices.c).
 const SYSTEMD: &str = "sd_devices";
@@ -80,16 +80,17 @@ impl DeviceGroup {
         })
     }
 
-    /// Makes changes, and looks whether they are in force. Returns those that were not before.
-    ///
-    /// # Errors
-    /// What the kernel says. Some of the changes may have been made.
-    pub fn change(&self, changes: &Changes) -> anyhow::Result<Changes> {
-        match self.version {
-            Version::One => self.write_all(changes),
-            Version::Two => self.edit(changes),
-        }
-        .with_context(|| format!("the rights in {} cannot be changed", self.path.display()))
+    /// Makes changes, and looks whether they are in force. Returns those that are and were not
+    /// before, and what the kernel says where one cannot be made.
+    pub fn change(&self, changes: &Changes) -> (Changes, anyhow::Result<()>) {
+        let mut made = Changes::new();
+        let done = match self.version {
+            Version::One => self.write_all(changes, &mut made),
+            Version::Two => self.edit(changes, &mut made),
+        };
+        let path = self.path.display();
+        let done = done.with_context(|| format!("the rights in {path} cannot be changed"));
+        (made, done)
     }
 
     /// What may be opened now, where that can be read.
@@ -114,14 +115,17 @@ impl DeviceGroup {
         })
     }
 
-    fn write_all(&self, changes: &Changes) -> anyhow::Result<Changes> {
-        let mut made = Changes::new();
+    /// One that cannot be made keeps no other from being made.
+    fn write_all(&self, changes: &Changes, made: &mut Changes) -> anyhow::Result<()> {
+        let mut all = Ok(());
         for (devnum, change) in changes {
-            if self.write(*devnum, *change)? {
-                made.insert(*devnum, *change);
+            match self.write(*devnum, *change) {
+                Ok(true) => drop(made.insert(*devnum, *change)),
+                Ok(false) => {}
+                Err(error) => all = all.and(Err(error)),
             }
         }
-        Ok(made)
+        all
     }
 
     /// What it has is left alone: a wider rule has the right in it, and one of the definition's for
@@ -150,12 +154,11 @@ impl DeviceGroup {
     }
 
     /// Version 2 has programs, all of which have to agree.
-    fn edit(&self, changes: &Changes) -> anyhow::Result<Changes> {
+    fn edit(&self, changes: &Changes, made: &mut Changes) -> anyhow::Result<()> {
         let group = File::open(&self.path)?;
-        let mut made = Changes::new();
         for _ in 0..TRIES {
-            if edit_once(&group, changes, &mut made)? {
-                return Ok(made);
+            if edit_once(&group, changes, made)? {
+                return Ok(());
             }
         }
         anyhow::bail!("somebody else keeps changing them")
@@ -192,7 +195,7 @@ impl DeviceGroup {
     }
 
     /// The unit that it belongs to, where the engine asked the service manager for one.
-    fn unit(&self) -> Option<&str> {
+    pub fn unit(&self) -> Option<&str> {
         let name = self.path.file_name()?.to_str()?;
         name.ends_with(".scope").then_some(name)
     }
@@ -307,7 +310,11 @@ mod tests {
     fn what_is_taken_back_is_what_the_rest_of_the_program_would_give() {
         let revoked = |defined: &str, created| {
             let defined = defined.into();
-            let given = crate::rights::Given { defined, created };
+            let given = crate::rights::Given {
+                defined,
+                created,
+                kept: true,
+            };
             verdict(Change::Revoke(given), false)
         };
         assert_eq!(revoked("r", false), None);

@@ -54,6 +54,8 @@ pub enum EngineError {
     Gone,
     #[error("the engine did not answer within {} s", CALL_LIMIT.as_secs())]
     Silent,
+    #[error("the engine cannot be asked: {0}")]
+    Away(String),
     #[error("{0}")]
     Other(String),
 }
@@ -69,7 +71,7 @@ impl From<ApiError> for EngineError {
                 message,
             } => Self::Other(format!("the engine answered {status_code}: {message}")),
             ApiError::RequestTimeoutError => Self::Silent,
-            error => Self::Other(format!("the engine cannot be asked: {error}")),
+            error => Self::Away(error.to_string()),
         }
     }
 }

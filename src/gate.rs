@@ -2,11 +2,11 @@
 //! their nodes appear, and takes them back after they have gone.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::assign::Want;
 use crate::config::GrantPolicy;
-use crate::device_group::DeviceGroup;
+use crate::device_group::{Changes, DeviceGroup};
 use crate::docker::Running;
 use crate::inventory::ContainerId;
 use crate::logging::kind;
@@ -14,7 +14,7 @@ use crate::metrics::Failure;
 use crate::model::DevNum;
 use crate::report::Trouble;
 use crate::rights::{Change, Given, Granted, Rights, changes};
-use crate::way::in_its_root;
+use crate::way::in_its_group;
 use crate::world::World;
 
 /// The gate of one container in one of its starts.
@@ -26,8 +26,6 @@ pub struct Gate<'a> {
     pub running: &'a Running,
     pub wants: &'a [Want],
 }
-
-type Changes = BTreeMap<DevNum, Change>;
 
 impl Gate<'_> {
     /// Gives what is wanted.
@@ -45,13 +43,12 @@ impl Gate<'_> {
         let mut new = self.wanted();
         new.retain(|devnum| !granted.contains_key(devnum));
         if !new.is_empty() {
-            let new = self.without_us(new).await?;
-            granted.extend(&new);
+            granted.extend(self.without_us(new).await?);
             // Written down first: what was given is known to be ours, whenever we are killed.
-            self.remember(granted)?;
-            // Before the change, which then has the last word.
-            self.keep(new).await;
+            self.remember(granted.clone())?;
         }
+        // Before the change, which then has the last word.
+        self.keep(granted).await?;
         let changes = self.changes(|change| change == Change::Grant);
         self.change(changes).await
     }
@@ -73,10 +70,13 @@ impl Gate<'_> {
     fn adopt(self) -> Result<Granted, Trouble> {
         let store = &mut self.world.borrow_mut().store;
         let started_at = &self.running.started_at;
-        if DeviceGroup::of(self.running.pid, self.id).is_ok() {
+        if store.was_created_with_any(self.id) && DeviceGroup::of(self.running.pid, self.id).is_ok()
+        {
             let given = |devnum: &DevNum| Given {
-                defined: self.running.rights.of(*devnum),
+                defined: self.running.rights.of_new(*devnum),
                 created: true,
+                // The engine has told it when it made the group.
+                kept: true,
             };
             let adopted = store.adopt(self.id, started_at, given);
             adopted.map_err(|error| Trouble::disk(&error))?;
@@ -88,35 +88,60 @@ impl Gate<'_> {
     /// that can be read, and else what its definition says.
     async fn without_us(self, numbers: BTreeSet<DevNum>) -> Result<Granted, Trouble> {
         let (pid, id) = (self.running.pid, self.id.clone());
-        let look = move || DeviceGroup::of(pid, &id)?.in_force();
-        let looked = in_its_root(self.world, self.id, look).await?;
-        let in_force = looked.map_err(|error| in_the_way(&error, numbers.first()))?;
+        let look = move || -> anyhow::Result<_> {
+            let group = DeviceGroup::of(pid, &id)?;
+            Ok((group.in_force()?, group.unit().is_none()))
+        };
+        let looked = in_its_group(self.world, self.id, look).await?;
+        let (in_force, kept) = looked.map_err(|error| in_the_way(&error, numbers.first()))?;
         let rights = in_force.as_ref().unwrap_or(&self.running.rights);
         let given = |devnum| Given {
             defined: rights.of(devnum),
             created: false,
+            kept,
         };
         Ok(numbers.into_iter().map(|n| (n, given(n))).collect())
     }
 
-    /// Has the service manager know what is about to be given.
-    async fn keep(self, new: Granted) {
-        let missing = new.into_iter().filter(|(_, given)| !given.ours().is_none());
-        let missing: Vec<DevNum> = missing.map(|(devnum, _)| devnum).collect();
-        let (pid, id) = (self.running.pid, self.id.clone());
-        let work = move || DeviceGroup::of(pid, &id)?.keep(missing.into_iter());
-        if let Ok(Err(error)) = in_its_root(self.world, self.id, work).await {
-            tracing::warn!(
-                container_id = %self.id.0, error = format!("{error:#}"),
-                "a right that is given ends when systemd reads its units again"
-            );
+    /// Has the service manager know what is about to be given. Where it cannot be told now, it is
+    /// told the next time.
+    async fn keep(self, mut granted: Granted) -> Result<(), Trouble> {
+        let wanted = self.wanted();
+        let unknown = granted.iter().filter(|(devnum, given)| {
+            wanted.contains(devnum) && !given.kept && !given.ours().is_none()
+        });
+        let unknown: Vec<DevNum> = unknown.map(|(devnum, _)| *devnum).collect();
+        if unknown.is_empty() {
+            return Ok(());
         }
+        let (pid, id) = (self.running.pid, self.id.clone());
+        let told = unknown.clone();
+        let work = move || DeviceGroup::of(pid, &id)?.keep(told.into_iter());
+        let kept = in_its_group(self.world, self.id, work).await;
+        let error = match kept {
+            Ok(Ok(())) => {
+                for devnum in unknown {
+                    granted.entry(devnum).and_modify(|given| given.kept = true);
+                }
+                return self.remember(granted);
+            }
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(trouble) => trouble.cause,
+        };
+        tracing::warn!(
+            container_name = self.name, container_id = %self.id.0, error,
+            "a right that is given ends when systemd reads its units again"
+        );
+        Ok(())
     }
 
     /// What the container may open, by its definition and by us.
     pub fn rights(self) -> Rights {
         let mut rights = self.running.rights.clone();
-        rights.add(&self.granted());
+        let mut granted = self.granted();
+        let gives = self.world.borrow().settings.grant == GrantPolicy::Auto;
+        granted.retain(|_, given| gives || given.created);
+        rights.add(&granted);
         rights
     }
 
@@ -147,13 +172,15 @@ impl Gate<'_> {
         }
         let first = changes.keys().next().copied();
         let (pid, id) = (self.running.pid, self.id.clone());
-        let work = move || DeviceGroup::of(pid, &id)?.change(&changes);
-        let changed = in_its_root(self.world, self.id, work).await?;
-        let changed = changed.map_err(|error| in_the_way(&error, first.as_ref()))?;
-        for (devnum, change) in changed {
+        let work = move || match DeviceGroup::of(pid, &id) {
+            Ok(group) => group.change(&changes),
+            Err(error) => (Changes::new(), Err(error)),
+        };
+        let (made, done) = in_its_group(self.world, self.id, work).await?;
+        for (devnum, change) in made {
             self.log(devnum, change);
         }
-        Ok(())
+        done.map_err(|error| in_the_way(&error, first.as_ref()))
     }
 
     fn log(self, devnum: DevNum, change: Change) {

@@ -1,12 +1,12 @@
 //! Whom to tell of which port, and when: after its node has appeared, and after it has gone.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::announce::announce;
 use crate::assign::Want;
 use crate::inventory::ContainerId;
-use crate::model::NodePath;
+use crate::model::{DevNum, NodePath};
 use crate::observe::View;
 use crate::uevent::{Action, Announcement};
 use crate::way::in_its_root;
@@ -19,6 +19,8 @@ pub struct Herald<'a> {
     pub id: &'a ContainerId,
     pub pid: i64,
     pub wants: &'a [Want],
+    /// Devices that the container may not open yet.
+    pub shut: &'a BTreeSet<DevNum>,
 }
 
 type Announced = BTreeMap<NodePath, Announcement>;
@@ -63,7 +65,9 @@ impl Herald<'_> {
 
     fn there(self, view: &View) -> Announced {
         let world = self.world.borrow();
-        let is_there = |want: &&Want| view.actual.has(&want.node, want.devnum);
+        let is_there = |want: &&Want| {
+            view.actual.has(&want.node, want.devnum) && !self.shut.contains(&want.devnum)
+        };
         let there = self.wants.iter().filter(is_there).filter_map(|want| {
             let device = world.inventory.devices.get(&want.device)?;
             let announcement = Announcement::new(device, &want.node, &want.links);

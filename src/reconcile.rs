@@ -89,12 +89,13 @@ impl Inspected {
         }
     }
 
-    fn herald<'a>(&'a self, job: Job<'a>) -> Herald<'a> {
+    fn herald<'a>(&'a self, job: Job<'a>, shut: &'a BTreeSet<DevNum>) -> Herald<'a> {
         Herald {
             world: job.world,
             id: job.id,
             pid: self.running.pid,
             wants: &self.wants,
+            shut,
         }
     }
 
@@ -204,7 +205,7 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
     let opened = gate.open().await;
     let shut = match opened {
         Ok(()) => BTreeSet::new(),
-        Err(_) => inspected.not_by_definition(),
+        Err(_) => inspected.shut(world, id),
     };
     let mut troubles = Vec::from_iter(opened.err());
     let seen = inspected.look(world, id).await;
@@ -215,14 +216,17 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
                 Err(trouble) => troubles.push(trouble),
             },
             // What brings it here again is the event that unpauses it, or the engine.
-            None => troubles.extend(seen.troubles.clone()),
+            None => {
+                inspected.set_ready(job, &seen.view, &seen.plan, &shut);
+                troubles.extend(seen.troubles.clone());
+            }
         },
         Err(trouble) => troubles.push(trouble.clone()),
     }
     troubles.extend(gate.close().await.err());
     if troubles.iter().all(|trouble| !trouble.retry) {
         if seen.is_err() {
-            sees_the_hosts_dev(world, id);
+            inspected.sees_the_hosts_dev(job);
         }
         return troubles;
     }
@@ -270,7 +274,7 @@ impl Inspected {
             true => settled(&plan.record, &view.actual),
             false => both(record.clone(), plan.record.clone()),
         };
-        let herald = self.herald(job);
+        let herald = self.herald(job, shut);
         if may_be_coming {
             herald.knows(view);
         }
@@ -327,9 +331,12 @@ impl Inspected {
         Ok(troubles)
     }
 
-    /// Devices that it may open only if it is given the right.
-    fn not_by_definition(&self) -> BTreeSet<DevNum> {
-        let numbers = self.wants.iter().map(|want| want.devnum);
+    /// Devices that it may not open, if the rights could not be given: all but those that its
+    /// definition gives, and those that could be given before.
+    fn shut(&self, world: &RefCell<World>, id: &ContainerId) -> BTreeSet<DevNum> {
+        let world = world.borrow();
+        let wants = self.wants.iter().filter(|want| !world.is_ready(id, want));
+        let numbers = wants.map(|want| want.devnum);
         numbers.filter(|n| !self.running.rights.allow(*n)).collect()
     }
 
@@ -342,21 +349,22 @@ impl Inspected {
             .wants
             .iter()
             .filter(|want| view.actual.has(&want.node, want.devnum) && !is_left(&want.node))
-            .filter(|want| !shut.contains(&want.devnum))
-            .map(|want| (want.node.clone(), want.devnum));
+            .filter(|want| !shut.contains(&want.devnum));
+        self.are_ready(job, ready);
+    }
+
+    /// Where nothing may be written there is nothing to wait for but the device itself.
+    fn sees_the_hosts_dev(&self, job: Job<'_>) {
+        self.are_ready(job, self.wants.iter());
+    }
+
+    fn are_ready<'a>(&self, job: Job<'_>, wants: impl Iterator<Item = &'a Want>) {
+        let ready = wants.map(|want| (want.node.clone(), want.devnum));
         let mut world = job.world.borrow_mut();
         if world.ended.get(job.id) != Some(&self.running.started_at) {
             world.ready.insert(job.id.clone(), ready.collect());
         }
     }
-}
-
-/// Where nothing may be written there is nothing to wait for but the device itself.
-fn sees_the_hosts_dev(world: &RefCell<World>, id: &ContainerId) {
-    let mut world = world.borrow_mut();
-    let wants = world.assigned.wants(id).iter();
-    let plugged = wants.map(|want| (want.node.clone(), want.devnum)).collect();
-    world.ready.insert(id.clone(), plugged);
 }
 
 fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {

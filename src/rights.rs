@@ -78,6 +78,9 @@ pub struct Rights {
     pub rules: Vec<String>,
     /// The numbers of its `--device` nodes.
     pub devices: Vec<(DevNum, Access)>,
+    /// Where those lead that are links, which is what they gave when the container was started, and
+    /// may be something else since.
+    pub linked: Vec<(DevNum, Access)>,
 }
 
 impl Rights {
@@ -93,6 +96,12 @@ impl Rights {
             true => Access::BOTH,
             false => self.each(devnum).fold(Access::default(), Access::and),
         }
+    }
+
+    /// The same, in a container that was started just now.
+    pub fn of_new(&self, devnum: DevNum) -> Access {
+        let linked = self.linked.iter().filter(|(n, _)| *n == devnum);
+        linked.fold(self.of(devnum), |access, (_, more)| access.and(*more))
     }
 
     fn each(&self, devnum: DevNum) -> impl Iterator<Item = Access> {
@@ -121,6 +130,9 @@ pub struct Given {
     pub defined: Access,
     /// It was created with it, by the wrapper.
     pub created: bool,
+    /// The service manager knows of it, or has no say in it.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 impl Given {
@@ -216,6 +228,7 @@ mod tests {
                 devices: vec![(devnum, device.into())],
                 ..Rights::default()
             };
+            assert_eq!(rights.of_new(devnum), rights.of(devnum));
             (rights.of(devnum).to_string(), rights.allow(devnum))
         };
         assert_eq!(of(&["c 188:* r"], ""), ("r".into(), false));
@@ -224,6 +237,12 @@ mod tests {
         // Neither of them lets it be opened for both.
         assert_eq!(of(&["c 188:* r"], "w"), ("rw".into(), false));
         assert_eq!(of(&["c 188:3 wr"], ""), ("rw".into(), true));
+        let linked = Rights {
+            linked: vec![(devnum, "rwm".into())],
+            ..Rights::default()
+        };
+        assert!(linked.of(devnum).is_none() && !linked.allow(devnum));
+        assert_eq!(linked.of_new(devnum), Access::BOTH);
     }
 
     #[test]
@@ -231,7 +250,7 @@ mod tests {
         let number = |minor| DevNum { major: 188, minor };
         let given = |defined: &str| Given {
             defined: defined.into(),
-            created: false,
+            ..Given::default()
         };
         let granted = [
             (number(0), given("")),

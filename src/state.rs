@@ -129,7 +129,7 @@ impl Store {
 
     /// Whether there is something in the container that we made or gave it.
     pub fn has_record(&self, id: &ContainerId) -> bool {
-        self.owned.containers.contains_key(id) || !self.created(id).is_empty()
+        self.owned.containers.contains_key(id) || self.was_created_with_any(id)
     }
 
     /// How many nodes and links there are that we made.
@@ -186,13 +186,17 @@ impl Store {
         self.replace_owned(owned)
     }
 
-    /// Forgets what was made in containers that are gone or stopped.
+    /// Forgets what was made in containers that are gone. What was made in one that has stopped goes
+    /// by its start: it may have been started again before anybody has heard that it had ended.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn keep_records_of(&mut self, alive: &BTreeSet<&ContainerId>) -> anyhow::Result<()> {
+    pub fn keep_records_of(
+        &mut self,
+        there: &BTreeMap<ContainerId, Container>,
+    ) -> anyhow::Result<()> {
         let mut owned = self.owned.clone();
-        owned.containers.retain(|id, _| alive.contains(id));
+        owned.containers.retain(|id, _| there.contains_key(id));
         self.replace_owned(owned)
     }
 
@@ -266,6 +270,11 @@ impl Store {
         all.extend(created.iter().map(|devnum| (*devnum, given(devnum))));
         self.put_granted(id, started_at, all)?;
         self.grant(id, BTreeSet::new())
+    }
+
+    /// Whether it was created with a right that is not on the record of a start yet.
+    pub fn was_created_with_any(&self, id: &ContainerId) -> bool {
+        !self.created(id).is_empty()
     }
 
     fn created(&self, id: &ContainerId) -> BTreeSet<DevNum> {

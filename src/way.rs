@@ -143,8 +143,16 @@ pub fn engine_trouble(error: &EngineError) -> Trouble {
     )
 }
 
-/// Does something in a container's root directory. What hangs there cannot be stopped; as long as
-/// it does nothing else is begun.
+/// What of a container is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// What is below its root directory, which the container can make hang.
+    Root,
+    /// Its control group, which it cannot.
+    Group,
+}
+
+/// Does something in a container's root directory.
 ///
 /// # Errors
 /// It takes too long.
@@ -153,15 +161,43 @@ pub async fn in_its_root<T: Send + 'static>(
     id: &ContainerId,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Trouble> {
-    let hangs = Trouble::passing(
-        Failure::Look,
-        "looking into the container takes too long",
-        "look for a file system in it that hangs",
-    );
+    in_place(world, (id.clone(), Place::Root), work).await
+}
+
+/// Does something in a container's control group.
+///
+/// # Errors
+/// It takes too long.
+pub async fn in_its_group<T: Send + 'static>(
+    world: &RefCell<World>,
+    id: &ContainerId,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Trouble> {
+    in_place(world, (id.clone(), Place::Group), work).await
+}
+
+/// What hangs cannot be stopped; as long as it does nothing else is begun in the same place.
+async fn in_place<T: Send + 'static>(
+    world: &RefCell<World>,
+    place: (ContainerId, Place),
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Trouble> {
+    let hangs = match place.1 {
+        Place::Root => Trouble::passing(
+            Failure::Look,
+            "looking into the container takes too long",
+            "look for a file system in it that hangs",
+        ),
+        Place::Group => Trouble::passing(
+            Failure::Right,
+            "changing what the container may open takes too long",
+            "look at whether systemd answers: systemctl status",
+        ),
+    };
     let still_hangs = {
         let hanging = &mut world.borrow_mut().hanging;
         hanging.retain(|_, work| !work.is_finished());
-        hanging.contains_key(id)
+        hanging.contains_key(&place)
     };
     if still_hangs {
         return Err(hangs);
@@ -175,7 +211,7 @@ pub async fn in_its_root<T: Send + 'static>(
         }
         Err(_) => {
             let mut world = world.borrow_mut();
-            world.hanging.insert(id.clone(), work.abort_handle());
+            world.hanging.insert(place, work.abort_handle());
             Err(hangs)
         }
     }

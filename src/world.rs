@@ -23,6 +23,7 @@ use crate::state::Store;
 use crate::status::{HeardHolds, Now, rows};
 use crate::timeline::Timeline;
 use crate::uevent::Announcement;
+use crate::way::Place;
 
 /// All that is known, and what of it outlives the daemon.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct World {
     pub held: BTreeMap<ContainerId, HeardHolds>,
     /// Work in containers' root directories that did not end in time. Its threads cannot be stopped,
     /// so that nothing more is begun in a container before its last one has ended.
-    pub hanging: BTreeMap<ContainerId, AbortHandle>,
+    pub hanging: BTreeMap<(ContainerId, Place), AbortHandle>,
     /// Containers, by their start, in which a command could not do what was done from outside.
     pub from_outside: BTreeMap<ContainerId, String>,
     /// Containers that run, as the engine last described them, each with its first process.

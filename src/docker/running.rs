@@ -107,19 +107,32 @@ fn drops_mknod(host_config: &HostConfig) -> bool {
 
 fn rights(host_config: HostConfig) -> Rights {
     let devices = host_config.devices.unwrap_or_default();
+    let of = |devices: &[&DeviceMapping]| devices.iter().filter_map(|d| device_right(d)).collect();
+    let (links, nodes): (Vec<_>, Vec<_>) = devices.iter().partition(|device| is_link(device));
     Rights {
         everything: host_config.privileged.unwrap_or(false),
         rules: host_config.device_cgroup_rules.unwrap_or_default(),
-        devices: devices.iter().filter_map(device_right).collect(),
+        devices: of(&nodes),
+        linked: of(&links),
     }
+}
+
+fn is_link(device: &DeviceMapping) -> bool {
+    let path = device.path_on_host.as_deref().unwrap_or_default();
+    let below_dev = path
+        .strip_prefix("/dev/")
+        .is_some_and(|name| !name.contains('/'));
+    !below_dev || std::fs::symlink_metadata(path).is_ok_and(|entry| entry.is_symlink())
 }
 
 /// The number of a `--device`, and what it may be opened for: `rwm` unless it says otherwise
 /// (docker-run(1), --device). Docker follows a link such as /dev/serial/by-id/X when the container
-/// is started. It may lead elsewhere since, or nowhere, which is why this is asked while the port
-/// is there, and once in a start.
+/// is started.
 fn device_right(device: &DeviceMapping) -> Option<(DevNum, Access)> {
-    let node = std::fs::metadata(device.path_on_host.as_deref()?).ok()?;
+    // Elsewhere a look may hang.
+    let path = device.path_on_host.as_deref()?;
+    let node = path.starts_with("/dev/").then(|| std::fs::metadata(path))?;
+    let node = node.ok()?;
     let devnum = DevNum {
         major: u32::try_from(major(node.rdev())).ok()?,
         minor: u32::try_from(minor(node.rdev())).ok()?,

@@ -17,7 +17,16 @@ fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
     let again = Store::open(directory.path()).unwrap();
     assert_eq!(again.record(&id, "monday"), record);
     assert_eq!(again.record(&id, "tuesday"), Record::new());
-    store.keep_records_of(&BTreeSet::new()).unwrap();
+    // Whether it runs is another matter.
+    let stopped = Container {
+        state: ContainerState::Stopped,
+        ..crate::fixtures::container("zwave", &[])
+    };
+    store
+        .keep_records_of(&[(id.clone(), stopped)].into())
+        .unwrap();
+    assert!(Store::open(directory.path()).unwrap().has_record(&id));
+    store.keep_records_of(&BTreeMap::new()).unwrap();
     assert!(!Store::open(directory.path()).unwrap().has_record(&id));
 }
 
@@ -40,6 +49,7 @@ fn what_a_container_is_created_with_belongs_to_the_start_that_follows() {
     let given = |_: &DevNum| Given {
         defined: "r".into(),
         created: true,
+        kept: true,
     };
     store.grant(&id, [number(0)].into()).unwrap();
     store.adopt(&id, "monday", given).unwrap();

@@ -84,9 +84,8 @@ fn change(group: &DeviceGroup, change: Change) {
         major: 4,
         minor: 63,
     };
-    group
-        .change(&[(devnum, change)].into())
-        .expect("it can be changed");
+    let (_, done) = group.change(&[(devnum, change)].into());
+    done.expect("it can be changed");
 }
 
 #[test]
