@@ -20,7 +20,7 @@ machine=${1:?which machine?}
 
 one_at_a_time "$machine"
 recipe=$(cat "$here"/{build.sh,debian.sh,"machines/$machine.sh"} | sha256sum | cut -c 1-12)
-made=target/e2e/cache/$machine-$recipe
+made=target/e2e/cache/$machine.$recipe
 if [ -e "$made/disk.img" ]; then
     echo "$made"
     exit 0
@@ -61,7 +61,7 @@ in_root "$root" timeout 1800 apt-get -q install -y --no-install-recommends "$ker
 # The machine's own settings: its network, a way in, and nothing that works beside the tests.
 echo e2e >"$root/etc/hostname"
 printf '127.0.0.1 localhost e2e\n' >"$root/etc/hosts"
-printf '/dev/vda / ext4 defaults 0 1\n' >"$root/etc/fstab"
+printf 'LABEL=e2e / ext4 defaults 0 1\n' >"$root/etc/fstab"
 mkdir -p "$root/var/log/journal" "$root/etc/systemd/network" "$root/etc/ssh/sshd_config.d"
 cat >"$root/etc/systemd/network/10-e2e.network" <<END
 [Match]
@@ -72,13 +72,16 @@ Gateway=10.0.2.2
 END
 # A session of pam_systemd's is a service manager of its own, with its own start and stop.
 echo "UsePAM no" >"$root/etc/ssh/sshd_config.d/e2e.conf"
-# What a run brings along is a tar archive on the second disk.
-cat >"$root/etc/systemd/system/e2e-luggage.service" <<END
+# What a run brings along is a tar archive on a disk with this serial number; which disk is the first
+# one is not the same on every machine.
+cat >"$root/etc/systemd/system/e2e-luggage.service" <<'END'
 [Unit]
 Before=ssh.service
+Wants=dev-disk-by\x2did-virtio\x2dluggage.device
+After=dev-disk-by\x2did-virtio\x2dluggage.device
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/tar -C / -xf /dev/vdb
+ExecStart=/usr/bin/tar -C / -xf /dev/disk/by-id/virtio-luggage
 [Install]
 WantedBy=multi-user.target
 END
@@ -90,9 +93,8 @@ cp "$(realpath "$root"/boot/vmlinuz-*)" "$work/vmlinuz"
 cp "$(realpath "$root"/boot/initrd.img-*)" "$work/initrd"
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/usr/share/{doc,locale}
 unmount "$root"
-mke2fs -q -F -t ext4 -d "$root" "$work/disk.img" 6G
+mke2fs -q -F -t ext4 -L e2e -d "$root" "$work/disk.img" 6G
 rm -rf --one-file-system "$root"
-# Other machines' names may begin with this one's.
-rm -rf "target/e2e/cache/$machine"-????????????
+rm -rf "target/e2e/cache/$machine".????????????
 mv "$work" "$made"
 echo "$made"

@@ -28,11 +28,11 @@ launch() {
     : >"$out/console.log"
     "${qemu[@]}" -accel "$@" -m "$memory" -smp 2 -display none -monitor none \
         -kernel "$made/vmlinuz" -initrd "$made/initrd" \
-        -append "root=/dev/vda rw console=$console mitigations=off" \
+        -append "root=LABEL=e2e rw console=$console mitigations=off" \
         -drive "file=$work/disk.img,if=none,format=raw,cache=unsafe,id=disk" \
         -device "virtio-blk-$bus,drive=disk" \
         -drive "file=$luggage,if=none,format=raw,readonly=on,id=luggage" \
-        -device "virtio-blk-$bus,drive=luggage" \
+        -device "virtio-blk-$bus,drive=luggage,serial=luggage" \
         -netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22 \
         -device "virtio-net-$bus,netdev=net" \
         -serial "file:$out/console.log" </dev/null >"$out/qemu.log" 2>&1 &
