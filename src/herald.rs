@@ -65,8 +65,11 @@ impl Herald<'_> {
 
     fn there(self, view: &View) -> Announced {
         let world = self.world.borrow();
+        // What is not wanted any more as it was when this work began is for the work that follows.
         let is_there = |want: &&Want| {
-            view.actual.has(&want.node, want.devnum) && !self.shut.contains(&want.devnum)
+            view.actual.has(&want.node, want.devnum)
+                && !self.shut.contains(&want.devnum)
+                && world.assigned.wants(self.id).contains(want)
         };
         let there = self.wants.iter().filter(is_there).filter_map(|want| {
             let device = world.inventory.devices.get(&want.device)?;
