@@ -114,7 +114,8 @@ fn what_udev_says_anew_of_a_port_is_heard_as_a_change() {
     port.describe();
     port.uevent("change");
     listener.hears(1, "ACTION=change");
-    listener.hears(1, "DEVLINKS=/dev/serial/by-id/usb-Renamed");
+    // udevadm shows links in an order of its own.
+    listener.hears(1, "/dev/serial/by-id/usb-Renamed");
     assert_eq!(listener.count("ACTION=add"), 1, "{}", listener.all());
     daemon.stop();
 }
