@@ -20,6 +20,9 @@ use crate::rights::{Access, Change, Rights};
 pub struct DeviceGroup {
     path: PathBuf,
     version: Version,
+    /// The group in it that the first process is in or below, where there is one. crun makes one,
+    /// and puts its program there (crun(1), run.oci.systemd.subgroup).
+    inner: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +74,15 @@ impl DeviceGroup {
             return Some(Self {
                 path,
                 version: Version::One,
+                inner: None,
             });
         }
-        let path = below("cgroup2", "", of_container(line(str::is_empty)?, id)?)?;
+        let whole = line(str::is_empty)?;
+        let own = of_container(whole, id)?;
+        let path = below("cgroup2", "", own)?;
+        let inner = whole[own.len()..].split('/').nth(1);
         Some(Self {
+            inner: inner.map(|name| path.join(name)),
             path,
             version: Version::Two,
         })
@@ -155,9 +163,10 @@ impl DeviceGroup {
 
     /// Version 2 has programs, all of which have to agree.
     fn edit(&self, changes: &Changes, made: &mut Changes) -> anyhow::Result<()> {
-        let group = File::open(&self.path)?;
+        let mut groups = vec![File::open(&self.path)?];
+        groups.extend(self.inner.as_ref().and_then(|inner| File::open(inner).ok()));
         for _ in 0..TRIES {
-            if edit_once(&group, changes, made)? {
+            if edit_once(&groups, changes, made)? {
                 return Ok(());
             }
         }
@@ -219,24 +228,32 @@ fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
 
 /// Returns whether all programs say now what they should; another look tells. What is new in one of
 /// them is added to `made`.
-fn edit_once(group: &File, changes: &Changes, made: &mut Changes) -> anyhow::Result<bool> {
-    let attached = bpf::attached(group)?;
+fn edit_once(groups: &[File], changes: &Changes, made: &mut Changes) -> anyhow::Result<bool> {
+    let attached = groups
+        .iter()
+        .map(|group| Ok((group, bpf::attached(group)?)));
+    let attached: Vec<_> = attached.collect::<io::Result<_>>()?;
     let mut programs = Vec::new();
-    for id in &attached.ids {
-        match bpf::by_id(*id) {
-            Ok(program) => programs.push((bpf::name(&program)? == SYSTEMD, program)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error.into()),
+    for (group, attached) in &attached {
+        for id in &attached.ids {
+            match bpf::by_id(*id) {
+                Ok(program) => {
+                    let is_systemds = bpf::name(&program)? == SYSTEMD;
+                    programs.push((is_systemds, program, *group, attached));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     // systemd takes its own away by what it is, so that one that was edited would stay for ever. It
     // knows what was given (`keep`), and what another one denies is denied.
-    let only_systemd = programs.iter().all(|(is_systemds, _)| *is_systemds);
+    let only_systemd = programs.iter().all(|(is_systemds, ..)| *is_systemds);
     let edited = programs
         .iter()
-        .filter(|(is_systemds, _)| only_systemd || !is_systemds);
+        .filter(|(is_systemds, ..)| only_systemd || !is_systemds);
     let mut settled = true;
-    for (_, old) in edited {
+    for (_, old, group, attached) in edited {
         let mut program = Program::read(&bpf::instructions(old)?)?;
         let before = program.verdicts.clone();
         for (devnum, change) in changes {
@@ -254,7 +271,7 @@ fn edit_once(group: &File, changes: &Changes, made: &mut Changes) -> anyhow::Res
         }
         settled = false;
         let new = bpf::load(&program.instructions()).context("the kernel refuses the program")?;
-        match bpf::replace(group, &attached, old, &new) {
+        match bpf::replace(*group, attached, old, &new) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => done.context("the program cannot be replaced")?,
         }
@@ -285,7 +302,8 @@ mod tests {
     fn find(groups: &str) -> Option<(String, Version)> {
         let id = ContainerId("c0ffee".into());
         let group = DeviceGroup::find(groups, &parse_mountinfo(MOUNTS), &id)?;
-        Some((group.path.to_str().unwrap().to_owned(), group.version))
+        let path = group.inner.unwrap_or(group.path);
+        Some((path.to_str().unwrap().to_owned(), group.version))
     }
 
     #[test]
@@ -296,11 +314,15 @@ mod tests {
             path("/sys/fs/cgroup/devices/docker/c0ffee", Version::One)
         );
         assert_eq!(
-            find("0::/system.slice/docker-c0ffee.scope/init\n"),
+            find("0::/system.slice/docker-c0ffee.scope/container/below\n"),
             path(
-                "/sys/fs/cgroup/unified/system.slice/docker-c0ffee.scope",
+                "/sys/fs/cgroup/unified/system.slice/docker-c0ffee.scope/container",
                 Version::Two
             )
+        );
+        assert_eq!(
+            find("0::/docker/c0ffee\n"),
+            path("/sys/fs/cgroup/unified/docker/c0ffee", Version::Two)
         );
         assert_eq!(find("9:devices:/docker/other\n0::/docker/c0ffee\n"), None);
         assert_eq!(find(""), None);

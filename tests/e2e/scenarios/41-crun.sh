@@ -10,6 +10,7 @@ hold_an_open --runtime ttyplug-crun
 expect "the runtime" ttyplug-crun "$(docker inspect --format '{{.HostConfig.Runtime}}' app)"
 it_goes_on
 can_open app /dev/zwave || fail "it cannot open its port"
+docker exec app sh -c ': <>/dev/null && : <>/dev/zero' || fail "it cannot open what every container can"
 root=$(root_of app)
 unplug 0
 within 60 "the node is gone" absent "$root/dev/zwave"

@@ -6,7 +6,7 @@ is_default() {
 }
 within 60 "ttyplug is the default runtime" is_default
 timeout 120 docker swarm init --advertise-addr 127.0.0.1 >/dev/null
-timeout 120 docker service create --detach --name app --no-resolve-image --network none \
+timeout 120 docker service create --detach --name app --no-resolve-image \
     --container-label ttyplugd.port.zwave.match=vendor=0658,product=0200 \
     --container-label ttyplugd.port.zwave.node=/dev/zwave \
     --container-label ttyplugd.port.zwave.hold=30m \
