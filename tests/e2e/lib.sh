@@ -270,8 +270,8 @@ begin_afresh() {
     docker ps --all --quiet | xargs -r timeout 120 docker rm --force >/dev/null
     for n in 0 1 2 3; do unplug $n; done
     rm -f /etc/e2e/at-boot
-    if grep -qsE 'live-restore|default-runtime|crun' /etc/docker/daemon.json; then
-        docker_setting 'del(."live-restore", ."default-runtime", .runtimes."ttyplug-crun")'
+    if grep -qsE 'live-restore|: "ttyplug"|ttyplug-crun' /etc/docker/daemon.json; then
+        docker_setting 'del(."live-restore", .runtimes."ttyplug-crun") | ."default-runtime" = "runc"'
     fi
     began=$(date +%s)
 }
