@@ -6,8 +6,4 @@ packages=(docker.io)
 qemu=(qemu-system-aarch64 -machine virt -cpu cortex-a57)
 bus=pci
 console=ttyAMA0
-memory=1536
-boot_limit=1500
-patience=4
-scenarios=(the-first-open-is-held reboot-with-a-plugged-stick
-    unplugged-while-open-and-back-under-another-number)
+. "$here/arm.sh"
