@@ -1,6 +1,5 @@
 //! A container's device cgroup: the second gate between it and a device, beside the node.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use crate::device_program::{Program, Verdict};
 use crate::inventory::ContainerId;
 use crate::model::DevNum;
 use crate::mounts::{Mount, host_mounts};
-use crate::rights::{Access, Change, Rights};
+use crate::rights::{Access, Change, Changes, Rights};
 
 /// The control group that decides which devices a container may open.
 #[derive(Debug)]
@@ -30,9 +29,6 @@ enum Version {
     One,
     Two,
 }
-
-/// What is to be done about single devices, or has been.
-pub type Changes = BTreeMap<DevNum, Change>;
 
 /// What systemd calls its programs (systemd, src/core/bpf-devices.c).
 const SYSTEMD: &str = "sd_devices";

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 
 use crate::assign::Want;
 use crate::config::GrantPolicy;
-use crate::device_group::{Changes, DeviceGroup};
+use crate::device_group::DeviceGroup;
 use crate::docker::Running;
 use crate::inventory::ContainerId;
 use crate::logging::kind;
 use crate::metrics::Failure;
 use crate::model::DevNum;
 use crate::report::Trouble;
-use crate::rights::{Change, Given, Granted, Rights, changes};
+use crate::rights::{Change, Changes, Given, Granted, Rights, changes};
 use crate::way::in_its_group;
 use crate::world::World;
 

@@ -156,9 +156,12 @@ pub enum Change {
     Revoke(Given),
 }
 
+/// What is to be done about single devices, or has been.
+pub type Changes = BTreeMap<DevNum, Change>;
+
 /// What is to be done so that a container may open what it wants and nothing else that was given to
 /// it for a port.
-pub fn changes(wanted: &BTreeSet<DevNum>, granted: &Granted) -> BTreeMap<DevNum, Change> {
+pub fn changes(wanted: &BTreeSet<DevNum>, granted: &Granted) -> Changes {
     let revoked = granted
         .iter()
         .map(|(devnum, given)| (*devnum, Change::Revoke(*given)));
