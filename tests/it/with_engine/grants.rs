@@ -64,6 +64,13 @@ pub(super) fn may_open(container: &Container, before: &BTreeSet<String>, more: &
     );
 }
 
+/// Unplugs the port, and waits until the container has lost its node and the right to it.
+fn goes_with_its_right(port: &Port, container: &Container, before: &BTreeSet<String>) {
+    port.unplug();
+    container.loses("/dev/zwave");
+    may_open(container, before, &[]);
+}
+
 /// What most of these tests begin with: a container that is to have a port which is not plugged in
 /// yet, what it may open without it, and the daemon.
 fn opening(bed: &Bed, recipe: Recipe) -> (Container, BTreeSet<String>, Daemon, Port) {
@@ -105,9 +112,7 @@ fn a_port_can_be_opened_from_plug_to_unplug_and_no_other_right_changes() {
         container.gets("/dev/zwave", &port.entry());
         container.sh(": <>/dev/zwave");
         may_open(&container, &before, &[&port]);
-        port.unplug();
-        container.loses("/dev/zwave");
-        may_open(&container, &before, &[]);
+        goes_with_its_right(&port, &container, &before);
     }
     assert_eq!(daemon.count(&["no right"]), 0);
     daemon.stop();
@@ -176,9 +181,7 @@ fn what_the_definition_gives_is_kept_letter_by_letter() {
         for _ in 0..2 {
             port.plug();
             may_open(&container, &before, &[&port]);
-            port.unplug();
-            container.loses("/dev/zwave");
-            may_open(&container, &before, &[]);
+            goes_with_its_right(&port, &container, &before);
         }
     }
     daemon.stop();
@@ -196,15 +199,11 @@ fn a_device_that_was_given_by_a_link_is_known_by_what_it_leads_to() {
     assert!(before.contains(&right(&first, "rw")), "{before:?}");
     let daemon = bed.daemon();
     container.gets("/dev/zwave", &first.entry());
-    first.unplug();
-    container.loses("/dev/zwave");
-    may_open(&container, &before, &[]);
+    goes_with_its_right(&first, &container, &before);
     // The link leads elsewhere now, and the engine has given nothing by it since.
     second.plug();
     may_open(&container, &before, &[&second]);
-    second.unplug();
-    container.loses("/dev/zwave");
-    may_open(&container, &before, &[]);
+    goes_with_its_right(&second, &container, &before);
     daemon.stop();
 }
 
@@ -218,9 +217,7 @@ fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
     port.plug();
     let container = Recipe::new("zwave").with(&["--runtime", "ttyplug"]).start();
     may_open(&container, &before, &[&port]);
-    port.unplug();
-    container.loses("/dev/zwave");
-    may_open(&container, &before, &[]);
+    goes_with_its_right(&port, &container, &before);
     // The engine, which goes by how the container was created.
     container.docker(&["update", "--cpu-shares", "512"]);
     may_open(&container, &before, &[]);
@@ -243,16 +240,12 @@ fn what_the_runtime_gave_goes_with_the_port_and_comes_back_with_it() {
     port.plug();
     let container = Recipe::new("zwave").with(&["--runtime", "ttyplug"]).start();
     may_open(&container, &before, &[&port]);
-    port.unplug();
-    container.loses("/dev/zwave");
-    may_open(&container, &before, &[]);
+    goes_with_its_right(&port, &container, &before);
     port.plug();
     container.gets("/dev/zwave", &port.entry());
     may_open(&container, &before, &[&port]);
     // And a second time: what it was created with is no reason to keep it.
-    port.unplug();
-    container.loses("/dev/zwave");
-    may_open(&container, &before, &[]);
+    goes_with_its_right(&port, &container, &before);
     daemon.stop();
 }
 
