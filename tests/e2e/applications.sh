@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes the root file system of the image e2e/applications, unless it is there: Debian 13 with
-# Python's pyserial, of Debian, and Node's serialport, of npm, and two programs that use them.
+# Python's pyserial and pyudev, of Debian, and Node's serialport, of npm, and programs that use them.
 #
 #   tests/e2e/applications.sh
 #
@@ -33,11 +33,11 @@ clean_up
 set -e
 
 mkdir -p "$work/app"
-cp "$here"/applications/talk.* $packages/package{,-lock}.json "$work/app"
+cp "$here"/applications/* $packages/package{,-lock}.json "$work/app"
 # The package brings its native part ready made, so no script of it has to run.
 (cd "$work/app" && timeout 300 npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
     --loglevel error --cache "$work/npm" >/dev/null)
-bootstrap "$work/root" trixie amd64 python3-serial nodejs
+bootstrap "$work/root" trixie amd64 python3-serial python3-pyudev nodejs
 cp -r "$work/app" "$work/root/app"
 # What no program looks at is more than a third of it.
 rm -rf "$work"/root/var/{cache,lib}/{apt,dpkg} "$work"/root/usr/share/{doc,man,locale,perl}

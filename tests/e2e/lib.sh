@@ -150,6 +150,13 @@ start() {
         fail "docker run of $container fails"
 }
 
+# with_applications: containers that are started from here on have the image of real applications.
+with_applications() {
+    image=e2e/applications
+    docker image inspect $image >/dev/null 2>&1 ||
+        timeout 300 docker import --change 'WORKDIR /app' - $image </e2e/applications.tar >/dev/null
+}
+
 # A line of shell for an application that opens a port once, says something, prints what it hears,
 # and lives on when it has lost the port. microcom opens as all serial libraries do.
 uses_port='echo said-by-$0 | microcom -t 2000000000 $1; echo lost; exec sleep 1000000'

@@ -86,7 +86,7 @@ trap 'exit 143' TERM HUP
 began=$SECONDS
 made=$("$here/build.sh" "$machine" | tail -n 1)
 applications=
-if [ "$arch" = amd64 ] && grep -qx '15-.*' <<<"$chosen"; then
+if [ "$arch" = amd64 ] && grep -qE '^(15|18)-' <<<"$chosen"; then
     applications=$("$here/applications.sh" | tail -n 1)
 fi
 echo "made  the machine $machine ($((SECONDS - began))s)"

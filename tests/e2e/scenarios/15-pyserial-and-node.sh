@@ -1,9 +1,7 @@
 # Real applications: pyserial and the Node package serialport open the port before the stick is
 # there, once, and then bytes go both ways.
 
-docker image inspect e2e/applications >/dev/null 2>&1 ||
-    timeout 300 docker import --change 'WORKDIR /app' - e2e/applications </e2e/applications.tar >/dev/null
-image=e2e/applications
+with_applications
 
 for program in "python3 talk.py" "node talk.js"; do
     language=${program%% *}

@@ -1,5 +1,6 @@
-# No capability, a read-only root, a user of its own, a frozen container: nodes come from outside.
-# And with users remapped, where a node on the container's own /dev could not be opened.
+# No capability, a read-only root, a user of its own, a frozen container, an image without a shell:
+# nodes come from outside. And with users remapped, where a node on the container's own /dev could not
+# be opened.
 
 start app "${as_zwave[@]}" --cap-drop ALL --read-only --user 1000 --group-add "$(stat -c %g /dev/ttyS0)" \
     --security-opt no-new-privileges -- sleep 1000000
@@ -15,6 +16,21 @@ docker unpause app >/dev/null
 within 30 "its application opens it" docker exec app stty -F /dev/zwave
 docker rm --force app >/dev/null
 unplug 0
+
+say "an image of two programs"
+bare=$(mktemp -d)
+# busybox does what its name says.
+for program in sleep stty; do cp /bin/busybox "$bare/$program"; done
+tar -C "$bare" -c . | timeout 120 docker import - e2e/bare >/dev/null
+rm -r "$bare"
+image=e2e/bare start app "${as_zwave[@]}" -- /sleep 1000000
+plug 0 "${zwave[@]}"
+within 60 "the container has its port" is_ready app
+within 30 "its application opens it" docker exec app /stty -F /dev/zwave
+root=$(root_of app)
+unplug 0
+within 60 "and loses it" absent "$root/dev/zwave"
+docker rm --force app >/dev/null
 
 say "with users remapped"
 cp /etc/docker/daemon.json /run/daemon.json.before

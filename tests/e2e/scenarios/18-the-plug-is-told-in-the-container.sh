@@ -1,12 +1,15 @@
 # An application that listens to udev in its container's network hears of its own port, under the name
-# that it has there, and of no other.
+# that it has there, and of no other: udevadm, and pyudev in the container itself, which sees the
+# host's /run/udev, without which libudev listens to nothing.
 
-start app "${as_zwave[@]}" -- sleep 1000000
+with_applications
+start app "${as_zwave[@]}" --volume /run/udev:/run/udev:ro -- python3 listen.py
+within 120 "pyudev listens" logged app listening
 heard=$kept/$name.monitor.txt
 nsenter --target "$(docker inspect --format '{{.State.Pid}}' app)" --net \
     timeout $((300 * patience)) stdbuf --output=L udevadm monitor --udev --property --subsystem-match=tty >"$heard" &
 listening=$!
-within 30 "a listener is there" grep -q UDEV "$heard"
+within 30 "udevadm listens" grep -q UDEV "$heard"
 
 # told ACTION NODE
 told() {
@@ -22,7 +25,11 @@ within 60 "another stick is there" is_another_tty 1 none
 plug 0 "${zwave[@]}"
 within 60 "the plug is told" told add /dev/zwave
 [ -c "$(root_of app)/dev/zwave" ] || fail "it was told before the node was there"
+within 60 "pyudev hears it" logged app "^add /dev/zwave$"
 unplug 0
 within 60 "the unplug is told" told remove /dev/zwave
+within 60 "pyudev hears it" logged app "^remove /dev/zwave$"
 ! grep -q OTHER "$heard" || fail "somebody else's device was told of"
+keep pyudev docker logs app
+expect "what pyudev has heard" "listening add /dev/zwave remove /dev/zwave" "$(docker logs app 2>/dev/null | xargs)"
 kill $listening
