@@ -15,7 +15,7 @@ use crate::model::DevNum;
 use crate::report::Trouble;
 use crate::rights::{Change, Changes, Given, Granted, Rights, changes};
 use crate::way::in_its_group;
-use crate::world::World;
+use crate::world::{World, on_record};
 
 /// The gate of one container in one of its starts.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +44,10 @@ impl Gate<'_> {
         new.retain(|devnum| !granted.contains_key(devnum));
         if !new.is_empty() {
             granted.extend(self.without_us(new).await?);
-            // Written down first: what was given is known to be ours, whenever we are killed.
-            self.remember(granted.clone())?;
+            self.remember(granted.clone());
         }
+        // First: what was given is known to be ours, whenever we are killed.
+        on_record(self.world, self.id).await?;
         // Before the change, which then has the last word.
         self.keep(granted).await?;
         let changes = self.changes(|change| change == Change::Grant);
@@ -123,7 +124,8 @@ impl Gate<'_> {
                 for devnum in unknown {
                     granted.entry(devnum).and_modify(|given| given.kept = true);
                 }
-                return self.remember(granted);
+                self.remember(granted);
+                return on_record(self.world, self.id).await;
             }
             Ok(Err(error)) => format!("{error:#}"),
             Err(trouble) => trouble.cause,
@@ -160,10 +162,9 @@ impl Gate<'_> {
         changes
     }
 
-    fn remember(self, granted: Granted) -> Result<(), Trouble> {
+    fn remember(self, granted: Granted) {
         let store = &mut self.world.borrow_mut().store;
-        let kept = store.put_granted(self.id, &self.running.started_at, granted);
-        kept.map_err(|error| Trouble::disk(&error))
+        store.put_granted(self.id, &self.running.started_at, granted);
     }
 
     async fn change(self, changes: Changes) -> Result<(), Trouble> {

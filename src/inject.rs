@@ -17,10 +17,9 @@ use nix::sys::stat::{Mode as StatMode, SFlag, fstat, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, setfsgid, setfsuid, symlinkat, unlinkat};
 
 use crate::bind::{Bound, bind, unbind};
-use crate::inventory::ContainerId;
 use crate::model::{DevNum, Mode, NodePath, TEMPORARY_PREFIX};
 use crate::plan::{Found, Made, Op};
-use crate::root::{ForeignMounts, Grounds, PATH_ONLY, Place, RootError, proc_path};
+use crate::root::{Grounds, PATH_ONLY, Place, RootError, proc_path};
 
 /// An operation that could not be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,13 +64,7 @@ impl InjectError {
 ///
 /// # Errors
 /// The first failure.
-pub fn inject(
-    pid: i64,
-    id: &ContainerId,
-    foreign: &ForeignMounts,
-    ops: &[Op],
-) -> Result<(), InjectError> {
-    let grounds = Grounds::open(pid, id, foreign).map_err(RootError::from)?;
+pub fn inject(grounds: &Grounds, ops: &[Op]) -> Result<(), InjectError> {
     let root = grounds.on_host(0, 0)?;
     let _acting = ActingAs::new(root);
     let mut first = Ok(());
@@ -108,7 +101,7 @@ impl Drop for ActingAs {
     }
 }
 
-impl Grounds<'_> {
+impl Grounds {
     fn carry_out(&self, op: &Op) -> Result<(), InjectError> {
         match op {
             Op::Sweep { path } => {

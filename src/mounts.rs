@@ -37,6 +37,16 @@ pub fn parse_mountinfo(text: &str) -> Vec<Mount> {
     text.lines().filter_map(parse_line).collect()
 }
 
+/// The line of a mountinfo file that is about the mount with this id.
+pub fn mount_with_id(text: &str, id: u64) -> Option<Mount> {
+    let is_it = |line: &&str| {
+        line.split(' ')
+            .next()
+            .is_some_and(|first| first.parse() == Ok(id))
+    };
+    text.lines().find(is_it).and_then(parse_line)
+}
+
 fn parse_line(line: &str) -> Option<Mount> {
     // id parent major:minor root point options [optional…] - type source options
     let (before, after) = line.split_once(" - ")?;
@@ -152,6 +162,8 @@ mod tests {
         assert_eq!(mounts[0].root, "/mnt1");
         assert_eq!((mounts[1].id, mounts[1].device.as_str()), (37, "0:45"));
         assert_eq!(mounts[1].kind, "tmpfs");
+        assert_eq!(mount_with_id(text, 37).as_ref(), mounts.get(1));
+        assert_eq!(mount_with_id(text, 35), None);
     }
 
     #[test]

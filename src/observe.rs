@@ -3,17 +3,20 @@
 //! This reads and never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::device::LINK_DIRECTORIES;
 use crate::inventory::ContainerId;
 use crate::model::NodePath;
 use crate::plan::{Actual, Found};
-use crate::root::{ForeignMounts, Grounds, PATH_ONLY, Root, RootError};
+use crate::root::{Grounds, PATH_ONLY, Root, RootError};
 use crate::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 
 /// What has been seen in a container.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct View {
+    /// The way into it, which stays the same one's.
+    pub grounds: Arc<Grounds>,
     pub actual: Actual,
     /// The real path inside the container of every directory that was looked at.
     pub real: BTreeMap<String, String>,
@@ -22,28 +25,18 @@ pub struct View {
     pub group: String,
 }
 
-/// Looks at `paths` in the container `id`, whose first process is `pid`.
+/// Looks at `paths` in a container.
 ///
 /// # Errors
 /// [`RootError::Forbidden`] if any directory that a port needs is not a tmpfs of this
 /// container alone; any other error if the container is gone or cannot be looked into.
-pub fn observe(
-    pid: i64,
-    id: &ContainerId,
-    foreign: &ForeignMounts,
-    paths: &BTreeSet<NodePath>,
-) -> Result<View, RootError> {
-    let grounds = Grounds::open(pid, id, foreign)?;
+pub fn observe(grounds: Arc<Grounds>, paths: &BTreeSet<NodePath>) -> Result<View, RootError> {
     let tree = &grounds.root.tree;
-    let mut view = View {
-        passwd: tree.read_small_file("etc/passwd"),
-        group: tree.read_small_file("etc/group"),
-        actual: Actual {
-            remapped: !grounds.users.is_host(),
-            ..Actual::default()
-        },
-        ..View::default()
+    let mut actual = Actual {
+        remapped: !grounds.users.is_host(),
+        ..Actual::default()
     };
+    let mut real = BTreeMap::new();
     let directories: BTreeSet<&str> = paths
         .iter()
         .map(NodePath::directory)
@@ -53,10 +46,9 @@ pub fn observe(
     for directory in directories {
         let place = grounds.directory(directory)?;
         if place.exists() {
-            let leftovers = &mut view.actual.leftovers;
-            leftovers.extend(place.leftovers(directory)?);
+            actual.leftovers.extend(place.leftovers(directory)?);
         }
-        view.real.insert(directory.to_owned(), place.real.clone());
+        real.insert(directory.to_owned(), place.real.clone());
         open.insert(directory, place);
     }
     for path in paths {
@@ -66,9 +58,20 @@ pub fn observe(
         } else {
             Found::Nothing
         };
-        view.actual.entries.insert(path.clone(), found);
+        actual.entries.insert(path.clone(), found);
     }
-    Ok(view)
+    let (passwd, group) = (
+        tree.read_small_file("etc/passwd"),
+        tree.read_small_file("etc/group"),
+    );
+    grounds.root.is_there()?;
+    Ok(View {
+        grounds,
+        actual,
+        real,
+        passwd,
+        group,
+    })
 }
 
 /// Whether the container's users are other users on the host. A tmpfs that was mounted in a user

@@ -18,13 +18,12 @@ use crate::inventory::ContainerId;
 use crate::logging::kind;
 use crate::metrics::Failure;
 use crate::model::{DevNum, NodePath};
-use crate::observe::{View, observe};
+use crate::observe::View;
 use crate::plan::{Made, Op, Plan, Record, both, plan, settled};
 use crate::report::Trouble;
 use crate::rights::Rights;
-use crate::root::RootError;
-use crate::way::{Way, engine_trouble, in_its_root};
-use crate::world::World;
+use crate::way::{Way, engine_trouble, look};
+use crate::world::{World, on_record};
 
 /// The work on one container.
 #[derive(Debug, Clone, Copy)]
@@ -238,7 +237,7 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
     match (engine.inspect(id).await, seen) {
         (Ok(None), _) => Vec::new(),
         (Ok(Some(now)), Ok(seen)) if now.started_at != inspected.running.started_at => {
-            let kept = put_record(world, id, &now, seen.plan.record);
+            let kept = put_record(world, id, &now, seen.plan.record).await;
             kept.err().into_iter().collect()
         }
         _ => troubles,
@@ -279,26 +278,26 @@ impl Inspected {
             herald.knows(view);
         }
         if plan.ops.is_empty() {
-            put_record(world, id, running, ours(plan, view, !may_be_coming))?;
+            put_record(world, id, running, ours(plan, view, !may_be_coming)).await?;
             herald.tells(view).await;
             self.set_ready(job, view, plan, shut);
             return Ok(troubles.clone());
         }
-        put_record(world, id, running, ours(plan, view, false))?;
+        put_record(world, id, running, ours(plan, view, false)).await?;
 
         let all_paths = paths(wants, &plan.record);
-        let mut outcome = way.carry_out(job, running, plan, view).await?;
+        let (mut outcome, mut view) = way.carry_out(job, running, plan, view, &all_paths).await?;
         let mut all_ended = outcome.has_ended() && !may_be_coming;
-        let mut view = look(world, id, running, all_paths.clone()).await?;
         let (mut left, mut troubles) = compare(wants, &view, &plan.record);
         let inject = world.borrow().settings.inject;
         if let (Way::Exec(_), InjectPolicy::Auto, Some(first)) = (way, inject, left.ops.first()) {
             let cannot = outcome.is_the_containers();
             let refused = outcome.trouble(&first.to_string());
             let way = Way::Namespace;
-            outcome = way.carry_out(job, running, &left, &view).await?;
+            (outcome, view) = way
+                .carry_out(job, running, &left, &view, &all_paths)
+                .await?;
             all_ended = all_ended && outcome.has_ended();
-            view = look(world, id, running, all_paths).await?;
             (left, troubles) = compare(wants, &view, &plan.record);
             if cannot && left.ops.is_empty() {
                 tracing::info!(
@@ -311,7 +310,7 @@ impl Inspected {
                 from_outside.insert(id.clone(), started_at);
             }
         }
-        put_record(world, id, running, ours(plan, &view, all_ended))?;
+        put_record(world, id, running, ours(plan, &view, all_ended)).await?;
         herald.tells(&view).await;
         self.set_ready(job, &view, &left, shut);
         let is_left = |op: &&Op| {
@@ -374,48 +373,15 @@ fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {
     wanted.chain(record.keys()).cloned().collect()
 }
 
-async fn look(
-    world: &RefCell<World>,
-    id: &ContainerId,
-    running: &Running,
-    paths: BTreeSet<NodePath>,
-) -> Result<View, Trouble> {
-    let (pid, container, foreign) = (running.pid, id.clone(), running.foreign.clone());
-    let look = move || observe(pid, &container, &foreign, &paths);
-    match in_its_root(world, id, look).await? {
-        Ok(mut view) => {
-            // A command in the container can make nodes and nothing else.
-            view.actual.remapped &= world.borrow().settings.inject != InjectPolicy::Exec;
-            Ok(view)
-        }
-        Err(RootError::Forbidden(forbidden)) => Err(Trouble::lasting(
-            Failure::HostDev,
-            format!("{forbidden}: nothing is ever written there"),
-            "where the container sees the host's /dev it needs only the right to open the device; \
-             else take that mount out of its definition",
-        )),
-        Err(RootError::Other(error)) => {
-            let remedy = "wait for the next try";
-            Err(Trouble::passing(
-                Failure::Look,
-                format!("{error:#}"),
-                remedy,
-            ))
-        }
-    }
-}
-
-fn put_record(
+async fn put_record(
     world: &RefCell<World>,
     id: &ContainerId,
     running: &Running,
     record: Record,
 ) -> Result<(), Trouble> {
-    let mut world = world.borrow_mut();
-    world
-        .store
-        .put_record(id, &running.started_at, record)
-        .map_err(|error| Trouble::disk(&error))
+    let started_at = &running.started_at;
+    world.borrow_mut().store.put_record(id, started_at, record);
+    on_record(world, id).await
 }
 
 /// One line per node or link that was made or removed.

@@ -3,7 +3,7 @@
 //! All paths stay below it, whatever links the container has made. It is also decided here where
 //! we may write at all: only in a tmpfs that belongs to this container alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,7 +19,7 @@ use nix::sys::stat::{FileStat, Mode as StatMode, SFlag, fstat, major, minor};
 use crate::device::printable;
 use crate::inventory::ContainerId;
 use crate::model::{DevNum, Mode, TEMPORARY_PREFIX};
-use crate::mounts::{HostMounts, Mount, host_mounts, parse_mountinfo};
+use crate::mounts::{HostMounts, host_mounts, mount_with_id};
 use crate::plan::Found;
 
 /// A mount that Docker made from outside: a bind mount or a volume.
@@ -43,21 +43,23 @@ pub enum RootError {
 
 /// A container's directories, each with the answer to whether we may write in it.
 #[derive(Debug)]
-pub struct Grounds<'a> {
+pub struct Grounds {
     pub root: Root,
-    foreign: &'a ForeignMounts,
+    foreign: ForeignMounts,
     pub users: Users,
-    mounts: BTreeMap<u64, Mount>,
+    /// The container's mount table when it was entered. A directory on a mount that has come since is
+    /// none to write in yet.
+    mounts: String,
     host: Arc<HostMounts>,
 }
 
-impl<'a> Grounds<'a> {
+impl Grounds {
     /// # Errors
     /// The container is gone or cannot be looked into.
-    pub fn open(pid: i64, id: &ContainerId, foreign: &'a ForeignMounts) -> anyhow::Result<Self> {
+    pub fn open(pid: i64, id: &ContainerId, foreign: ForeignMounts) -> anyhow::Result<Self> {
         let root = Root::open(pid, id)?;
         Ok(Self {
-            mounts: root.mounts()?,
+            mounts: root.read_process_file("mountinfo")?,
             users: root.users()?,
             host: host_mounts().context("the host's mounts cannot be read")?,
             root,
@@ -78,16 +80,13 @@ impl<'a> Grounds<'a> {
     /// A tmpfs of this container alone is a tmpfs, mounted whole, that Docker did not bring in from
     /// outside and that is mounted nowhere on the host. devtmpfs is the host's own /dev, whatever
     /// part of it was mounted wherever.
-    fn may_write(&self, directory: &str, place: &Place) -> Result<(), Forbidden> {
+    fn may_write(&self, directory: &str, place: &Place) -> Result<(), RootError> {
         let forbid = |reason| {
-            Err(Forbidden {
-                directory: directory.to_owned(),
-                reason,
-            })
+            let directory = directory.to_owned();
+            Err(Forbidden { directory, reason }.into())
         };
-        let Some(mount) = self.mounts.get(&place.mount) else {
-            return forbid("is on a mount that the container does not show");
-        };
+        let mount = mount_with_id(&self.mounts, place.mount)
+            .with_context(|| format!("{directory} is on a mount that has just come"))?;
         match mount.kind.as_str() {
             "tmpfs" => {}
             "devtmpfs" => return forbid("is the host's own /dev"),
@@ -196,6 +195,16 @@ impl Root {
         Ok(root)
     }
 
+    /// A process that has ended has no root directory, be it waited for or not (kernel,
+    /// fs/proc/base.c, proc_root_link).
+    ///
+    /// # Errors
+    /// The container is gone.
+    pub fn is_there(&self) -> anyhow::Result<()> {
+        let root = readlinkat(&self.process, "root");
+        root.context("the container has just ended").map(drop)
+    }
+
     pub fn read_process_file(&self, name: &str) -> anyhow::Result<String> {
         let read = || -> io::Result<String> {
             let fd = openat(
@@ -230,11 +239,6 @@ impl Root {
             StatMode::empty(),
         )
         .with_context(|| format!("the container's {kind} namespace cannot be opened"))
-    }
-
-    fn mounts(&self) -> anyhow::Result<BTreeMap<u64, Mount>> {
-        let mounts = parse_mountinfo(&self.read_process_file("mountinfo")?);
-        Ok(mounts.into_iter().map(|mount| (mount.id, mount)).collect())
     }
 
     fn directory(&self, directory: &str) -> anyhow::Result<Place> {
@@ -328,10 +332,18 @@ impl Place {
     }
 
     pub fn look(&self, name: &str) -> anyhow::Result<Found> {
-        let how = OpenHow::new()
-            .flags(PATH_ONLY | OFlag::O_NOFOLLOW)
-            .resolve(ResolveFlag::RESOLVE_BENEATH);
-        let entry = match openat2(&self.fd, name, how) {
+        let open = |more| {
+            let how = OpenHow::new()
+                .flags(PATH_ONLY | OFlag::O_NOFOLLOW)
+                .resolve(ResolveFlag::RESOLVE_BENEATH | more);
+            openat2(&self.fd, name, how)
+        };
+        // EXDEV: something is mounted there (openat2(2), RESOLVE_NO_XDEV).
+        let (entry, is_mount) = match open(ResolveFlag::RESOLVE_NO_XDEV) {
+            Err(Errno::EXDEV) => (open(ResolveFlag::empty()), true),
+            entry => (entry, false),
+        };
+        let entry = match entry {
             Ok(entry) => entry,
             Err(Errno::ENOENT) => return Ok(Found::Nothing),
             Err(error) => {
@@ -344,7 +356,7 @@ impl Place {
             minor: u32::try_from(minor(stat.st_rdev))?,
         };
         let kind = kind(&stat);
-        if mount_id(&entry)? != self.mount {
+        if is_mount {
             return Ok(Found::Mount((kind == SFlag::S_IFCHR).then_some(devnum)));
         }
         Ok(match kind {

@@ -2,8 +2,9 @@
 //! containers are and what they are assigned, and which device each port has been given.
 //!
 //! Files are small JSON documents, replaced whole by rename(2). The record of what we made is
-//! written before every change of a container. Nothing is synced to disk, which would cost a
-//! plug tens of milliseconds on an SD card: when the power fails, the containers' /dev is gone as
+//! written before every change of a container, once for all that are about to be changed at the same
+//! time: every time has the disk write (ext4(5), auto_da_alloc). Nothing is synced, which would cost
+//! a plug tens of milliseconds on an SD card: when the power fails, the containers' /dev is gone as
 //! well, the containers are written again from what the engine says, and only which of several
 //! devices a port had is forgotten.
 
@@ -85,6 +86,8 @@ struct Chosen {
 pub struct Store {
     directory: PathBuf,
     owned: Owned,
+    /// Containers of which the file does not say yet what is owned in them.
+    unwritten: BTreeSet<ContainerId>,
     containers: Containers,
     chosen: Chosen,
 }
@@ -113,6 +116,7 @@ impl Store {
     pub fn read(directory: &Path) -> Self {
         Self {
             owned: read(directory, OWNED),
+            unwritten: BTreeSet::new(),
             containers: read(directory, CONTAINERS),
             chosen: read(directory, PORTS),
             directory: directory.to_owned(),
@@ -141,49 +145,51 @@ impl Store {
             .sum()
     }
 
+    /// Puts on record what is made in a container. It counts once it is written.
+    pub fn put_record(&mut self, id: &ContainerId, started_at: &str, entries: Record) {
+        let given = self.given(id, started_at);
+        self.put_owned(id, started_at, entries, given);
+    }
+
+    /// Puts on record what a container is given the right to open. It counts once it is written.
+    pub fn put_granted(&mut self, id: &ContainerId, started_at: &str, given: Granted) {
+        let entries = self.record(id, started_at);
+        self.put_owned(id, started_at, entries, given);
+    }
+
+    fn put_owned(&mut self, id: &ContainerId, started_at: &str, entries: Record, given: Granted) {
+        let new = OwnedContainer {
+            started_at: started_at.to_owned(),
+            entries,
+            given,
+        };
+        let new = Some(new).filter(|new| !new.entries.is_empty() || !new.given.is_empty());
+        let containers = &mut self.owned.containers;
+        if containers.get(id) != new.as_ref() {
+            self.unwritten.insert(id.clone());
+        }
+        match new {
+            Some(new) => containers.insert(id.clone(), new),
+            None => containers.remove(id),
+        };
+    }
+
+    /// Writes what has been put on record of a container, if it is not written yet, and of all others
+    /// with it.
+    ///
     /// # Errors
     /// A file that cannot be written; the container must not be touched then.
-    pub fn put_record(
-        &mut self,
-        id: &ContainerId,
-        started_at: &str,
-        entries: Record,
-    ) -> anyhow::Result<()> {
-        let given = self.given(id, started_at);
-        self.put_owned(id, started_at, entries, given)
-    }
-
-    /// # Errors
-    /// A file that cannot be written; the right must not be given then.
-    pub fn put_granted(
-        &mut self,
-        id: &ContainerId,
-        started_at: &str,
-        given: Granted,
-    ) -> anyhow::Result<()> {
-        let entries = self.record(id, started_at);
-        self.put_owned(id, started_at, entries, given)
-    }
-
-    fn put_owned(
-        &mut self,
-        id: &ContainerId,
-        started_at: &str,
-        entries: Record,
-        given: Granted,
-    ) -> anyhow::Result<()> {
-        let mut owned = self.owned.clone();
-        if entries.is_empty() && given.is_empty() {
-            owned.containers.remove(id);
-        } else {
-            let container = OwnedContainer {
-                started_at: started_at.to_owned(),
-                entries,
-                given,
-            };
-            owned.containers.insert(id.clone(), container);
+    pub fn write_record(&mut self, id: &ContainerId) -> anyhow::Result<()> {
+        match self.unwritten.contains(id) {
+            true => self.write_records(),
+            false => Ok(()),
         }
-        self.replace_owned(owned)
+    }
+
+    fn write_records(&mut self) -> anyhow::Result<()> {
+        write(&self.directory, OWNED, &self.owned)?;
+        self.unwritten.clear();
+        Ok(())
     }
 
     /// Forgets what was made in containers that are gone. What was made in one that has stopped goes
@@ -195,9 +201,14 @@ impl Store {
         &mut self,
         there: &BTreeMap<ContainerId, Container>,
     ) -> anyhow::Result<()> {
-        let mut owned = self.owned.clone();
-        owned.containers.retain(|id, _| there.contains_key(id));
-        self.replace_owned(owned)
+        let is_gone = |id: &&ContainerId| !there.contains_key(id);
+        let gone = self.owned.containers.keys().filter(is_gone);
+        self.unwritten.extend(gone.cloned());
+        self.owned.containers.retain(|id, _| there.contains_key(id));
+        match self.unwritten.iter().any(|id| is_gone(&id)) {
+            true => self.write_records(),
+            false => Ok(()),
+        }
     }
 
     /// Forgets what was made in one container.
@@ -205,15 +216,8 @@ impl Store {
     /// # Errors
     /// A file that cannot be written.
     pub fn forget(&mut self, id: &ContainerId) -> anyhow::Result<()> {
-        self.put_record(id, "", Record::new())
-    }
-
-    fn replace_owned(&mut self, owned: Owned) -> anyhow::Result<()> {
-        if owned != self.owned {
-            write(&self.directory, OWNED, &owned)?;
-            self.owned = owned;
-        }
-        Ok(())
+        self.put_record(id, "", Record::new());
+        self.write_record(id)
     }
 
     /// The labels of a container that counted when they were last known.
@@ -268,7 +272,8 @@ impl Store {
         }
         let mut all = self.given(id, started_at);
         all.extend(created.iter().map(|devnum| (*devnum, given(devnum))));
-        self.put_granted(id, started_at, all)?;
+        self.put_granted(id, started_at, all);
+        self.write_record(id)?;
         self.grant(id, BTreeSet::new())
     }
 

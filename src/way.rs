@@ -2,6 +2,8 @@
 //! and from outside through its root directory.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -12,10 +14,12 @@ use crate::docker::{Engine, EngineError, Executed, Running};
 use crate::inject::{InjectError, inject};
 use crate::inventory::ContainerId;
 use crate::metrics::Failure;
-use crate::observe::View;
+use crate::model::NodePath;
+use crate::observe::{View, observe};
 use crate::plan::{Op, Plan};
 use crate::reconcile::{Job, Seen};
 use crate::report::Trouble;
+use crate::root::{Grounds, RootError};
 use crate::script::{self, Explained};
 use crate::world::World;
 
@@ -58,17 +62,18 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Carries out a plan, whatever comes of it.
+    /// Carries out a plan, whatever comes of it, and looks at what has come of it.
     ///
     /// # Errors
-    /// It cannot even be begun.
+    /// It cannot even be begun, or what has come of it cannot be seen.
     pub async fn carry_out(
         self,
         job: Job<'_>,
         running: &Running,
         plan: &Plan,
         view: &View,
-    ) -> Result<Outcome, Trouble> {
+        paths: &BTreeSet<NodePath>,
+    ) -> Result<(Outcome, View), Trouble> {
         let Job { world, id, .. } = job;
         match self {
             Self::Exec(engine) => {
@@ -76,14 +81,58 @@ impl<'a> Way<'a> {
                     let cause = "a directory of the plan was not looked at";
                     Trouble::lasting(Failure::Look, cause, "report this")
                 })?;
-                Ok(Outcome::Exec(engine.exec(id, argv).await))
+                let outcome = Outcome::Exec(engine.exec(id, argv).await);
+                Ok((outcome, look(world, id, running, paths.clone()).await?))
             }
             Self::Namespace => {
-                let (pid, container) = (running.pid, id.clone());
-                let (foreign, ops) = (running.foreign.clone(), plan.ops.clone());
-                let work = move || inject(pid, &container, &foreign, &ops);
-                Ok(Outcome::Namespace(in_its_root(world, id, work).await?))
+                let (grounds, ops) = (view.grounds.clone(), plan.ops.clone());
+                let paths = paths.clone();
+                let work = move || (inject(&grounds, &ops), observe(grounds, &paths));
+                let (done, view) = in_its_root(world, id, work).await?;
+                Ok((Outcome::Namespace(done), seen(world, view)?))
             }
+        }
+    }
+}
+
+/// Looks into a container.
+///
+/// # Errors
+/// It cannot be looked into, or nothing may be written there.
+pub async fn look(
+    world: &RefCell<World>,
+    id: &ContainerId,
+    running: &Running,
+    paths: BTreeSet<NodePath>,
+) -> Result<View, Trouble> {
+    let (pid, container, foreign) = (running.pid, id.clone(), running.foreign.clone());
+    let work = move || {
+        let grounds = Grounds::open(pid, &container, foreign)?;
+        observe(Arc::new(grounds), &paths)
+    };
+    seen(world, in_its_root(world, id, work).await?)
+}
+
+fn seen(world: &RefCell<World>, looked: Result<View, RootError>) -> Result<View, Trouble> {
+    match looked {
+        Ok(mut view) => {
+            // A command in the container can make nodes and nothing else.
+            view.actual.remapped &= world.borrow().settings.inject != InjectPolicy::Exec;
+            Ok(view)
+        }
+        Err(RootError::Forbidden(forbidden)) => Err(Trouble::lasting(
+            Failure::HostDev,
+            format!("{forbidden}: nothing is ever written there"),
+            "where the container sees the host's /dev it needs only the right to open the device; \
+             else take that mount out of its definition",
+        )),
+        Err(RootError::Other(error)) => {
+            let remedy = "wait for the next try";
+            Err(Trouble::passing(
+                Failure::Look,
+                format!("{error:#}"),
+                remedy,
+            ))
         }
     }
 }

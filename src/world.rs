@@ -1,12 +1,12 @@
 //! What the daemon knows: what there is, what everybody should have, and what has been seen.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 
 use crate::assign::{Assigned, Want, assign};
 use crate::config::Settings;
@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::model::{DevNum, NodePath};
 use crate::pidfd;
 use crate::plan::Made;
-use crate::report::Reports;
+use crate::report::{Reports, Trouble};
 use crate::state::Store;
 use crate::status::{HeardHolds, Now, rows};
 use crate::timeline::Timeline;
@@ -58,6 +58,17 @@ pub struct World {
     plugged: BTreeSet<String>,
     pub clock: Clock,
     pub metrics: Rc<Metrics>,
+}
+
+/// Waits until what was put on record of a container is written: before, it must not be touched. All
+/// that have come as far as that by now are served by one write.
+///
+/// # Errors
+/// It cannot be written.
+pub async fn on_record(world: &RefCell<World>, id: &ContainerId) -> Result<(), Trouble> {
+    yield_now().await;
+    let written = world.borrow_mut().store.write_record(id);
+    written.map_err(|error| Trouble::disk(&error))
 }
 
 /// Milliseconds since the daemon's start, and their dates.

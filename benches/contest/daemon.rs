@@ -19,6 +19,8 @@ impl Daemon {
     pub(crate) fn start(bed: &Bed) -> Self {
         let log = bed.file("log");
         let child = Command::new(PROGRAM)
+            // As its unit has it.
+            .env("MALLOC_ARENA_MAX", "2")
             .arg("run")
             .args(["--log-format", "text"])
             .arg("--config")

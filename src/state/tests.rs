@@ -12,7 +12,8 @@ fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
     });
     let record = Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))]);
     let mut store = Store::open(directory.path()).unwrap();
-    store.put_record(&id, "monday", record.clone()).unwrap();
+    store.put_record(&id, "monday", record.clone());
+    store.write_record(&id).unwrap();
 
     let again = Store::open(directory.path()).unwrap();
     assert_eq!(again.record(&id, "monday"), record);
@@ -56,8 +57,9 @@ fn what_a_container_is_created_with_belongs_to_the_start_that_follows() {
     // It is created anew while work of the last start goes on, which then writes what it knows.
     let mondays = store.granted(&id, "monday");
     store.grant(&id, [number(1)].into()).unwrap();
-    store.put_granted(&id, "monday", mondays).unwrap();
-    store.put_record(&id, "monday", Record::new()).unwrap();
+    store.put_granted(&id, "monday", mondays);
+    store.put_record(&id, "monday", Record::new());
+    store.write_record(&id).unwrap();
 
     let mut again = Store::open(directory.path()).unwrap();
     again.adopt(&id, "tuesday", given).unwrap();

@@ -277,8 +277,8 @@ begin_afresh() {
     docker ps --all --quiet | xargs -r timeout 120 docker rm --force >/dev/null
     for n in 0 1 2 3; do unplug $n; done
     rm -f /etc/e2e/at-boot
-    if grep -qsE 'live-restore|: "ttyplug"|ttyplug-crun' /etc/docker/daemon.json; then
-        docker_setting 'del(."live-restore", .runtimes."ttyplug-crun") | ."default-runtime" = "runc"'
+    if grep -qsE 'live-restore|: "ttyplug"|crun-with-holds' /etc/docker/daemon.json; then
+        docker_setting 'del(."live-restore", .runtimes."crun-with-holds") | ."default-runtime" = "runc"'
     fi
     began=$(date +%s)
 }
