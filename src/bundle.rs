@@ -33,8 +33,8 @@ pub fn has_user_namespace(config: &Value) -> bool {
     namespaces.is_some_and(|all| all.iter().any(|n| n.get("type") == Some(&json!("user"))))
 }
 
-/// Adds nodes, and for each the right to open it and nothing else. A node replaces an entry of
-/// the same path: the runtime takes the first of two and passes over the other.
+/// Adds nodes. A node replaces an entry of the same path: the runtime takes the first of two and
+/// passes over the other.
 pub fn add_nodes(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
     if nodes.is_empty() {
         return Some(());
@@ -53,6 +53,15 @@ pub fn add_nodes(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
             "gid": node.gid,
         }));
     }
+    Some(())
+}
+
+/// Adds the right to open each of the nodes, and nothing else.
+pub fn add_rights(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
+    if nodes.is_empty() {
+        return Some(());
+    }
+    let linux = section(config.as_object_mut()?, "linux")?;
     let rules = list(section(linux, "resources")?, "devices")?;
     for node in nodes {
         rules.push(json!({
@@ -115,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_replaces_an_entry_of_its_path_and_brings_its_exact_right() {
+    fn a_node_replaces_an_entry_of_its_path_and_its_right_is_exact() {
         let mut config = json!({
             "ociVersion": "1.0.2",
             "linux": {
@@ -126,7 +135,9 @@ mod tests {
                 "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             },
         });
-        add_nodes(&mut config, &[node("/dev/zwave")]).unwrap();
+        let nodes = [node("/dev/zwave")];
+        add_nodes(&mut config, &nodes).unwrap();
+        add_rights(&mut config, &nodes).unwrap();
         let devices = config["linux"]["devices"].as_array().unwrap();
         assert_eq!(devices.len(), 2);
         assert_eq!(devices[0]["path"], "/dev/other");
@@ -145,14 +156,16 @@ mod tests {
     #[test]
     fn a_bundle_without_the_sections_gets_them_and_a_strange_one_is_refused() {
         let mut config = json!({ "linux": { "devices": null, "resources": null } });
-        add_nodes(&mut config, &[node("/dev/zwave")]).unwrap();
+        let nodes = [node("/dev/zwave")];
+        add_nodes(&mut config, &nodes).unwrap();
+        add_rights(&mut config, &nodes).unwrap();
         assert_eq!(config["linux"]["devices"][0]["path"], "/dev/zwave");
         for mut strange in [
             json!([]),
             json!({ "linux": 1 }),
             json!({ "linux": { "devices": {} } }),
         ] {
-            assert_eq!(add_nodes(&mut strange, &[node("/dev/zwave")]), None);
+            assert_eq!(add_nodes(&mut strange, &nodes), None);
         }
         let mut empty = json!({});
         ask(&mut empty, "/run/x", "arm").unwrap();

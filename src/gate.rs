@@ -140,10 +140,9 @@ impl Gate<'_> {
     /// What the container may open, by its definition and by us.
     pub fn rights(self) -> Rights {
         let mut rights = self.running.rights.clone();
-        let mut granted = self.granted();
-        let gives = self.world.borrow().settings.grant == GrantPolicy::Auto;
-        granted.retain(|_, given| gives || given.created);
-        rights.add(&granted);
+        if self.world.borrow().settings.grant == GrantPolicy::Auto {
+            rights.add(&self.granted());
+        }
         rights
     }
 

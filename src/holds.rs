@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::arrivals::Arrivals;
 use crate::assign::Want;
 use crate::changes::Changes;
+use crate::config::GrantPolicy;
 use crate::inventory::ContainerId;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
 use crate::status::HeardHolds;
@@ -105,10 +106,11 @@ async fn answer(
         world.ports(&id).map(|ports| Created {
             ttyplugd: VERSION,
             nodes: nodes.collect(),
+            rights: world.settings.grant == GrantPolicy::Auto,
             ports,
         })
     };
-    if let Some(created) = &mut created {
+    if let Some(created) = created.as_mut().filter(|created| created.rights) {
         let numbers = created.nodes.iter().map(|node| node.number).collect();
         if let Err(error) = world.borrow_mut().store.grant(&id, numbers) {
             tracing::warn!("{error:#}");

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// One line of a mountinfo file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Unique in the whole system, across mount namespaces.
+    /// No two mounts have the same at a time, in whichever mount namespaces they are (proc(5)).
     pub id: u64,
     /// `major:minor` of the file system; two mounts with the same one show the same files.
     pub device: String,

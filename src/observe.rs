@@ -3,7 +3,6 @@
 //! This reads and never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::device::LINK_DIRECTORIES;
 use crate::inventory::ContainerId;
@@ -15,8 +14,8 @@ use crate::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 /// What has been seen in a container.
 #[derive(Debug)]
 pub struct View {
-    /// The way into it, which stays the same one's.
-    pub grounds: Arc<Grounds>,
+    /// The way into it.
+    pub grounds: Grounds,
     pub actual: Actual,
     /// The real path inside the container of every directory that was looked at.
     pub real: BTreeMap<String, String>,
@@ -30,7 +29,7 @@ pub struct View {
 /// # Errors
 /// [`RootError::Forbidden`] if any directory that a port needs is not a tmpfs of this
 /// container alone; any other error if the container is gone or cannot be looked into.
-pub fn observe(grounds: Arc<Grounds>, paths: &BTreeSet<NodePath>) -> Result<View, RootError> {
+pub fn observe(grounds: Grounds, paths: &BTreeSet<NodePath>) -> Result<View, RootError> {
     let tree = &grounds.root.tree;
     let mut actual = Actual {
         remapped: !grounds.users.is_host(),

@@ -83,6 +83,8 @@ pub struct Created {
     pub ttyplugd: u32,
     /// Nodes of the ports that are there now.
     pub nodes: Vec<NodeToMake>,
+    /// Whether the container is given the right to open them.
+    pub rights: bool,
     pub ports: Ports,
 }
 

@@ -22,7 +22,7 @@ use crate::observe::View;
 use crate::plan::{Made, Op, Plan, Record, both, plan, settled};
 use crate::report::Trouble;
 use crate::rights::Rights;
-use crate::way::{Way, engine_trouble, look};
+use crate::way::{Way, engine_trouble, leave, look};
 use crate::world::{World, on_record};
 
 /// The work on one container.
@@ -208,8 +208,9 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
     };
     let mut troubles = Vec::from_iter(opened.err());
     let seen = inspected.look(world, id).await;
-    match &seen {
-        Ok(seen) => match Way::into(job, &inspected.running, seen) {
+    let planned = seen.as_ref().ok().map(|seen| seen.plan.record.clone());
+    match seen {
+        Ok(seen) => match Way::into(job, &inspected.running, &seen) {
             Some(way) => match inspected.apply(job, seen, way, &shut).await {
                 Ok(left) => troubles.extend(left),
                 Err(trouble) => troubles.push(trouble),
@@ -217,14 +218,15 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
             // What brings it here again is the event that unpauses it, or the engine.
             None => {
                 inspected.set_ready(job, &seen.view, &seen.plan, &shut);
-                troubles.extend(seen.troubles.clone());
+                troubles.extend(seen.troubles);
+                leave(seen.view);
             }
         },
-        Err(trouble) => troubles.push(trouble.clone()),
+        Err(trouble) => troubles.push(trouble),
     }
     troubles.extend(gate.close().await.err());
     if troubles.iter().all(|trouble| !trouble.retry) {
-        if seen.is_err() {
+        if planned.is_none() {
             inspected.sees_the_hosts_dev(job);
         }
         return troubles;
@@ -234,10 +236,10 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
     };
     // What fails in a container that ends meanwhile is no trouble. If it was started again, the
     // command may have been executed in the new one; its `start` event brings it here again.
-    match (engine.inspect(id).await, seen) {
+    match (engine.inspect(id).await, planned) {
         (Ok(None), _) => Vec::new(),
-        (Ok(Some(now)), Ok(seen)) if now.started_at != inspected.running.started_at => {
-            let kept = put_record(world, id, &now, seen.plan.record).await;
+        (Ok(Some(now)), Some(record)) if now.started_at != inspected.running.started_at => {
+            let kept = put_record(world, id, &now, record).await;
             kept.err().into_iter().collect()
         }
         _ => troubles,
@@ -249,7 +251,7 @@ impl Inspected {
     async fn apply(
         &self,
         job: Job<'_>,
-        seen: &Seen,
+        seen: Seen,
         way: Way<'_>,
         shut: &BTreeSet<DevNum>,
     ) -> Result<Vec<Trouble>, Trouble> {
@@ -275,18 +277,19 @@ impl Inspected {
         };
         let herald = self.herald(job, shut);
         if may_be_coming {
-            herald.knows(view);
+            herald.knows(&view);
         }
         if plan.ops.is_empty() {
-            put_record(world, id, running, ours(plan, view, !may_be_coming)).await?;
-            herald.tells(view).await;
-            self.set_ready(job, view, plan, shut);
-            return Ok(troubles.clone());
+            put_record(world, id, running, ours(&plan, &view, !may_be_coming)).await?;
+            herald.tells(&view).await;
+            self.set_ready(job, &view, &plan, shut);
+            leave(view);
+            return Ok(troubles);
         }
-        put_record(world, id, running, ours(plan, view, false)).await?;
+        put_record(world, id, running, ours(&plan, &view, false)).await?;
 
         let all_paths = paths(wants, &plan.record);
-        let (mut outcome, mut view) = way.carry_out(job, running, plan, view, &all_paths).await?;
+        let (mut outcome, mut view) = way.carry_out(job, running, &plan, view, &all_paths).await?;
         let mut all_ended = outcome.has_ended() && !may_be_coming;
         let (mut left, mut troubles) = compare(wants, &view, &plan.record);
         let inject = world.borrow().settings.inject;
@@ -294,9 +297,7 @@ impl Inspected {
             let cannot = outcome.is_the_containers();
             let refused = outcome.trouble(&first.to_string());
             let way = Way::Namespace;
-            (outcome, view) = way
-                .carry_out(job, running, &left, &view, &all_paths)
-                .await?;
+            (outcome, view) = way.carry_out(job, running, &left, view, &all_paths).await?;
             all_ended = all_ended && outcome.has_ended();
             (left, troubles) = compare(wants, &view, &plan.record);
             if cannot && left.ops.is_empty() {
@@ -310,9 +311,10 @@ impl Inspected {
                 from_outside.insert(id.clone(), started_at);
             }
         }
-        put_record(world, id, running, ours(plan, &view, all_ended)).await?;
+        put_record(world, id, running, ours(&plan, &view, all_ended)).await?;
         herald.tells(&view).await;
         self.set_ready(job, &view, &left, shut);
+        leave(view);
         let is_left = |op: &&Op| {
             let blocked = left.blocked.iter().map(|blocked| blocked.path.as_str());
             let mut paths = left.ops.iter().map(Op::path).chain(blocked);

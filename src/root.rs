@@ -19,7 +19,7 @@ use nix::sys::stat::{FileStat, Mode as StatMode, SFlag, fstat, major, minor};
 use crate::device::printable;
 use crate::inventory::ContainerId;
 use crate::model::{DevNum, Mode, TEMPORARY_PREFIX};
-use crate::mounts::{HostMounts, host_mounts, mount_with_id};
+use crate::mounts::{HostMounts, Mount, host_mounts, mount_with_id};
 use crate::plan::Found;
 
 /// A mount that Docker made from outside: a bind mount or a volume.
@@ -47,8 +47,7 @@ pub struct Grounds {
     pub root: Root,
     foreign: ForeignMounts,
     pub users: Users,
-    /// The container's mount table when it was entered. A directory on a mount that has come since is
-    /// none to write in yet.
+    /// The container's mount table when it was entered.
     mounts: String,
     host: Arc<HostMounts>,
 }
@@ -73,8 +72,23 @@ impl Grounds {
     /// [`RootError::Forbidden`] if it is not.
     pub fn directory(&self, directory: &str) -> Result<Place, RootError> {
         let place = self.root.directory(directory)?;
-        self.may_write(directory, &place)?;
-        Ok(place)
+        let forbidden = self.may_write(directory, &place).err();
+        if forbidden.is_some() {
+            // What a container's mounts were mounted on is seen once it has ended.
+            self.root.is_there()?;
+        }
+        forbidden.map_or(Ok(place), Err)
+    }
+
+    /// One of the container's mounts, be it one that has come since it was entered.
+    fn mount(&self, id: u64) -> anyhow::Result<Option<Mount>> {
+        match mount_with_id(&self.mounts, id) {
+            Some(mount) => Ok(Some(mount)),
+            None => Ok(mount_with_id(
+                &self.root.read_process_file("mountinfo")?,
+                id,
+            )),
+        }
     }
 
     /// A tmpfs of this container alone is a tmpfs, mounted whole, that Docker did not bring in from
@@ -85,8 +99,9 @@ impl Grounds {
             let directory = directory.to_owned();
             Err(Forbidden { directory, reason }.into())
         };
-        let mount = mount_with_id(&self.mounts, place.mount)
-            .with_context(|| format!("{directory} is on a mount that has just come"))?;
+        let Some(mount) = self.mount(place.mount)? else {
+            return forbid("is on a mount that the container does not show");
+        };
         match mount.kind.as_str() {
             "tmpfs" => {}
             "devtmpfs" => return forbid("is the host's own /dev"),

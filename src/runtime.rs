@@ -133,7 +133,11 @@ fn prepare(options: &Options, directory: &Path, id: &str) -> anyhow::Result<Prep
         return Ok(Prepared::NothingToHold);
     }
     let nodes = nodes(&config, directory, &created.nodes);
-    bundle::add_nodes(&mut config, &nodes).context("config.json has a strange `linux` section")?;
+    let mut added = bundle::add_nodes(&mut config, &nodes);
+    if created.rights {
+        added = added.and_then(|()| bundle::add_rights(&mut config, &nodes));
+    }
+    added.context("config.json has a strange `linux` section")?;
 
     let first = ToKeeper {
         ttyplugd: VERSION,

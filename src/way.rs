@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -71,7 +70,7 @@ impl<'a> Way<'a> {
         job: Job<'_>,
         running: &Running,
         plan: &Plan,
-        view: &View,
+        view: View,
         paths: &BTreeSet<NodePath>,
     ) -> Result<(Outcome, View), Trouble> {
         let Job { world, id, .. } = job;
@@ -81,12 +80,12 @@ impl<'a> Way<'a> {
                     let cause = "a directory of the plan was not looked at";
                     Trouble::lasting(Failure::Look, cause, "report this")
                 })?;
+                leave(view);
                 let outcome = Outcome::Exec(engine.exec(id, argv).await);
                 Ok((outcome, look(world, id, running, paths.clone()).await?))
             }
             Self::Namespace => {
-                let (grounds, ops) = (view.grounds.clone(), plan.ops.clone());
-                let paths = paths.clone();
+                let (grounds, ops, paths) = (view.grounds, plan.ops.clone(), paths.clone());
                 let work = move || (inject(&grounds, &ops), observe(grounds, &paths));
                 let (done, view) = in_its_root(world, id, work).await?;
                 Ok((Outcome::Namespace(done), seen(world, view)?))
@@ -108,9 +107,15 @@ pub async fn look(
     let (pid, container, foreign) = (running.pid, id.clone(), running.foreign.clone());
     let work = move || {
         let grounds = Grounds::open(pid, &container, foreign)?;
-        observe(Arc::new(grounds), &paths)
+        observe(grounds, &paths)
     };
     seen(world, in_its_root(world, id, work).await?)
+}
+
+/// Lets go of a container's root directory. Nobody waits for that: once the container has ended, its
+/// file system may be written out then.
+pub fn leave(view: View) {
+    spawn_blocking(move || drop(view.grounds));
 }
 
 fn seen(world: &RefCell<World>, looked: Result<View, RootError>) -> Result<View, Trouble> {

@@ -32,6 +32,28 @@ fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
 }
 
 #[test]
+fn what_could_not_be_written_is_written_the_next_time_and_with_it_all_that_has_come_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let [first, second] = ["a", "b"].map(|id| ContainerId(id.repeat(64)));
+    let made = Made::Link("zwave".into());
+    let record = Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))]);
+    let mut store = Store::open(&state).unwrap();
+    std::fs::remove_dir(&state).unwrap();
+    store.put_record(&first, "monday", record.clone());
+    store.write_record(&first).unwrap_err();
+    // Nothing is to be written for it.
+    store.write_record(&second).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    store.put_record(&second, "monday", record.clone());
+    store.put_record(&first, "monday", record.clone());
+    store.write_record(&first).unwrap();
+    let again = Store::open(&state).unwrap();
+    assert_eq!(again.record(&first, "monday"), record);
+    assert_eq!(again.record(&second, "monday"), record);
+}
+
+#[test]
 fn what_a_container_is_created_with_belongs_to_the_start_that_follows() {
     let directory = tempfile::tempdir().unwrap();
     let id = ContainerId("a".repeat(64));
