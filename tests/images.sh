@@ -6,6 +6,7 @@
 #   ttyplugd-test/noshell    one program that sleeps: no shell, no mknod
 #   ttyplugd-test/nomknod    a shell, and nothing that could make a node
 #   ttyplugd-test/opens      busybox, and the program of opens.c, which is left beside the images too
+#   ttyplugd-test/linkdev    its /dev is a link to a directory of its own
 #   ttyplugd-test/hangshell  a shell that never does what it was asked to
 set -euo pipefail
 
@@ -72,6 +73,12 @@ for program in sleep chown chmod mv ln rm cat ls; do
     put "$root" "$(command -v $program)" "/bin/$program"
 done
 import nomknod 'ENV PATH=/bin'
+
+root=$(with_busybox linkdev)
+rmdir "$root/dev"
+mkdir "$root/elsewhere"
+ln -s /elsewhere "$root/dev"
+import linkdev 'ENV PATH=/bin'
 
 root=$(with_busybox hangshell)
 rm "$root/bin/sh"

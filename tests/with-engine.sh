@@ -24,7 +24,8 @@ fi
 if [ "$(id -u)" != 0 ]; then
     # sudo has a PATH and a HOME of its own, and cargo is found by the user's.
     exec sudo env PATH="$PATH" CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" \
-        RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" "$0" "$@"
+        RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" \
+        ${TTYPLUGD_TEST_INJECT:+TTYPLUGD_TEST_INJECT="$TTYPLUGD_TEST_INJECT"} "$0" "$@"
 fi
 for tool in dockerd containerd docker udevadm busybox flock setsid; do
     command -v $tool >/dev/null || {

@@ -191,6 +191,23 @@ fn hostile_labels_are_refused_by_name() {
 
 /// A process in the container swaps directories for links while links are made in them. It can
 /// keep its own ports from being made, and do nothing else.
+/// The engine puts a directory in the link's place before runc mounts anything there (moby,
+/// daemon/initlayer/setup_unix.go).
+#[test]
+fn an_image_whose_dev_is_a_link_gets_its_port_in_a_dev_like_any_other() {
+    let bed = Bed::new();
+    let container = Recipe::new("all").image("linkdev").label(ENABLE).start();
+    let daemon = bed.daemon();
+    let port = Port::new(63);
+    port.plug();
+    container.gets("/dev/tty63", &port.entry());
+    assert_eq!(container.at("/elsewhere/tty63"), Entry::Absent);
+    assert!(!std::path::Path::new("/elsewhere").exists());
+    port.unplug();
+    container.has_exactly(&[]);
+    daemon.stop();
+}
+
 #[test]
 fn a_container_that_moves_its_directories_about_cannot_lead_us_out_of_dev() {
     let bed = Bed::new();
