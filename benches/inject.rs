@@ -89,18 +89,19 @@ fn add(containers: &mut Vec<Container>, count: usize, recipe: impl Fn(usize) -> 
     }
 }
 
-/// Has the daemon read a file with these settings and ports, and look at every container.
-fn configure(bed: &Bed, daemon: &Daemon, inject: &str, ports: &[(&Port, &[Container])]) {
-    let mut text = format!("inject = \"{inject}\"\n");
-    for (port, containers) in ports {
-        let names: Vec<_> = containers.iter().map(Container::name).collect();
-        let name = port.host_node().replace("/dev/", "");
-        let serial = name.replace("tty", "T");
-        text += &format!(
-            "[[port]]\nname = \"{name}\"\nmatch = {{ serial = \"{serial}\" }}\ncontainers = {names:?}\n"
-        );
-    }
-    bed.configure(&text);
+const EXEC: &str = "inject = \"exec\"";
+const NAMESPACE: &str = "inject = \"namespace\"";
+const WITHOUT_RIGHTS: &str = "inject = \"namespace\"\ngrant = \"off\"";
+
+/// Has the daemon read a file with these settings and this port, and look at every container.
+fn configure(bed: &Bed, daemon: &Daemon, settings: &str, port: &Port, containers: &[Container]) {
+    let names: Vec<_> = containers.iter().map(Container::name).collect();
+    let name = port.host_node().replace("/dev/", "");
+    let serial = name.replace("tty", "T");
+    bed.configure(&format!(
+        "{settings}\n[[port]]\nname = \"{name}\"\nmatch = {{ serial = \"{serial}\" }}\n\
+         containers = {names:?}\n"
+    ));
     daemon.reload();
     sleep(REST);
 }
@@ -116,9 +117,9 @@ fn compare(rounds: usize, bed: &Bed, daemon: &Daemon, containers: &[Container]) 
     for round in 0..=rounds {
         let prove = round == 0;
         let by_script = round_by_script(containers, prove);
-        configure(bed, daemon, "exec", &[(&port, containers)]);
+        configure(bed, daemon, EXEC, &port, containers);
         let by_exec = round_by_ttyplugd(&port, containers, daemon, prove);
-        configure(bed, daemon, "namespace", &[(&port, containers)]);
+        configure(bed, daemon, NAMESPACE, &port, containers);
         let turns = (0..TURNS).map(|_| round_by_ttyplugd(&port, containers, daemon, prove));
         let turns: Vec<_> = turns.collect();
         if round > 0 {
@@ -172,8 +173,8 @@ fn counted(containers: &[Container]) -> String {
     }
 }
 
-/// The same plugs in containers that are allowed to open the port from the beginning, and in those
-/// that are given the right each time, and lose it.
+/// The same plugs in containers that are allowed to open the port from the beginning, where nobody
+/// looks after rights, and in those that are given the right each time, and lose it.
 fn grants(
     rounds: usize,
     bed: &Bed,
@@ -182,24 +183,27 @@ fn grants(
     closed: &[Container],
 ) -> Vec<Row> {
     let (port, other) = (Port::new(63), Port::new(61));
-    configure(
-        bed,
-        daemon,
-        "namespace",
-        &[(&port, allowed), (&other, closed)],
-    );
     let (mut without, mut with, mut revoked) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up and is not counted. In it the nodes are proved to be of use.
-    for round in 0..=rounds * TURNS {
+    for round in 0..=rounds {
         let prove = round == 0;
-        let allowed = round_by_ttyplugd(&port, allowed, daemon, prove);
-        let watch = watch_right(&other, closed);
-        let closed = round_by_ttyplugd(&other, closed, daemon, prove);
-        let gone = watch.map(|watch| watch.join().expect("it does not panic"));
+        configure(bed, daemon, WITHOUT_RIGHTS, &port, allowed);
+        let turns = (0..TURNS).map(|_| round_by_ttyplugd(&port, allowed, daemon, prove));
+        let allowed: Vec<_> = turns.collect();
+        configure(bed, daemon, NAMESPACE, &other, closed);
+        let turns = (0..TURNS).map(|_| {
+            let watch = watch_right(&other, closed);
+            let closed = round_by_ttyplugd(&other, closed, daemon, prove);
+            let gone = watch.map(|watch| watch.join().expect("it does not panic"));
+            (closed, gone)
+        });
+        let closed: Vec<_> = turns.collect();
         if round > 0 {
-            revoked.extend(gone.map(|gone| ms(gone - closed.unplugged.begin)));
-            without.push(allowed);
-            with.push(closed);
+            without.extend(allowed);
+            for (closed, gone) in closed {
+                revoked.extend(gone.map(|gone| ms(gone - closed.unplugged.begin)));
+                with.push(closed);
+            }
         }
     }
     let row = |what: &str, values| Row::new(&format!("{}: {what}", counted(closed)), "ms", values);

@@ -68,5 +68,41 @@ within 120 "the port can be opened" can_open app /dev/zwave
 unplug 0
 within 60 "its number cannot be opened any more" refused "$own"
 it_may_open
+
+# may CONTAINER NUMBER: for what a node of this number may be opened there.
+may() {
+    docker exec "$1" sh -c 'rm -f /tmp/node
+        mknod /tmp/node c ${0%:*} ${0#*:} || exit
+        for way in "r <" "w >" "rw <>"; do
+            case $(eval ": 2>&1 ${way#* }/tmp/node") in *"not permitted"*) ;; *) echo ${way% *} ;; esac
+        done' "$2" | xargs
+}
+
+say "what a definition gives stays, letter by letter"
+declare -A defined=([r]=r [w]=w [rw]="r w rw")
+for access in r w rw; do
+    start "may-$access" "${as_zwave[@]}" --device-cgroup-rule "c 166:* $access" -- sleep 1000000
+done
+all_expected() {
+    local access
+    for access in r w rw; do
+        expect "$access: its own" "${1:-${defined[$access]}}" "$(may may-$access "$own")"
+        expect "$access: the other's" "${defined[$access]}" "$(may may-$access "$other")"
+    done
+}
+all_expected
+plug 0 "${zwave[@]}"
+for access in r w rw; do within 60 "$access has its port" is_ready may-$access; done
+own=$(number_of "$(tty_of 0)")
+all_expected "r w rw"
+unplug 0
+for access in r w rw; do
+    within 60 "$access has lost it" absent "$(root_of may-$access)/dev/zwave"
+done
+lost_what_was_given() {
+    [ "$(may may-r "$own") $(may may-w "$own")" = "r w" ]
+}
+within 60 "and what it was given" lost_what_was_given
+all_expected
 journal -p warning -u ttyplugd --grep 'right' && fail "$(journalctl -u ttyplugd -p warning --since "@$began")"
 say "no right was missed"

@@ -1,4 +1,4 @@
-# The operator's three views of one plug, one hold and one unplug.
+# The operator's three views of one plug, one hold and one unplug, and of an engine that is restarted.
 
 count() {
     curl --silent --max-time 20 --unix-socket /run/ttyplugd/api.sock http://localhost/metrics >/run/e2e/metrics
@@ -7,7 +7,8 @@ count() {
 }
 mkdir -p /run/e2e
 declare -A before
-metrics=(plugs_total unplugs_total hold_seconds_count plug_to_ready_seconds_count)
+metrics=(plugs_total unplugs_total hold_seconds_count plug_to_ready_seconds_count
+    engine_reconnects_total)
 for metric in "${metrics[@]}"; do before[$metric]=$(count "ttyplugd_$metric"); done
 
 timeout $((300 * patience)) ttyplugd status --watch >$kept/$name.watch.txt 2>&1 &
@@ -26,7 +27,22 @@ within 60 "status says ready" is_ready app
 keep ready ttyplugd status
 keep ready-json ttyplugd status --json
 expect "the schema of --json" 1 "$(ask .schema)"
-keep check ttyplugd check || true
+keep check ttyplugd check
+
+# finds STATUS CODE WHETHER: "check" ends with this status, and has a finding of this code or none.
+finds() {
+    local status=0
+    timeout 60 ttyplugd check --json >/run/e2e/check || status=$?
+    [ $status = "$1" ] && [ "$(jq --arg code "$2" '[.findings[] | select(.code == $code)] | length > 0' /run/e2e/check)" = "$3" ]
+}
+finds 0 port-held false || fail "check finds something in the way: $(cat /run/e2e/check)"
+sleep 1000000 <>"/dev/$(tty_of 0)" &
+holder=$!
+finds 1 port-held true || fail "check does not find who has the port open: $(cat /run/e2e/check)"
+kill $holder
+wait $holder 2>/dev/null || true
+finds 0 port-held false || fail "check finds somebody who has gone: $(cat /run/e2e/check)"
+say "check has found who had the port open"
 unplug 0
 not_ready() {
     [ "$(state app)" = waiting ]
@@ -34,6 +50,7 @@ not_ready() {
 within 60 "status says waiting" not_ready
 within 30 "--watch has shown that it was ready" grep -q ready $kept/$name.watch.txt
 kill $watching
+systemctl restart docker
 
 grew() {
     [ "$(count "ttyplugd_$1")" -gt "${before[$1]}" ]

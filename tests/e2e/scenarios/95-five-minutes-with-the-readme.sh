@@ -1,7 +1,16 @@
-# A machine that has never had ttyplugd, and the commands of the README's first section as they stand
-# there: from the package to a stick that a container uses, in less than five minutes.
+# A machine without ttyplugd, and the commands of the README's first section as they stand there: from
+# the package to a stick that a container uses, in less than five minutes.
 
-[ ! -e /usr/bin/ttyplugd ] || fail "it is installed already"
+if [ -e /usr/bin/ttyplugd ]; then
+    ttyplugd runtime disable
+    timeout 300 apt-get -q purge -y ttyplugd
+fi
+# What stands for the application of the README opens its port at once, before the stick is there.
+docker create --name application e2e/busybox sh -c "$uses_port" readme /dev/ttyACM0 >/dev/null
+docker commit application zwavejs/zwave-js-ui >/dev/null
+docker rm application >/dev/null
+cp /e2e/ttyplugd_*.deb /root/
+cd /root
 since=$SECONDS
 
 step() {
@@ -9,18 +18,26 @@ step() {
     "$@" || fail "$* ends with status $?"
 }
 
-cp /e2e/ttyplugd_*.deb /root/
-cd /root
 step apt-get -q install -y --no-install-recommends ./ttyplugd_*_"$(dpkg --print-architecture)".deb
 step ttyplugd runtime enable
-# The application opens its port at once, before the stick is there.
-step docker run -d --name readme --network none --runtime ttyplug --label ttyplugd.enable=true \
-    e2e/busybox sh -c "$uses_port" readme /dev/ttyACM0
+if docker compose version >/dev/null 2>&1; then
+    application=zwave-zwave-js-ui-1
+    mkdir -p zwave
+    awk '/^## Five minutes/ { here = 1 } here && /^```$/ && block { exit } block { print }
+        here && /^```yaml$/ { block = 1 }' /usr/share/doc/ttyplugd/README.md >zwave/compose.yaml
+    cat zwave/compose.yaml
+    cd zwave
+    step docker compose up -d
+else
+    application=zwave
+    step docker run -d --name zwave --runtime ttyplug --label ttyplugd.enable=true zwavejs/zwave-js-ui
+fi
 listen 0
+say "plugs the stick in ($((SECONDS - since)) s)"
 plug 0 "${zwave[@]}"
 within 60 "the stick hears the application" heard 0 said-by-readme
 echo said-by-the-stick >"$(peer 0)"
-within 60 "and the application hears the stick" logged readme said-by-the-stick
+within 60 "and the application hears the stick" logged $application said-by-the-stick
 keep status ttyplugd status
 step ttyplugd check
 took=$((SECONDS - since))
