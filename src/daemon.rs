@@ -167,6 +167,7 @@ fn listen() -> anyhow::Result<Monitor> {
     let monitor = Monitor::listen()?;
     if monitor.is_deaf() {
         tracing::warn!(
+            message_id = kind::UDEVD_MISSING,
             "udevd is not running, so that no plug is heard; start systemd-udevd.service (it is \
              looked for every minute)"
         );
@@ -459,6 +460,7 @@ impl Daemon {
     async fn drain(&mut self) {
         if !self.jobs.drain(DRAIN_LIMIT).await {
             tracing::warn!(
+                message_id = kind::UNFINISHED,
                 "stopping in the middle of an operation; the next start goes on with it"
             );
         }

@@ -19,6 +19,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
 use crate::inventory::{Container, ContainerId, ContainerState};
+use crate::logging::kind;
 use crate::pidfd::kill_member;
 
 mod running;
@@ -410,7 +411,13 @@ impl Engine {
             .and_then(|pid| i32::try_from(pid).ok());
         if let Some(pid) = pid.filter(|pid| *pid > 1) {
             if let Err(error) = kill_member(pid, &id.0) {
-                tracing::warn!(container_id = %id.0, pid, %error, "a hung command could not be killed");
+                tracing::warn!(
+                    message_id = kind::UNFINISHED,
+                    container_id = %id.0,
+                    pid,
+                    %error,
+                    "a hung command could not be killed"
+                );
             }
         }
     }

@@ -131,6 +131,7 @@ impl Gate<'_> {
             Err(trouble) => trouble.cause,
         };
         tracing::warn!(
+            message_id = kind::RIGHT_NOT_KEPT,
             container_name = self.name, container_id = %self.id.0, error,
             "a right that is given ends when systemd reads its units again"
         );

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::announce::announce;
 use crate::assign::Want;
 use crate::inventory::ContainerId;
+use crate::logging::kind;
 use crate::model::{DevNum, NodePath};
 use crate::observe::View;
 use crate::uevent::{Action, Announcement};
@@ -87,7 +88,11 @@ impl Herald<'_> {
         let (pid, id) = (self.pid, self.id.clone());
         let work = move || announce(pid, &id, action, &announcements);
         if let Ok(Err(error)) = in_its_root(self.world, self.id, work).await {
-            tracing::warn!(container_id = %self.id.0, "{error:#}");
+            tracing::warn!(
+                message_id = kind::NOT_ANNOUNCED,
+                container_id = %self.id.0,
+                "{error:#}"
+            );
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::assign::Want;
 use crate::changes::Changes;
 use crate::config::GrantPolicy;
 use crate::inventory::ContainerId;
+use crate::logging::kind;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
 use crate::status::HeardHolds;
 use crate::world::World;
@@ -113,7 +114,7 @@ async fn answer(
     if let Some(created) = created.as_mut().filter(|created| created.rights) {
         let numbers = created.nodes.iter().map(|node| node.number).collect();
         if let Err(error) = world.borrow_mut().store.grant(&id, numbers) {
-            tracing::warn!("{error:#}");
+            tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error:#}");
             // What is not written down would never be taken back. Its ports come when it runs.
             created.nodes.clear();
         }

@@ -28,6 +28,19 @@ pub mod kind {
     pub const HELD: &str = "153991f772a84b1da0562df19a9e43b8";
     pub const RELEASED: &str = "cc236d142b6f4281ac2334f5bfa3cca9";
     pub const EVENTS_LOST: &str = "3a7512101aa24ecd9412f73964f0883b";
+    pub const UDEVD_MISSING: &str = "4abd93f8ba1d468ba19cda042378130c";
+    pub const NAMES_REFUSED: &str = "5ec68961b7654c35b55fe355606d4a0f";
+    pub const NOT_HELD: &str = "025a978d373e45f196bc9360292c808e";
+    pub const DAEMON_SILENT: &str = "923f8e32762743a480f1c71975d3b81b";
+    pub const KEEPER_ENDED: &str = "26d10443f303442fbe968b65bd89a1cb";
+    pub const RUNTIME_MISSING: &str = "b966c4e7bb5048b283eeba660153dcdd";
+    pub const STATE_NOT_KEPT: &str = "920a6ac563544a01ac6fcb2564e1070c";
+    pub const STATE_LOST: &str = "da4ea7f6f139425084f61a4cb88c4352";
+    pub const RIGHT_NOT_KEPT: &str = "307859093a3945c1827204bf755beff6";
+    pub const NOT_ANNOUNCED: &str = "8bf152477a42496cbbc18f9c6a7341f4";
+    pub const UNFINISHED: &str = "1819fa67fcb548b9bafa2a20649568ea";
+    pub const CONFIG_MISSING: &str = "af174f4e540540ffa55a2524d8bc49d8";
+    pub const DAEMON_FAILED: &str = "4a93501f6d254e56bb7f0bbc0defcd08";
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

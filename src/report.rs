@@ -174,7 +174,7 @@ impl Reports {
             .as_ref()
             .filter(|error| self.store.as_ref() != Some(error))
         {
-            tracing::error!("{error}");
+            tracing::error!(message_id = kind::STATE_NOT_KEPT, "{error}");
         }
         self.store = error;
     }
@@ -185,6 +185,7 @@ impl Reports {
         for device in devices.filter(|device| !device.refused_links.is_empty()) {
             if !told.contains(&device.devpath) {
                 tracing::warn!(
+                    message_id = kind::NAMES_REFUSED,
                     serial_device = %device.node,
                     links = device.refused_links.join(" "),
                     "stable names of the device are left out, because they are no valid paths; \

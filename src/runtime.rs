@@ -21,6 +21,7 @@ use crate::config;
 use crate::hold::{DEFAULT_HOLD, Managed, Ports};
 use crate::inventory::ContainerId;
 use crate::keeper::{self, Birth};
+use crate::logging::{kind, short_lived};
 use crate::notify::kernel_can_notify;
 use crate::pidfd;
 use crate::protocol::{Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take};
@@ -83,10 +84,11 @@ pub fn run(options: &Options) -> ExitCode {
             match prepare(options, &bundle, &id) {
                 Ok(Prepared::Asking | Prepared::NothingToHold) => {}
                 Err(error) => {
-                    log(
-                        options,
-                        &id,
-                        &format!("the container starts without held opens: {error:#}"),
+                    short_lived(&options.run_dir);
+                    tracing::warn!(
+                        message_id = kind::NOT_HELD,
+                        container_id = id,
+                        "the container starts without held opens: {error:#}"
                     );
                 }
             }
@@ -97,10 +99,11 @@ pub fn run(options: &Options) -> ExitCode {
     let error = Command::new(&options.runtime)
         .args(&options.arguments)
         .exec();
-    log(
-        options,
-        "",
-        &format!("{} cannot be executed: {error}", options.runtime.display()),
+    short_lived(&options.run_dir);
+    tracing::error!(
+        message_id = kind::RUNTIME_MISSING,
+        "{} cannot be executed: {error}",
+        options.runtime.display()
     );
     ExitCode::FAILURE
 }
@@ -119,8 +122,12 @@ fn prepare(options: &Options, directory: &Path, id: &str) -> anyhow::Result<Prep
     let answer = ask_daemon(options, id);
     let provisional = answer.is_err();
     if answer.as_ref().err().is_some_and(is_timeout) {
-        let late = "ttyplugd does not answer in time: its ports come when the container runs";
-        log(options, id, late);
+        short_lived(&options.run_dir);
+        tracing::warn!(
+            message_id = kind::DAEMON_SILENT,
+            container_id = id,
+            "ttyplugd does not answer in time: its ports come when the container runs"
+        );
     }
     let created = answer.unwrap_or_else(|_| Created {
         // At boot the engine may be first. Whatever is configured may be a new container's.
@@ -275,7 +282,11 @@ pub fn run_keeper(options: &Options) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log(options, "", &format!("a keeper has ended: {error:#}"));
+            short_lived(&options.run_dir);
+            tracing::error!(
+                message_id = kind::KEEPER_ENDED,
+                "a keeper has ended: {error:#}"
+            );
             ExitCode::FAILURE
         }
     }
@@ -288,7 +299,7 @@ fn be_keeper(options: &Options, id: &str, socket: &str, starter: &str) -> anyhow
     // Not to keep the bundle's directory.
     std::env::set_current_dir("/")?;
     let listener = keeper::take_over(&starter)?;
-    crate::logging::short_lived(&options.run_dir);
+    short_lived(&options.run_dir);
     let birth = Birth {
         container: id.to_owned(),
         socket: socket.into(),
@@ -422,10 +433,4 @@ fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
         fs::rename(&new, file)
     };
     write().inspect_err(|_| drop(fs::remove_file(&new)))
-}
-
-/// One warning, to the journal or, where there is none, to a file in the run directory.
-fn log(options: &Options, id: &str, text: &str) {
-    crate::logging::short_lived(&options.run_dir);
-    tracing::warn!(container_id = id, "{text}");
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::{ConfigFile, EXIT_USAGE, block_on};
 use crate::daemon::{self, Directories};
 use crate::docker::socket_path;
-use crate::logging::{self, LogFormat};
+use crate::logging::{self, LogFormat, kind};
 use crate::report;
 
 pub(super) fn run(
@@ -20,7 +20,11 @@ pub(super) fn run(
     logging::start(log_format).context("the journal cannot be reached; use --log-format text")?;
     if config.is_missing() {
         let file = config.path().display();
-        tracing::warn!(%file, "there is no such configuration file; ports are given by labels alone");
+        tracing::warn!(
+            message_id = kind::CONFIG_MISSING,
+            %file,
+            "there is no such configuration file; ports are given by labels alone"
+        );
     }
     let settings = match config.load() {
         Ok(settings) => settings,
@@ -32,7 +36,7 @@ pub(super) fn run(
     let socket = match socket_path() {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!(message_id = kind::DAEMON_FAILED, "{error:#}");
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
@@ -44,7 +48,7 @@ pub(super) fn run(
     match block_on(daemon::run(directories, settings, socket))? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!(message_id = kind::DAEMON_FAILED, "{error:#}");
             Ok(ExitCode::FAILURE)
         }
     }

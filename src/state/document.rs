@@ -9,6 +9,8 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::logging::kind;
+
 /// The version of all three documents. A reader that meets another one starts afresh.
 const SCHEMA: u32 = 1;
 
@@ -26,7 +28,12 @@ pub(super) fn read<T: DeserializeOwned + Default>(directory: &Path, name: &str) 
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return T::default(),
         Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "a state file cannot be read; starting without it");
+            tracing::warn!(
+                message_id = kind::STATE_LOST,
+                file = %path.display(),
+                %error,
+                "a state file cannot be read; starting without it"
+            );
             return T::default();
         }
     };
@@ -34,11 +41,21 @@ pub(super) fn read<T: DeserializeOwned + Default>(directory: &Path, name: &str) 
         Ok(document) if document.schema == SCHEMA => document.content,
         Ok(document) => {
             let schema = document.schema;
-            tracing::warn!(file = %path.display(), schema, "a state file is of another version; starting without it");
+            tracing::warn!(
+                message_id = kind::STATE_LOST,
+                file = %path.display(),
+                schema,
+                "a state file is of another version; starting without it"
+            );
             T::default()
         }
         Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "a state file is damaged; starting without it");
+            tracing::warn!(
+                message_id = kind::STATE_LOST,
+                file = %path.display(),
+                %error,
+                "a state file is damaged; starting without it"
+            );
             T::default()
         }
     }

@@ -12,6 +12,8 @@ use ttyplugd::labels;
 use ttyplugd::port::Look;
 use ttyplugd::selector::MATCH_KEYS;
 
+use crate::tidy::{code, modules};
+
 pub(crate) fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -93,13 +95,10 @@ fn kinds() -> BTreeMap<String, String> {
 fn messages(kind: &str) -> Vec<String> {
     let named = format!("message_id = kind::{kind},");
     let mut messages = Vec::new();
-    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
-        let path = file.unwrap().path();
-        if path.is_file() {
-            let text = fs::read_to_string(&path).unwrap();
-            let calls = text.split(&named).skip(1);
-            messages.extend(calls.map(|rest| rest.split(");").next().unwrap().to_owned()));
-        }
+    for module in modules() {
+        let text = code(&module);
+        let calls = text.split(&named).skip(1);
+        messages.extend(calls.map(|rest| rest.split(");").next().unwrap().to_owned()));
     }
     assert!(!messages.is_empty(), "nothing is logged as {kind}");
     messages
@@ -115,6 +114,23 @@ pub(crate) fn catalog() -> BTreeMap<String, String> {
         assert_eq!(before, None, "{id} has two entries");
     }
     entries
+}
+
+#[test]
+fn every_warning_and_every_error_has_a_kind() {
+    let mut number = 0;
+    for module in modules() {
+        let text = code(&module);
+        for call in ["warn!(", "error!("] {
+            for rest in text.split(call).skip(1) {
+                let message = rest.split(");").next().unwrap();
+                let has_kind = message.trim_start().starts_with("message_id = kind::");
+                assert!(has_kind, "in src/{module}.rs: {call}{message}");
+                number += 1;
+            }
+        }
+    }
+    assert!(number >= 20, "{number}");
 }
 
 #[test]

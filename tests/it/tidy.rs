@@ -53,13 +53,13 @@ fn source(module: &str) -> String {
 }
 
 /// The text of a module without its tests, which may use anything.
-fn code(module: &str) -> String {
+pub(crate) fn code(module: &str) -> String {
     let text = source(module);
     text.split("#[cfg(test)]").next().unwrap().to_owned()
 }
 
 /// Every module by its path below src without the ending, e.g. `cli/check`.
-fn modules() -> Vec<String> {
+pub(crate) fn modules() -> Vec<String> {
     fn walk(directory: &Path, prefix: &str, found: &mut Vec<String>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
