@@ -144,10 +144,9 @@ impl Metrics {
     /// All of it, with what the status says of this moment.
     pub fn text(&self, status: &Status) -> String {
         let in_state = |state| {
-            status
-                .ports
-                .iter()
-                .filter(|port| port.state == state)
+            let ports = status.ports.iter();
+            ports
+                .filter(|port| port.state == state && !port.stopped)
                 .count()
         };
         let states = [
@@ -166,7 +165,11 @@ impl Metrics {
         page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         page.head("engine_up", "gauge", "Whether the engine answers.");
         page.sample("engine_up", &[], u64::from(up));
-        page.head("ports", "gauge", "Ports in containers, by their state.");
+        page.head(
+            "ports",
+            "gauge",
+            "Ports in containers that run, by their state.",
+        );
         for (state, number) in states {
             page.sample("ports", &[("state", state)], number as u64);
         }
@@ -274,6 +277,7 @@ fn seconds(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::PortStatus;
 
     fn empty() -> Status {
         Status {
@@ -283,6 +287,23 @@ mod tests {
             engine_error: None,
             ports: Vec::new(),
             held: Vec::new(),
+        }
+    }
+
+    fn port(state: PortState, stopped: bool) -> PortStatus {
+        PortStatus {
+            port: "zwave".into(),
+            container: "app".into(),
+            container_id: "1".repeat(64),
+            stopped,
+            node: None,
+            device: None,
+            state,
+            since: None,
+            cause: None,
+            remedy: None,
+            holding: false,
+            bound: false,
         }
     }
 
@@ -307,6 +328,19 @@ mod tests {
         for (milliseconds, text) in [(0, "0"), (25, "0.025"), (2500, "2.5"), (60_000, "60")] {
             assert_eq!(seconds(milliseconds), text);
         }
+    }
+
+    #[test]
+    fn ports_of_stopped_containers_are_in_no_state() {
+        let mut status = empty();
+        status.ports = vec![
+            port(PortState::Waiting, false),
+            port(PortState::Waiting, true),
+            port(PortState::Failed, true),
+        ];
+        let text = Metrics::default().text(&status);
+        has(&text, "ttyplugd_ports{state=\"waiting\"} 1");
+        has(&text, "ttyplugd_ports{state=\"failed\"} 0");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What the daemon tells of itself: every port in every container, and every open that waits.
 //! Pure.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::assign::Conflict;
@@ -34,6 +36,9 @@ pub struct PortStatus {
     pub port: String,
     pub container: String,
     pub container_id: String,
+    /// Whether the container does not run.
+    #[serde(default)]
+    pub stopped: bool,
     /// Its path in the container, where that is known.
     pub node: Option<String>,
     /// The device's sysname, while it is plugged in.
@@ -113,7 +118,7 @@ pub struct Row<'a> {
     pub device: Option<&'a str>,
     pub state: PortState,
     /// Why it is not ready, and what to do about it.
-    pub why: Option<(&'a str, &'a str)>,
+    pub why: Option<(&'a str, Cow<'a, str>)>,
 }
 
 /// All ports in all containers, by container and port.
@@ -127,12 +132,15 @@ pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
         let mut add = |port, node, device: Option<&'a str>, state| {
             let concerns = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
             let trouble = reports.of(id).find(|trouble| concerns(&trouble.port));
-            let trouble = trouble.map(|trouble| (&*trouble.cause, &*trouble.remedy));
+            let trouble = trouble.map(|trouble| (&*trouble.cause, (&*trouble.remedy).into()));
             let (state, why) = match (state, trouble) {
                 (PortState::Ready, _) => (state, None),
                 (_, Some(why)) => (PortState::Failed, Some(why)),
                 (_, None) if device.is_none() => (state, Some(UNPLUGGED)),
-                (_, None) if !runs => (state, Some(STOPPED)),
+                (_, None) if !runs => {
+                    let remedy = format!("start it: docker start {}", container.name);
+                    (state, Some(("its container does not run", remedy.into())))
+                }
                 (_, None) => (state, None),
             };
             rows.push(Row {
@@ -169,11 +177,10 @@ pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
     rows
 }
 
-const UNPLUGGED: (&str, &str) = (
+const UNPLUGGED: (&str, Cow<str>) = (
     "its device is not plugged in",
-    "plug it in, or look at what is there: ttyplugd ports",
+    Cow::Borrowed("plug it in, or look at what is there: ttyplugd ports"),
 );
-const STOPPED: (&str, &str) = ("its container does not run", "start it: docker start NAME");
 
 /// Puts the document together.
 pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
@@ -181,6 +188,7 @@ pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
         port: row.port.to_owned(),
         container: row.container.name.clone(),
         container_id: row.id.0.clone(),
+        stopped: row.container.state == ContainerState::Stopped,
         node: row.node.map(ToString::to_string),
         device: row.device.map(str::to_owned),
         state: row.state,
@@ -188,8 +196,8 @@ pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
             .timeline
             .since(row.id, row.port)
             .map(|at| now.date_of(at)),
-        cause: row.why.map(|(cause, _)| cause.to_owned()),
-        remedy: row.why.map(|(_, remedy)| remedy.to_owned()),
+        cause: row.why.as_ref().map(|(cause, _)| (*cause).to_owned()),
+        remedy: row.why.map(|(_, remedy)| remedy.into_owned()),
         holding: world.held.contains_key(row.id),
         bound: row.node.is_some_and(|node| world.is_bound(row.id, node)),
     };
@@ -252,4 +260,45 @@ impl Status {
 pub struct HeardHolds {
     pub at: u64,
     pub held: Vec<HeldOpen>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::assign::assign;
+    use crate::fixtures::{container, device, settings};
+    use crate::inventory::Inventory;
+    use crate::state::Store;
+
+    #[test]
+    fn a_port_of_a_stopped_container_says_so_and_how_to_start_it() {
+        let settings = settings(
+            r#"
+            [[port]]
+            name = "zwave"
+            node = "/dev/zwave"
+            containers = ["app"]
+            match = { vendor = "0658" }
+            "#,
+        );
+        let app = Container {
+            state: ContainerState::Stopped,
+            ..container("app", &[])
+        };
+        let inventory = Inventory {
+            devices: [("ttyUSB0".to_owned(), device("ttyUSB0", "A"))].into(),
+            containers: [(ContainerId("1".repeat(64)), app)].into(),
+        };
+        let mut world = World::new(settings, inventory, Store::read(Path::new("/none")));
+        world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
+        let now = Now { clock: 0, unix: 0 };
+        let status = status(&world, &Reports::default(), now);
+        let [port] = status.ports.as_slice() else {
+            panic!("not one port: {status:#?}");
+        };
+        assert_eq!((port.state, port.stopped), (PortState::Waiting, true));
+        assert_eq!(port.remedy.as_deref(), Some("start it: docker start app"));
+    }
 }

@@ -213,6 +213,7 @@ mod tests {
             port: name.into(),
             container: "app\u{1b}[2J".into(),
             container_id: "1".repeat(64),
+            stopped: false,
             node: Some("/dev/zwave".into()),
             device: Some("ttyUSB0".into()),
             state,

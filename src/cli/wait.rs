@@ -120,6 +120,7 @@ mod tests {
             port: port.into(),
             container: container.into(),
             container_id: "1".repeat(64),
+            stopped: false,
             node: None,
             device: None,
             state,

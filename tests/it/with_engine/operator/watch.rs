@@ -22,7 +22,8 @@ fn a_watcher_is_told_of_every_change_and_sleeps_in_between() {
     let _container = Recipe::new("zwave").start();
     let watch = Running::start(&bed, &["status", "--watch", "--json"]);
     let table = Running::start(&bed, &["status", "--watch"]);
-    let mut seen = watch.says(0, "zwave waits", |line| is(line, "zwave", "waiting"));
+    let waits = |line: &str| is(line, "zwave", "waiting") && line.contains("\"stopped\":false");
+    let mut seen = watch.says(0, "zwave waits in a container that runs", waits);
     // Longer than a connection may last that does not watch. The daemon says every second that it
     // lives.
     let (begun, before) = (Instant::now(), (watch.wakes(), wakes(daemon.pid())));
