@@ -17,7 +17,8 @@ use crate::status::{PortState, PortStatus, Status};
 pub(super) struct Arguments {
     /// The name of the port.
     port: PortName,
-    /// The container in which it has to be ready; without it, every one that is to have the port.
+    /// The container in which it has to be ready; without it, every one that runs and is
+    /// to have the port.
     #[arg(long, value_name = "NAME")]
     container: Option<String>,
     /// For how long to wait at most: a time such as 60s or 5m, or forever.
@@ -80,9 +81,13 @@ fn missing(status: &Status, port: &str, container: Option<&str>) -> Option<Strin
         Some(name) => row.container == name && (row.port == port || row.port.is_empty()),
         None => row.port == port,
     };
-    let mut rows = status.ports.iter().filter(is_meant).peekable();
-    if rows.peek().is_some() {
-        let row = rows.find(|row| row.state != PortState::Ready)?;
+    let mut rows: Vec<_> = status.ports.iter().filter(is_meant).collect();
+    // One that does not run has nothing to be ready in, and counts only where no other does.
+    if container.is_none() && rows.iter().any(|row| !row.stopped) {
+        rows.retain(|row| !row.stopped);
+    }
+    if !rows.is_empty() {
+        let row = rows.iter().find(|row| row.state != PortState::Ready)?;
         let cause = row.cause.as_deref().unwrap_or("it is being made");
         let remedy = row.remedy.as_deref().map(|remedy| format!("; {remedy}"));
         return Some(plain(&format!(
@@ -167,6 +172,22 @@ mod tests {
             let nobody = missing(port, container).unwrap();
             assert!(nobody.contains("is to have a port"), "{nobody}");
         }
+    }
+
+    #[test]
+    fn a_container_that_does_not_run_counts_where_it_is_named_or_none_runs() {
+        let stopped = PortStatus {
+            stopped: true,
+            cause: Some("its container does not run".into()),
+            remedy: Some("start it: docker start old".into()),
+            ..row("zwave", "old", PortState::Waiting)
+        };
+        let alone = status(vec![stopped.clone()]);
+        let both = status(vec![stopped, row("zwave", "new", PortState::Ready)]);
+        assert_eq!(missing(&both, "zwave", None), None);
+        let why = "in container old its container does not run; start it: docker start old";
+        assert_eq!(missing(&both, "zwave", Some("old")).unwrap(), why);
+        assert_eq!(missing(&alone, "zwave", None).unwrap(), why);
     }
 
     #[test]
