@@ -32,13 +32,39 @@ const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:4:0 c:4:60 c
 /// Returns what the device cgroup did not refuse, e.g. `c:1:3:rw`, which it does with EPERM before
 /// any driver is asked; the driver's own refusals are others (open(2)).
 pub(super) fn opened(container: &Container) -> BTreeSet<String> {
-    let script = format!(
-        "may() {{ case $(eval \": 2>&1 $2/tmp/d\") in *'not permitted'*) ;; *) echo $d:$1;; esac; }}; \
-         for d in {DEVICES}; do set -- $(echo $d | tr : ' '); rm -f /tmp/d; \
-         mknod /tmp/d $1 $2 $3 2>/dev/null || {{ echo no-mknod:$d; continue; }}; \
-         may r '<'; may w '>'; may rw '<>'; done"
-    );
+    let script = opens("/tmp/d");
     container.sh(&script).lines().map(str::to_owned).collect()
+}
+
+fn opens(node: &str) -> String {
+    format!(
+        "may() {{ case $(eval \": 2>&1 $2{node}\") in *'not permitted'*) ;; *) echo $d:$1;; esac; }}; \
+         for d in {DEVICES}; do set -- $(echo $d | tr : ' '); rm -f {node}; \
+         mknod {node} $1 $2 $3 2>/dev/null || {{ echo no-mknod:$d; continue; }}; \
+         may r '<'; may w '>'; may rw '<>'; done; rm -f {node}"
+    )
+}
+
+/// The same for a container in which nothing can be executed: a process of the host joins its control
+/// group, and opens nodes in its /dev.
+pub(super) fn opened_in_its_group(container: &Container) -> BTreeSet<String> {
+    let groups = fs::read_to_string(container.root().with_file_name("cgroup"));
+    let groups = groups.expect("the container runs");
+    let of = |controllers: &str| {
+        let line = groups.lines().find_map(|line| line.split_once(controllers));
+        line.map(|(_, path)| path)
+    };
+    let group = match of(":devices:") {
+        Some(path) => format!("/sys/fs/cgroup/devices{path}"),
+        None => format!("/sys/fs/cgroup{}", of("0::").expect("it has a group")),
+    };
+    let node = container.path("/dev/probe");
+    let script = format!(
+        "echo $$ >{group}/cgroup.procs && {}",
+        opens(&node.to_string_lossy())
+    );
+    let opened = run("sh", &["-c", &script]);
+    opened.lines().map(str::to_owned).collect()
 }
 
 /// What `access` to a port is called there.
@@ -48,6 +74,15 @@ fn right(port: &Port, access: &str) -> String {
 
 /// Waits until what the container may open is `before` and these.
 pub(super) fn may_open(container: &Container, before: &BTreeSet<String>, more: &[&Port]) {
+    are_opened(|| opened(container), before, more);
+}
+
+/// Waits until `opened` are `before` and these.
+pub(super) fn are_opened(
+    opened: impl Fn() -> BTreeSet<String>,
+    before: &BTreeSet<String>,
+    more: &[&Port],
+) {
     let mut expected = before.clone();
     for port in more {
         expected.extend(["r", "w", "rw"].map(|access| right(port, access)));
@@ -56,7 +91,7 @@ pub(super) fn may_open(container: &Container, before: &BTreeSet<String>, more: &
         SOON,
         &format!("the container may open {expected:?}"),
         || {
-            let found = opened(container);
+            let found = opened();
             (found == expected)
                 .then_some(())
                 .ok_or_else(|| format!("it may open {found:?}"))

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::bed::{Bed, Entry, Node, Port, Recipe, run};
 
+use super::grants::{are_opened, may_open, opened, opened_in_its_group};
 use super::port_for;
 
 fn stick(number: u64) -> Port {
@@ -23,16 +26,19 @@ fn as_configured(port: &Port) -> Entry {
     })
 }
 
-/// The container gets node and links at a plug, whole and at once, loses them at the unplug, and
-/// gets them again when it is started anew.
+/// The container gets node, links and right at a plug, whole and at once, loses them at the unplug, and
+/// gets them again when it is started anew. Another port that is there it may never open.
 fn is_served(recipe: Recipe, said: &[&str]) {
     let bed = bed("auto");
     let container = recipe.start();
+    let opened = || opened_in_its_group(&container);
+    let before = opened();
     let daemon = bed.daemon();
     let port = stick(63);
-    let expected = as_configured(&port);
+    Port::new(62).plug();
     let watch = container.watch("/dev/zwave");
     port.plug();
+    let expected = as_configured(&port);
     container.gets("/dev/zwave", &expected);
     container.gets(
         "/dev/serial/by-path/pci-0000:00:14.0-usb-0:63:1.0",
@@ -40,12 +46,22 @@ fn is_served(recipe: Recipe, said: &[&str]) {
     );
     assert_eq!(watch.stop(), [Entry::Absent, expected.clone()]);
     daemon.logs(said);
+    are_opened(opened, &before, &[&port]);
     port.unplug();
     container.has_exactly(&[]);
+    are_opened(opened, &before, &[]);
     port.plug();
     container.gets("/dev/zwave", &expected);
     container.docker(&["restart"]);
     container.gets("/dev/zwave", &expected);
+    are_opened(opened, &before, &[&port]);
+    container.docker(&["update", "--cpu-shares", "512"]);
+    are_opened(opened, &before, &[&port]);
+    daemon.end(Signal::SIGKILL);
+    port.unplug();
+    let daemon = bed.daemon();
+    container.has_exactly(&[]);
+    are_opened(opened, &before, &[]);
     daemon.stop();
 }
 
@@ -97,14 +113,19 @@ fn a_paused_container_is_served_while_it_is_paused() {
     for inject in ["auto", "namespace"] {
         let bed = bed(inject);
         let container = Recipe::new("zwave").start();
+        let before = opened(&container);
         let daemon = bed.daemon();
         container.docker(&["pause"]);
         let port = stick(63);
         port.plug();
         container.gets("/dev/zwave", &as_configured(&port));
+        container.docker(&["unpause"]);
+        may_open(&container, &before, &[&port]);
+        container.docker(&["pause"]);
         port.unplug();
         container.has_exactly(&[]);
         container.docker(&["unpause"]);
+        may_open(&container, &before, &[]);
         daemon.stop();
     }
 }
