@@ -18,6 +18,7 @@ use bollard::query_parameters::{EventsOptions, ListContainersOptions};
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
+use crate::engine_file::{RUNTIME, is_wrapper};
 use crate::inventory::{Container, ContainerId, ContainerState};
 use crate::logging::kind;
 use crate::pidfd::kill_member;
@@ -89,6 +90,15 @@ pub struct EngineInfo {
     /// `1` or `2`.
     pub cgroup_version: String,
     pub runtimes: BTreeMap<String, Registered>,
+}
+
+impl EngineInfo {
+    /// Whether containers that were created for a runtime of this name have the wrapper, or had it
+    /// while it was registered.
+    pub fn is_ours(&self, runtime: &str) -> bool {
+        let registered = self.runtimes.get(runtime);
+        runtime == RUNTIME || registered.is_some_and(|its| is_wrapper(&its.path))
+    }
 }
 
 /// A runtime as it stands in the engine's daemon.json.

@@ -12,6 +12,15 @@ use serde::Deserialize;
 /// The name under which the wrapper is registered, and which containers ask for.
 pub const RUNTIME: &str = "ttyplug";
 
+/// The wrapper's file name, wherever it is installed.
+pub const PROGRAM: &str = "ttyplug-runtime";
+
+/// Whether what the engine executes for a runtime is the wrapper. It can be registered under further
+/// names, with other arguments.
+pub fn is_wrapper(path: &str) -> bool {
+    path.rsplit('/').next() == Some(PROGRAM)
+}
+
 /// Where the engine looks for its file if it is not told.
 pub const DEFAULT_FILE: &str = "/etc/docker/daemon.json";
 
@@ -46,6 +55,7 @@ pub struct EngineFile<'t> {
     /// The object of runtimes, and which member of the root it is.
     runtimes: Option<(usize, Object)>,
     ours: Option<Ours>,
+    others: Vec<String>,
     is_default: bool,
 }
 
@@ -102,17 +112,28 @@ impl<'t> EngineFile<'t> {
             None => None,
             Some((_, object)) => Ours::among(text, object)?,
         };
+        let registered = value["runtimes"].as_object().into_iter().flatten();
+        let others = registered
+            .filter(|(name, its)| *name != RUNTIME && its["path"].as_str().is_some_and(is_wrapper))
+            .map(|(name, _)| name.clone())
+            .collect();
         Ok(Self {
             text,
             root,
             runtimes,
             ours,
+            others,
             is_default: value["default-runtime"] == RUNTIME,
         })
     }
 
     pub fn registration(&self) -> Option<&Registration> {
         self.ours.as_ref().map(|ours| &ours.registration)
+    }
+
+    /// The names of the runtimes beside ours that execute the wrapper too.
+    pub fn others(&self) -> &[String] {
+        &self.others
     }
 
     /// The text that registers our runtime with this program. Arguments that are there stay.

@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 use super::{Output, block_on, plain, print};
 use crate::docker::User;
 use crate::dockerd::{self, Dockerd};
-use crate::engine_file::{EngineFile, RUNTIME, new_file};
+use crate::engine_file::{EngineFile, FileError, PROGRAM, RUNTIME, new_file};
 use crate::whole_file::WholeFile;
 use site::Site;
 
@@ -127,18 +127,19 @@ async fn disable(file: Option<PathBuf>, force: bool) -> anyhow::Result<String> {
     let site = Site::find(file).await?;
     let file = WholeFile::read(&site.file)?;
     let name = file.path().display().to_string();
-    let without = match file.text() {
-        None => None,
-        Some(text) => {
-            let parsed = EngineFile::parse(text).and_then(|parsed| parsed.without());
-            parsed.with_context(|| unedited(&name))?
-        }
+    let parse = |text| {
+        let parsed = EngineFile::parse(text)?;
+        Ok::<_, FileError>((parsed.without()?, parsed.others().join(", ")))
     };
+    let parsed = file.text().map(parse).transpose();
+    let (without, others) = parsed.with_context(|| unedited(&name))?.unwrap_or_default();
     let is_known = site.path_in_engine().is_some();
     let users = match site.users().await {
-        Err(error) if !force && (without.is_some() || !site.dockerds.is_empty()) => {
+        Err(error)
+            if !force && (without.is_some() || !others.is_empty() || !site.dockerds.is_empty()) =>
+        {
             bail!(
-                "ttyplug stays registered: nobody can tell which containers use it, because \
+                "{PROGRAM} stays registered: nobody can tell which containers use it, because \
                  {error}. Start Docker and try again, or --force"
             );
         }
@@ -146,11 +147,18 @@ async fn disable(file: Option<PathBuf>, force: bool) -> anyhow::Result<String> {
     };
     ensure!(
         force || users.is_empty(),
-        "ttyplug stays registered, because containers use it, and none of them would ever start \
-         again without it:\n{}Create them anew without `runtime: ttyplug` or remove them, and try \
-         again; or --force",
+        "{PROGRAM} stays registered, because containers use it, and none of them would ever start \
+         again without it:\n{}Create them anew with another runtime or remove them, and try again; \
+         or --force",
         list(&users)
     );
+    let left = match others.as_str() {
+        "" => String::new(),
+        others => format!(
+            "\nAlso {PROGRAM}, and left there for you to take out: {}",
+            plain(others)
+        ),
+    };
     let Some(without) = without else {
         ensure!(
             !is_known,
@@ -159,7 +167,7 @@ async fn disable(file: Option<PathBuf>, force: bool) -> anyhow::Result<String> {
         );
         file.remove_backup()?;
         return Ok(format!(
-            "ttyplug is not registered in {name}; nothing was changed"
+            "ttyplug is not registered in {name}; nothing was changed{left}"
         ));
     };
     if !site.dockerds.is_empty() {
@@ -173,10 +181,10 @@ async fn disable(file: Option<PathBuf>, force: bool) -> anyhow::Result<String> {
         None => file.remove()?,
     }
     file.remove_backup()?;
-    let mut said = format!("{name}: ttyplug is not registered any more");
+    let mut said = format!("{name}: ttyplug is not registered any more{left}");
     if !users.is_empty() {
         said += &format!(
-            "\nThese will never start again as they are:\n{}",
+            "\nThese will never start again without their runtime:\n{}",
             list(&users)
         );
     }
@@ -193,13 +201,13 @@ fn unedited(name: &str) -> String {
 }
 
 fn list(users: &[User]) -> String {
-    let line = |user: &User| format!("  {} ({})\n", plain(&user.name), plain(&user.state));
+    let line = |user: &User| format!("  {}\n", plain(&user.to_string()));
     users.iter().map(line).collect()
 }
 
 /// The wrapper, which is installed beside this program.
 fn program() -> anyhow::Result<String> {
-    let path = std::env::current_exe()?.with_file_name("ttyplug-runtime");
+    let path = std::env::current_exe()?.with_file_name(PROGRAM);
     ensure!(
         path.is_file(),
         "there is no {}; install both programs into one directory",

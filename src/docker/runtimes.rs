@@ -1,5 +1,7 @@
 //! What the engine says of itself and its runtimes.
 
+use std::fmt;
+
 use super::{Engine, EngineError, Result, limited};
 
 /// An engine, as far as it matters for a runtime in it.
@@ -17,6 +19,18 @@ pub struct About {
 pub struct User {
     pub name: String,
     pub state: String,
+    pub runtime: String,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            state,
+            runtime,
+        } = self;
+        write!(f, "{name} ({state}, runtime: {runtime})")
+    }
 }
 
 impl Engine {
@@ -42,11 +56,13 @@ impl Engine {
         })
     }
 
-    /// The containers, running or not, that were created with this runtime. Lists do not tell.
+    /// The containers, running or not, whose runtime is ours, whatever it is called. Lists do not
+    /// tell.
     ///
     /// # Errors
     /// The engine does not answer.
-    pub async fn users_of(&self, runtime: &str) -> Result<Vec<User>> {
+    pub async fn users(&self) -> Result<Vec<User>> {
+        let info = self.info().await?;
         let mut users = Vec::new();
         for id in self.list(None).await?.into_iter().filter_map(|c| c.id) {
             let container = match limited(self.docker.inspect_container(&id, None)).await {
@@ -54,12 +70,13 @@ impl Engine {
                 container => container?,
             };
             let its = container.host_config.and_then(|config| config.runtime);
-            if its.as_deref() == Some(runtime) {
+            if let Some(runtime) = its.filter(|runtime| info.is_ours(runtime)) {
                 let name = container.name.unwrap_or(id);
                 let state = container.state.and_then(|state| state.status);
                 users.push(User {
                     name: name.trim_start_matches('/').to_owned(),
                     state: state.map(|state| state.to_string()).unwrap_or_default(),
+                    runtime,
                 });
             }
         }

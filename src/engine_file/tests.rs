@@ -50,6 +50,21 @@ fn the_entry_is_set_in_the_style_of_the_file() {
 }
 
 #[test]
+fn further_names_of_the_wrapper_are_known_and_stay() {
+    let text = r#"{"runtimes": {"ttyplug": {"path": "/usr/bin/ttyplug-runtime"},
+        "holds": {"path": "/opt/ttyplug-runtime", "runtimeArgs": ["--runtime", "crun"]},
+        "bare": {"path": "ttyplug-runtime"}, "runc-2": {"path": "/usr/bin/runc"},
+        "like": {"path": "/usr/bin/not-ttyplug-runtime"}, "new": {"runtimeType": "x"}}}"#;
+    let parsed = EngineFile::parse(text).unwrap();
+    assert_eq!(parsed.others(), ["bare", "holds"]);
+    let kept = without(text).to_keep.unwrap();
+    assert_eq!(
+        EngineFile::parse(&kept).unwrap().others(),
+        ["bare", "holds"]
+    );
+}
+
+#[test]
 fn a_file_that_is_all_ours_goes_and_any_other_stays() {
     let new = new_file(PROGRAM);
     assert_eq!(value(&new)["runtimes"][RUNTIME]["path"], PROGRAM);

@@ -87,7 +87,7 @@ pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Containe
             report.note(kinds::CONTAINER, &subject, what, "");
         }
         Some(running) => {
-            let is_ours = looked.runtime == super::engine::RUNTIME;
+            let is_ours = scene.info.is_ours(&looked.runtime);
             let checked = report.container(&subject, &scene, &id, running, is_ours);
             checked.await;
         }

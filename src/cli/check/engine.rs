@@ -1,5 +1,6 @@
 //! The engine, and whether it knows the runtime that holds early opens.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,12 +10,8 @@ use std::process::Command;
 use super::finding::{Level, Report};
 use super::kinds;
 use crate::docker::{EngineInfo, Registered};
+use crate::engine_file::{PROGRAM, RUNTIME};
 use crate::runtime::Options;
-
-/// The name under which the wrapper is registered in the engine.
-pub(super) const RUNTIME: &str = "ttyplug";
-
-const PROGRAM: &str = "ttyplug-runtime";
 
 const REGISTER: &str = "sudo ttyplugd runtime enable";
 
@@ -27,71 +24,76 @@ impl Report {
         self.note(kinds::ENGINE, "engine", what, "");
     }
 
-    /// Whether early opens can be held. `users` are the containers that were created for the
-    /// runtime, and `asking` those whose ports say for how long opens of them are to be held.
-    pub(super) fn runtime(&mut self, info: &EngineInfo, users: &[String], asking: &[String]) {
+    /// Whether early opens can be held. `users` are the containers that were created for each
+    /// runtime of ours, and `asking` others whose ports say for how long opens of them are to be
+    /// held.
+    pub(super) fn runtime(
+        &mut self,
+        info: &EngineInfo,
+        users: &BTreeMap<String, Vec<String>>,
+        asking: &[String],
+    ) {
         let subject = "runtime";
-        match info.runtimes.get(RUNTIME) {
-            Some(registered) => {
-                let level = if users.is_empty() {
-                    Level::Warning
-                } else {
-                    Level::Error
-                };
-                if self.runtime_works(registered, level) {
-                    let what = format!("{RUNTIME} is registered ({})", registered.path);
-                    self.note(kinds::RUNTIME, subject, what, "");
-                }
+        let ours = |(name, _): &(&String, _)| info.is_ours(name);
+        for (name, registered) in info.runtimes.iter().filter(ours) {
+            let level = match users.contains_key(name) {
+                false => Level::Warning,
+                true => Level::Error,
+            };
+            if self.runtime_works(name, registered, level) {
+                let what = format!("{name} is registered ({})", registered.path);
+                self.note(kinds::RUNTIME, subject, what, "");
             }
-            None if !users.is_empty() => {
-                let what = format!(
-                    "{RUNTIME} is not registered in the engine, and {} {} created for it",
-                    users.join(", "),
-                    if users.len() == 1 { "was" } else { "were" },
-                );
-                self.error(kinds::RUNTIME_MISSING, subject, what, REGISTER);
-            }
-            None if !asking.is_empty() => {
-                let what = format!(
-                    "{RUNTIME} is not registered in the engine, and {} asks for held opens",
-                    asking.join(", ")
-                );
-                let remedy = format!("{REGISTER}; and add to its service: runtime: {RUNTIME}");
-                self.warning(kinds::RUNTIME_MISSING, subject, what, remedy);
-            }
-            None => {
-                let what = format!("{RUNTIME} is not registered: early opens are not held");
-                let remedy = format!("to have that: {REGISTER}");
-                self.note(kinds::RUNTIME, subject, what, remedy);
-            }
+        }
+        if info.runtimes.contains_key(RUNTIME) {
+            return;
+        }
+        if let Some(users) = users.get(RUNTIME) {
+            let what = format!(
+                "{RUNTIME} is not registered in the engine, and {} {} created for it",
+                users.join(", "),
+                if users.len() == 1 { "was" } else { "were" },
+            );
+            self.error(kinds::RUNTIME_MISSING, subject, what, REGISTER);
+        } else if !asking.is_empty() {
+            let what = format!(
+                "{RUNTIME} is not registered in the engine, and {} asks for held opens",
+                asking.join(", ")
+            );
+            let remedy = format!("{REGISTER}; and add to its service: runtime: {RUNTIME}");
+            self.warning(kinds::RUNTIME_MISSING, subject, what, remedy);
+        } else if !info.runtimes.iter().any(|its| ours(&its)) {
+            let what = format!("{RUNTIME} is not registered: early opens are not held");
+            let remedy = format!("to have that: {REGISTER}");
+            self.note(kinds::RUNTIME, subject, what, remedy);
         }
     }
 
     /// Whether the program is there and ours, and the runtime behind it can do its part.
-    fn runtime_works(&mut self, registered: &Registered, level: Level) -> bool {
+    fn runtime_works(&mut self, name: &str, registered: &Registered, level: Level) -> bool {
         let subject = "runtime";
+        let register = match name {
+            RUNTIME => REGISTER.to_owned(),
+            _ => format!(
+                "correct the path of {name} in Docker's daemon.json, and: systemctl reload docker"
+            ),
+        };
         let path = find(&registered.path);
         let Some(program) = path.filter(|path| is_executable(path)) else {
             let what = format!(
-                "{RUNTIME} is {}, and there is no such program",
+                "{name} is {}, and there is no such program",
                 registered.path
             );
-            self.add(
-                level,
-                kinds::RUNTIME_PROGRAM,
-                subject,
-                what,
-                REGISTER.to_owned(),
-            );
+            self.add(level, kinds::RUNTIME_PROGRAM, subject, what, register);
             return false;
         };
         if let Some(own) = own_program().filter(|own| !is_same(own, &program)) {
             let what = format!(
-                "{RUNTIME} is {}, which is not the {PROGRAM} of this ttyplugd, {}",
+                "{name} is {}, which is not the {PROGRAM} of this ttyplugd, {}",
                 program.display(),
                 own.display()
             );
-            self.warning(kinds::RUNTIME_PROGRAM, subject, what, REGISTER);
+            self.warning(kinds::RUNTIME_PROGRAM, subject, what, register);
         }
         let real = Options::parse(registered.arguments.clone()).runtime;
         // One that does not start says nothing of its version; the engine says it when it is used.
@@ -102,7 +104,7 @@ impl Report {
         let Err(reason) = crate::runc::can_notify(&version) else {
             return true;
         };
-        let what = format!("{reason}, so that early opens are not held");
+        let what = format!("{name}: {reason}, so that early opens are not held");
         self.add(
             level,
             kinds::RUNTIME_TOO_OLD,

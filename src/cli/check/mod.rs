@@ -5,7 +5,7 @@
 //! containers.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -116,21 +116,22 @@ async fn everything(report: &mut Report, settings: Settings, state: &Path, run_d
         report.host(&scene.host, &world.inventory, &world.assigned);
         report.ports(&world);
     }
-    let (mut asking, mut users, mut of_containers) = (Vec::new(), Vec::new(), Report::default());
+    let (mut asking, mut of_containers) = (Vec::new(), Report::default());
+    let mut users = BTreeMap::<_, Vec<_>>::new();
     let containers = scene.world.borrow().inventory.containers.clone();
     // Side by side, so that one that is slow delays no other.
     let looks = containers.into_iter().map(|(id, container)| {
         let name = container.name.clone();
-        if asks_to_hold(&scene.world.borrow(), &id, &container) {
-            asking.push(name.clone());
-        }
+        let asks = asks_to_hold(&scene.world.borrow(), &id, &container);
         let look = container::check(scene.clone(), id, container);
-        (name, spawn_local(look))
+        (name, asks, spawn_local(look))
     });
-    for (name, look) in looks.collect::<Vec<_>>() {
+    for (name, asks, look) in looks.collect::<Vec<_>>() {
         let Ok(looked) = look.await else { continue };
-        if looked.runtime == engine::RUNTIME {
-            users.push(name);
+        if scene.info.is_ours(&looked.runtime) {
+            users.entry(looked.runtime).or_default().push(name);
+        } else if asks {
+            asking.push(name);
         }
         of_containers.append(looked.report);
     }

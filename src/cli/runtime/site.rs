@@ -109,11 +109,11 @@ impl Site {
         }
     }
 
-    /// The containers that use the runtime; none where there is no Docker at all.
+    /// The containers that use the wrapper; none where there is no Docker at all.
     pub(super) async fn users(&self) -> anyhow::Result<Vec<User>> {
         match self.answering() {
             Err(_) if self.dockerds.is_empty() && !dockerd::is_installed() => Ok(Vec::new()),
-            engine => Ok(engine?.users_of(RUNTIME).await?),
+            engine => Ok(engine?.users().await?),
         }
     }
 

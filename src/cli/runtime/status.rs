@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Site;
 use crate::cli::{plain, print, print_json};
 use crate::docker::User;
-use crate::engine_file::{EngineFile, RUNTIME, Registration};
+use crate::engine_file::{EngineFile, Registration};
 use crate::notify::kernel_can_notify;
 use crate::runc;
 use crate::whole_file::WholeFile;
@@ -84,7 +84,7 @@ impl Status {
             }
         };
         self.engine = Some(about.version.clone());
-        match engine.users_of(RUNTIME).await {
+        match engine.users().await {
             Ok(users) => self.users = users,
             Err(error) => self.add(error.to_string(), "systemctl status docker"),
         }
@@ -134,11 +134,7 @@ impl Status {
 
     fn as_text(&self) -> String {
         let path = self.registration.as_ref().map(|its| its.path.as_str());
-        let users: Vec<_> = self
-            .users
-            .iter()
-            .map(|user| format!("{} ({})", user.name, user.state))
-            .collect();
+        let users: Vec<_> = self.users.iter().map(User::to_string).collect();
         let or_dash = |text: Option<&str>| plain(text.unwrap_or("-"));
         let mut text = format!(
             "file     {}\nruntime  {}\nbehind   {}\nengine   {}\nused by  {}\n",
@@ -172,7 +168,9 @@ impl Status {
             "behind": self.behind,
             "engine": self.engine,
             "containers": users
-                .map(|user| json!({ "name": user.name, "state": user.state }))
+                .map(|user| {
+                    json!({ "name": user.name, "state": user.state, "runtime": user.runtime })
+                })
                 .collect::<Vec<_>>(),
             "problems": problems
                 .map(|problem| json!({ "what": problem.what, "remedy": problem.remedy }))

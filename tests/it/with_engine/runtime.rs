@@ -180,23 +180,68 @@ fn a_runtime_that_containers_use_stays_registered() {
     assert_eq!(file.bed.keepers().len(), 1);
     file.fails(
         &["disable"],
-        &["zwave (running)", "`runtime: ttyplug`", "--force"],
+        &["zwave (running, runtime: ttyplug)", "--force"],
     );
     container.docker(&["stop"]);
-    file.fails(&["disable"], &["zwave (exited)"]);
+    file.fails(&["disable"], &["zwave (exited, runtime: ttyplug)"]);
     assert_eq!(in_engine().as_deref(), Some(RUNTIME));
     assert_eq!(file.status()["containers"][0]["name"], "zwave");
 
     file.succeeds(
         &["disable", "--force"],
-        &["zwave (exited)", "never start again"],
+        &["zwave (exited, runtime: ttyplug)", "never start again"],
     );
     assert_eq!(in_engine(), None);
     assert!(!output("docker", &["start", "zwave"]).status.success());
     // The file does not register it, but the containers are there.
-    file.fails(&["disable"], &["zwave (exited)"]);
+    file.fails(&["disable"], &["zwave (exited, runtime: ttyplug)"]);
     drop(container);
     file.succeeds(&["disable"], &["nothing was changed"]);
+}
+
+/// Such a registration is the operator's own, and its containers have a keeper like all others.
+#[test]
+fn containers_of_the_wrapper_under_another_name_keep_it_registered_too() {
+    let file = EngineFile::with("{}");
+    let holds = |path: &str| {
+        let arguments = [
+            "--run-dir".into(),
+            file.bed.file("run"),
+            "--state-dir".into(),
+            file.bed.file("state"),
+            "--config".into(),
+            file.bed.file("config.toml"),
+        ];
+        let holds = serde_json::json!({ "path": path, "runtimeArgs": arguments });
+        serde_json::json!({ "runtimes": { "runc-with-holds": holds } }).to_string()
+    };
+    fs::write(&file.path, holds(RUNTIME)).unwrap();
+    file.succeeds(&["enable"], &[RUNTIME]);
+    let container = Recipe::new("zwave")
+        .with(&["--runtime", "runc-with-holds"])
+        .start();
+    assert_eq!(file.bed.keepers().len(), 1);
+
+    let user = "zwave (running, runtime: runc-with-holds)";
+    file.fails(&["disable"], &[user, "--force"]);
+    assert_eq!(in_engine().as_deref(), Some(RUNTIME));
+    let status = file.status();
+    assert_eq!(status["containers"][0]["runtime"], "runc-with-holds");
+    let findings = || {
+        let checked = file.bed.json("check");
+        let findings = checked["findings"].as_array().expect("it is a list");
+        findings.iter().map(Value::to_string).collect::<String>()
+    };
+    let found = findings();
+    assert!(found.contains("its early opens are held"), "{found}");
+    assert!(found.contains("runc-with-holds is registered"), "{found}");
+
+    drop(container);
+    file.succeeds(
+        &["disable"],
+        &["not registered any more", "runc-with-holds"],
+    );
+    assert!(file.text().contains("runc-with-holds"), "{}", file.text());
 }
 
 #[test]
