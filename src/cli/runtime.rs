@@ -96,11 +96,7 @@ async fn enable(file: Option<PathBuf>) -> anyhow::Result<String> {
     if is_in_file {
         site.reload(Some(&program)).await?;
     } else {
-        let backup = file.back_up()?;
-        if let Err(error) = site.put(&file, &text, Some(&program)).await {
-            file.remove_backup()?;
-            return Err(error);
-        }
+        let backup = site.put(&file, &text, Some(&program)).await?;
         said += &format!("{name}: ttyplug is registered ({program})\n");
         if let Some(other) = other {
             said += &format!("Before it was {}.\n", plain(&other));
@@ -170,14 +166,11 @@ async fn disable(file: Option<PathBuf>, force: bool) -> anyhow::Result<String> {
             "ttyplug is not registered in {name}; nothing was changed{left}"
         ));
     };
-    if !site.dockerds.is_empty() {
-        site.put(&file, &without.to_reload, None).await?;
-    }
-    match &without.to_keep {
+    site.put(&file, &without.to_reload, None).await?;
+    let is_needed = site.dockerds.iter().any(Dockerd::needs_its_file);
+    match without.to_keep.as_deref().or(is_needed.then_some("{}\n")) {
+        Some(text) if text == without.to_reload => {}
         Some(text) => file.replace(text, dockerd::validate)?,
-        None if site.dockerds.iter().any(Dockerd::needs_its_file) => {
-            file.replace("{}\n", dockerd::validate)?;
-        }
         None => file.remove()?,
     }
     file.remove_backup()?;

@@ -117,21 +117,27 @@ impl Site {
         }
     }
 
-    /// Writes the file and has it read, or leaves it as it was.
+    /// Writes the file and has it read, or leaves it as it was. Says where its backup is: that is
+    /// there from before the first write on, and here goes only once the file is as it was.
     pub(super) async fn put(
         &self,
         file: &WholeFile,
         text: &str,
         wanted: Option<&String>,
-    ) -> anyhow::Result<()> {
-        file.replace(text, dockerd::validate)?;
+    ) -> anyhow::Result<Option<PathBuf>> {
+        let backup = file.back_up()?;
+        if let Err(error) = file.replace(text, dockerd::validate) {
+            file.remove_backup()?;
+            return Err(error);
+        }
         let Err(error) = self.reload(wanted).await else {
-            return Ok(());
+            return Ok(backup);
         };
         file.restore()?;
         for dockerd in &self.dockerds {
             let _ = dockerd.read_again();
         }
+        file.remove_backup()?;
         Err(error.context(format!("{} is as it was", file.path().display())))
     }
 

@@ -273,6 +273,43 @@ fn a_file_that_the_engine_does_not_take_is_put_back() {
     assert_eq!(in_engine(), None);
 }
 
+/// dockerd is asked whether it would start with each text before that is in the file.
+#[test]
+fn the_file_as_it_was_is_beside_it_until_the_last_write() {
+    let file = EngineFile::with("{}");
+    file.succeeds(&["enable"], &[]);
+    let text = file.text();
+    let backup = file.path.with_extension("json.bak-ttyplugd");
+    let bin = file.bed.file("bin");
+    fs::create_dir(&bin).unwrap();
+    let dockerd = bin.join("dockerd");
+    let says_no = |when: &str| {
+        let script = format!("#!/bin/sh\n{when} || exit 0\necho no >&2\nexit 1\n");
+        fs::write(&dockerd, script).unwrap();
+        fs::set_permissions(&dockerd, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(PROGRAM);
+        command.args(["runtime", "disable", "--file"]);
+        let output = command.arg(&file.path).env("PATH", path).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        says(&output.stderr, &["dockerd would not start with it: no"]);
+    };
+    says_no(&format!("cmp -s {0} {0}.bak-ttyplugd", file.path.display()));
+    assert_eq!(file.text(), text);
+    assert_eq!(file.names(), ["daemon.json"]);
+
+    // The engine has read the first text, and the second one is refused.
+    says_no(&format!(
+        "! cmp -s {0} {0}.bak-ttyplugd",
+        file.path.display()
+    ));
+    assert_eq!(in_engine(), None);
+    assert_eq!(fs::read_to_string(&backup).unwrap(), text);
+    file.succeeds(&["disable"], &["nothing was changed"]);
+    assert_eq!(file.names(), ["daemon.json"]);
+}
+
 #[test]
 fn the_default_runtime_stays_registered_even_by_force() {
     let file = EngineFile::with("{}");
