@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::cgroup::InForce;
-use super::finding::Report;
+use super::finding::{Level, Report};
 use super::processes::{self, number_of};
 use super::{Scene, kinds};
 use crate::accounts;
@@ -18,7 +18,9 @@ use crate::inventory::{Container, ContainerId};
 use crate::labels;
 use crate::model::DevNum;
 use crate::observe::{has_remapped_users, missing_programs};
+use crate::plan::Found;
 use crate::reconcile::{Inspected, Seen, preview};
+use crate::root::Grounds;
 
 /// How long it may take to look into a container: its root may be on a file system that hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -51,6 +53,29 @@ impl Inside {
                 .collect(),
         }
     }
+
+    /// The same of a container whose /dev is its own, with the nodes that are on no other mount;
+    /// `None` for one that sees the host's.
+    fn look_at_own(
+        scene: &Scene,
+        running: &Running,
+        id: &ContainerId,
+    ) -> impl FnOnce() -> Option<Self> + use<> {
+        let look = Self::look(scene, running, id);
+        let (pid, id, foreign) = (running.pid, id.clone(), running.foreign.clone());
+        move || {
+            let grounds = Grounds::open(pid, &id, foreign).ok()?;
+            grounds.directory("/dev").ok()?;
+            let mut inside = look();
+            inside.nodes.retain(|(path, _)| {
+                let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+                let place = grounds.directory(directory);
+                let found = place.map(|place| place.look(name));
+                matches!(found, Ok(Ok(Found::Node { .. })))
+            });
+            Some(inside)
+        }
+    }
 }
 
 /// What was found out about a container.
@@ -81,11 +106,12 @@ pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Containe
     };
     looked.runtime = described.runtime;
     match described.running {
-        _ if !is_served => {}
-        None => {
+        None if is_served => {
             let what = "is not running; it is served when it starts";
             report.note(kinds::CONTAINER, &subject, what, "");
         }
+        None => {}
+        Some(running) if !is_served => report.unserved(&subject, &scene, &id, &running).await,
         Some(running) => {
             let is_ours = scene.info.is_ours(&looked.runtime);
             let checked = report.container(&subject, &scene, &id, running, is_ours);
@@ -123,14 +149,9 @@ impl Report {
         let defined = |n: &DevNum| running.rights.allow(*n) && !given(n);
         let numbers = numbers.filter(|n| !grants || defined(n));
         let driver = &scene.info.cgroup_driver;
-        self.rights(
-            subject,
-            &running,
-            &inside.in_force,
-            numbers,
-            &scene.host.majors,
-        );
-        self.drivers(subject, &running, driver, &scene.host.majors);
+        let (level, majors) = (Level::Error, &scene.host.majors);
+        self.rights(level, subject, &running, &inside.in_force, numbers, majors);
+        self.drivers(level, subject, &running, driver, majors);
         self.holding(subject, scene, id, is_ours);
         match preview(&scene.engine, &scene.world, id).await {
             Ok(None) => {}
@@ -163,6 +184,38 @@ impl Report {
         }
         let inject = scene.world.borrow().settings.inject;
         self.exec(subject, &running, inside, inject);
+    }
+
+    /// A container that runs and is to have nothing. What a script or a definition of before has
+    /// left in it is told, since it may be about to be served; nothing of that is an error.
+    async fn unserved(
+        &mut self,
+        subject: &str,
+        scene: &Scene,
+        id: &ContainerId,
+        running: &Running,
+    ) {
+        if running.rights.everything {
+            return;
+        }
+        let look = spawn_blocking(Inside::look_at_own(scene, running, id));
+        let Ok(Ok(Some(inside))) = timeout(LOOK_LIMIT, look).await else {
+            return;
+        };
+        let world = scene.world.borrow();
+        let devices = &world.inventory.devices;
+        let majors = &scene.host.majors;
+        let numbers = devices.values().map(|device| device.devnum);
+        let numbers = numbers.filter(|number| running.rights.allow(*number));
+        let level = Level::Warning;
+        self.rights(level, subject, running, &inside.in_force, numbers, majors);
+        let driver = &scene.info.cgroup_driver;
+        self.drivers(level, subject, running, driver, majors);
+        // What we made ourselves goes with the daemon's next look.
+        let record = world.store.record(id, &running.started_at);
+        let ours = |path: &str| record.keys().any(|own| own.as_str() == path);
+        let nodes = inside.nodes.iter().filter(|(path, _)| !ours(path));
+        self.stale(subject, &scene.host, devices, nodes, &inside.mappings);
     }
 
     /// What its labels and the configuration make of it. Whether it is to have anything at all.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Credentials, group_name};
 use super::cgroup::InForce;
-use super::finding::Report;
+use super::finding::{Level, Report};
 use super::host::Host;
 use super::kernel::{self, Majors, module};
 use super::kinds;
@@ -20,6 +20,7 @@ impl Report {
     /// The device cgroup, as it was defined and, where that can be read, as it is.
     pub(super) fn rights(
         &mut self,
+        level: Level,
         subject: &str,
         running: &Running,
         in_force: &InForce,
@@ -43,7 +44,8 @@ impl Report {
         }
         for major in missing {
             let line = Rights::missing_line(DevNum { major, minor: 0 });
-            self.error(
+            self.add(
+                level,
                 kinds::RIGHT_MISSING,
                 subject,
                 format!("its device cgroup does not let it open devices of major number {major}"),
@@ -51,7 +53,8 @@ impl Report {
             );
         }
         for major in dropped {
-            self.error(
+            self.add(
+                level,
                 kinds::RIGHT_NOT_IN_FORCE,
                 subject,
                 format!(
@@ -66,6 +69,7 @@ impl Report {
     /// Rules for devices that no driver has made yet.
     pub(super) fn drivers(
         &mut self,
+        level: Level,
         subject: &str,
         running: &Running,
         cgroup_driver: &str,
@@ -85,7 +89,8 @@ impl Report {
             };
             // Without systemd a rule is a pair of numbers, whoever has them.
             if cgroup_driver == "systemd" && !running.rights.everything {
-                self.error(
+                self.add(
+                    level,
                     kinds::DRIVER_NOT_LOADED,
                     subject,
                     format!("has a rule for c {major}:*, and no driver has that number now"),
@@ -177,7 +182,11 @@ impl Report {
                 Some(_) => {
                     format!("take `devices:` out of its service and give it a port at {path}")
                 }
-                None => format!("give it a port at {path}, or remove the node"),
+                None => format!(
+                    "give it a port there, by a [[port]] with containers = [{:?}] and node = \
+                     {path:?}, or remove the node",
+                    name(subject)
+                ),
             };
             self.warning(kinds::STALE_NODE, subject, what, remedy);
         }
@@ -185,8 +194,11 @@ impl Report {
 }
 
 fn restart(subject: &str) -> String {
-    let name = subject.strip_prefix("container ").unwrap_or(subject);
-    format!("docker restart {name}")
+    format!("docker restart {}", name(subject))
+}
+
+fn name(subject: &str) -> &str {
+    subject.strip_prefix("container ").unwrap_or(subject)
 }
 
 /// What a group is called on the host and in the image, where that is not the same.

@@ -14,7 +14,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::cgroup::InForce;
-use super::finding::Report;
+use super::finding::{Level, Report};
 use super::host::Host;
 use super::kernel::text;
 use super::processes::nodes;
@@ -41,6 +41,9 @@ struct Case {
     /// Pairs of the host's path and the container's.
     #[serde(default)]
     devices: Vec<(String, String)>,
+    /// It is to have no port.
+    #[serde(default)]
+    unserved: bool,
     /// The engine's cgroup driver.
     #[serde(default)]
     driver: String,
@@ -67,7 +70,7 @@ fn found(directory: &Path) -> Report {
         let container = Container {
             name: case.name.clone(),
             state: ContainerState::Running,
-            labels: [("ttyplugd.enable".into(), "true".into())].into(),
+            labels: [("ttyplugd.enable".into(), (!case.unserved).to_string())].into(),
             image_labels: Some([].into()),
         };
         inventory.containers.insert(case.id(), container);
@@ -86,8 +89,9 @@ fn found(directory: &Path) -> Report {
         let wants = world.assigned.wants(&id);
         let in_force = InForce::read(&root, case.pid, &id);
         let numbers = wants.iter().map(|want| want.devnum);
-        report.rights(&subject, &running, &in_force, numbers, &host.majors);
-        report.drivers(&subject, &running, &case.driver, &host.majors);
+        let level = case.level();
+        report.rights(level, &subject, &running, &in_force, numbers, &host.majors);
+        report.drivers(level, &subject, &running, &case.driver, &host.majors);
 
         let inside: Vec<_> = host.inside(&id).collect();
         let own = root.join(format!("proc/{}/root", case.pid));
@@ -119,6 +123,13 @@ fn found(directory: &Path) -> Report {
 impl Case {
     fn id(&self) -> ContainerId {
         ContainerId(self.id.repeat(64))
+    }
+
+    fn level(&self) -> Level {
+        match self.unserved {
+            true => Level::Warning,
+            false => Level::Error,
+        }
     }
 
     fn running(&self) -> Running {

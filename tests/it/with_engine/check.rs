@@ -337,6 +337,41 @@ fn check_tells_of_a_stale_node_and_leaves_it_alone() {
     assert_eq!(container.at("/dev/ttyUSB7"), before);
 }
 
+/// The one that a script serves so far, before it gets its label.
+#[test]
+fn check_tells_of_a_stale_node_where_no_port_is_to_be() {
+    let bed = Bed::with_config(ZWAVE);
+    let rule = ["--device-cgroup-rule", "c 188:* rmw"];
+    let container = Recipe::new("own").with(&rule).start();
+    container.sh("mknod /dev/ttyUSB7 c 188 7");
+    let before = container.at("/dev/ttyUSB7");
+    // What is mounted there is not of its /dev.
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    run(
+        "mknod",
+        &[
+            &directory.path().join("7").to_string_lossy(),
+            "c",
+            "188",
+            "7",
+        ],
+    );
+    let mount = format!("{}:/dev/host", directory.path().display());
+    let _other = Recipe::new("other")
+        .with(&rule)
+        .with(&["-v", &mount])
+        .start();
+
+    let checked = check(&bed);
+    checked.has(
+        "warning",
+        "stale-node",
+        &["own", "/dev/ttyUSB7", "188:7", "[[port]]"],
+    );
+    assert_eq!(checked.of("stale-node").len(), 1, "{:#?}", checked.findings);
+    assert_eq!(container.at("/dev/ttyUSB7"), before);
+}
+
 #[test]
 fn check_names_ports_that_quarrel() {
     let twice = ZWAVE
