@@ -47,7 +47,7 @@ complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l run-dir -d 
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l watch -d 'Go on to show it whenever it changes, until interrupted; with --json one object a line'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l json -d 'Print one JSON object, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l container -d 'The container in which it has to be ready; without it, every one that is to have the port' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l container -d 'The container in which it has to be ready; without it, every one that runs and is to have the port' -r
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l timeout -d 'For how long to wait at most: a time such as 60s or 5m, or forever' -r
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l run-dir -d 'Where the lock and the sockets are' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -s h -l help -d 'Print help'

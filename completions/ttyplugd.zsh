@@ -58,7 +58,7 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (wait)
 _arguments "${_arguments_options[@]}" : \
-'--container=[The container in which it has to be ready; without it, every one that is to have the port]:NAME:_default' \
+'--container=[The container in which it has to be ready; without it, every one that runs and is to have the port]:NAME:_default' \
 '--timeout=[For how long to wait at most\: a time such as 60s or 5m, or forever]:TIME:_default' \
 '--run-dir=[Where the lock and the sockets are]:DIR:_files' \
 '-h[Print help]' \
