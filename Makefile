@@ -93,9 +93,9 @@ e2e:
 e2e-arm:
 	tests/prerequisites.sh e2e arm
 	$(MAKE) deb ARCHS="armhf arm64"
-	tests/e2e/run.sh --machine bookworm-armhf $(SCENARIOS)
-	tests/e2e/run.sh --machine bookworm-armhf-on-arm64 $(SCENARIOS)
-	tests/e2e/run.sh --machine bookworm-arm64 $(SCENARIOS)
+	failed=; for machine in bookworm-armhf bookworm-armhf-on-arm64 bookworm-arm64; do \
+		tests/e2e/run.sh --machine $$machine $(SCENARIOS) || failed=yes; \
+	done; [ -z "$$failed" ]
 
 install:
 	[ -e target/release/ttyplugd ] || $(MAKE) build
