@@ -228,9 +228,10 @@ both() {
     "$1" "$2" && "$1" "$3"
 }
 
-# is_node PATH TTY: PATH, below some container's root, is the device of this tty of the host.
+# is_node PATH TTY: PATH, below some container's root, is the device of this tty of the host. Neither
+# being there is not the same.
 is_node() {
-    [ "$(stat -c %t:%T "$1" 2>/dev/null)" = "$(stat -c %t:%T "/dev/$2" 2>/dev/null)" ]
+    [ -c "$1" ] && [ "$(stat -c %t:%T "$1" 2>/dev/null)" = "$(stat -c %t:%T "/dev/$2" 2>/dev/null)" ]
 }
 
 absent() {
