@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::print;
+use crate::cli::output::print;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Shell {

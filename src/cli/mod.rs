@@ -1,38 +1,30 @@
 //! The command line: one file per command, each of which makes a text, and one place that prints.
+//!
+//! Imports: `model`, `config`, `hold`, `plan`, `sys`, `monitor`, `engine`, `container`, `store`,
+//! `runtime`, `keeper`, `daemon`.
 
-use std::cell::RefCell;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::pin::{Pin, pin};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::assign::assign;
-use crate::config::{self, ConfigError, Settings};
-use crate::docker::{Engine, ImageLabels, socket_path};
-use crate::inventory::Inventory;
-use crate::logging::{self, LogFormat};
-use crate::monitor::enumerate;
-use crate::state::Store;
-use crate::world::World;
+use crate::sys::logging::{self, LogFormat};
 
 use completions::Shell;
+use options::{ConfigFile, Output, RunDirectory, StateDirectory};
+use output::complain;
 
 mod check;
+pub(crate) mod client;
 mod completions;
+mod options;
+mod output;
 mod plan;
 mod ports;
 mod run;
 mod runtime;
 mod status;
+mod survey;
 mod wait;
-
-/// Wrong usage or a wrong configuration; trying again does not help.
-const EXIT_USAGE: u8 = 2;
-
-const DEFAULT_CONFIG: &str = "/etc/ttyplugd/config.toml";
 
 /// Makes serial ports work in running Docker containers.
 ///
@@ -106,35 +98,6 @@ enum Command {
     Completions { shell: Shell },
 }
 
-#[derive(Debug, Args)]
-struct ConfigFile {
-    /// The configuration file; drop-ins are read from conf.d beside it. [default:
-    /// /etc/ttyplugd/config.toml, where there is one]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct StateDirectory {
-    /// What outlives the daemon.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/ttyplugd")]
-    state_dir: PathBuf,
-}
-
-#[derive(Debug, Args)]
-struct RunDirectory {
-    /// Where the lock and the sockets are.
-    #[arg(long, value_name = "DIR", default_value = "/run/ttyplugd")]
-    run_dir: PathBuf,
-}
-
-#[derive(Debug, Args)]
-struct Output {
-    /// Print one JSON object, for programs.
-    #[arg(long)]
-    json: bool,
-}
-
 impl Cli {
     /// Carries out the command.
     pub fn run(self) -> ExitCode {
@@ -171,92 +134,4 @@ impl Cli {
             ExitCode::FAILURE
         })
     }
-}
-
-impl ConfigFile {
-    fn path(&self) -> &Path {
-        self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
-    }
-
-    fn load(&self) -> Result<Settings, Vec<ConfigError>> {
-        config::load(self.path())
-    }
-
-    /// No file is needed, but one that was named is probably meant to be there.
-    fn is_missing(&self) -> bool {
-        self.config.as_ref().is_some_and(|file| !file.exists())
-    }
-}
-
-/// Says on standard error what is wrong.
-fn complain(what: &str) {
-    // There is nobody left to tell if that fails.
-    let _ = writeln!(std::io::stderr(), "ttyplugd: {what}");
-}
-
-/// Says what is wrong with the configuration.
-fn refuse(errors: &[ConfigError]) -> ExitCode {
-    for error in errors {
-        complain(&error.to_string());
-    }
-    ExitCode::from(EXIT_USAGE)
-}
-
-/// One thread is enough for all of it, and keeps udev's types where they are.
-fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Looking into a container may hang on its file systems; a daemon that serves dozens of
-        // containers must not wait for a thread then.
-        .max_blocking_threads(32)
-        .build()?;
-    let local = tokio::task::LocalSet::new();
-    // Whatever the work is, this is compiled once for what it results in: a runtime is large.
-    let work: Pin<&mut dyn Future<Output = T>> = pin!(work);
-    let result = local.block_on(&runtime, work);
-    // A look into a container that hangs is not waited for.
-    runtime.shutdown_background();
-    Ok(result)
-}
-
-/// Looks at everything once, as the daemon does when it starts.
-async fn survey(settings: Settings, state: &Path) -> anyhow::Result<(Engine, RefCell<World>)> {
-    let mut inventory = Inventory::default();
-    inventory.replace_devices(enumerate()?);
-    let socket = socket_path()?;
-    let engine = Engine::connect(&socket, ImageLabels::default())
-        .await
-        .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
-    inventory.containers = engine.containers().await?;
-    let store = Store::read(state);
-    let mut world = World::new(settings, inventory, store);
-    world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
-    Ok((engine, RefCell::new(world)))
-}
-
-/// Text for a terminal: a USB device or a label may hold escape sequences.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
-/// Prints a text. Colours are taken out where nobody looks at a terminal (NO_COLOR).
-///
-/// # Errors
-/// Standard output is full or closed; a reader that has read enough is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut output = anstream::stdout().lock();
-    let printed = output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush());
-    match printed {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed.context("standard output cannot be written to"),
-    }
-}
-
-/// Prints one JSON document.
-fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
 }

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{ConfigFile, block_on, plain, print, print_json, refuse, survey};
-use crate::inventory::ContainerState;
+use crate::cli::options::ConfigFile;
+use crate::cli::output::{plain, print, print_json, refuse};
+use crate::cli::survey::{block_on, survey};
+use crate::daemon::reconcile::preview;
+use crate::model::inventory::ContainerState;
+use crate::model::problem::Trouble;
 use crate::plan::Op;
-use crate::reconcile::preview;
-use crate::report::Trouble;
 
 struct Row {
     id: String,

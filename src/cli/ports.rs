@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{plain, print, print_json};
-use crate::assign::shared_links;
-use crate::device::{Device, LINK_DIRECTORIES};
-use crate::identity::{Identity, identity};
+use crate::cli::output::{plain, print, print_json};
+use crate::model::device::{Device, LINK_DIRECTORIES};
+use crate::model::identity::{Identity, identity};
+use crate::model::selector::{DeviceMatch, MATCH_KEYS, values};
 use crate::monitor::enumerate;
-use crate::selector::{DeviceMatch, MATCH_KEYS, values};
+use crate::plan::assign::shared_links;
 
 pub(super) fn run(as_json: bool) -> anyhow::Result<ExitCode> {
     let ports = Ports::new(enumerate()?);
@@ -174,7 +174,8 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{self, device, settings};
+    use crate::config::fixtures::settings;
+    use crate::model::fixtures::{self, device};
 
     /// `tests/golden/ports/NN-name/` has `devices/*`, and in `expected` what is printed of them.
     #[test]

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{ConfigFile, EXIT_USAGE, block_on};
+use crate::cli::options::ConfigFile;
+use crate::cli::output::EXIT_USAGE;
+use crate::cli::survey::block_on;
+use crate::daemon::problems;
 use crate::daemon::{self, Directories};
-use crate::docker::socket_path;
-use crate::logging::{self, LogFormat, kind};
-use crate::report;
+use crate::engine::socket_path;
+use crate::sys::logging::{self, LogFormat, kind};
 
 pub(super) fn run(
     config: &ConfigFile,
@@ -29,7 +31,7 @@ pub(super) fn run(
     let settings = match config.load() {
         Ok(settings) => settings,
         Err(errors) => {
-            report::rejected(&errors);
+            problems::rejected(&errors);
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 
-use super::{block_on, complain, plain, print, print_json};
-use crate::calendar;
-use crate::client::{self, Watcher};
-use crate::localtime;
-use crate::monitor::failing;
-use crate::status::{HeldStatus, PortState, PortStatus, Status};
+use crate::cli::client::{self, Watcher};
+use crate::cli::output::{complain, plain, print, print_json};
+use crate::cli::survey::block_on;
+use crate::daemon::status::{HeldStatus, PortState, PortStatus, Status};
+use crate::sys::async_fd::failing;
+use crate::sys::date;
+use crate::sys::localtime;
 
 pub(super) fn run(run_dir: &Path, watch: bool, as_json: bool) -> anyhow::Result<ExitCode> {
     block_on(async {
@@ -79,7 +80,7 @@ async fn reader_gone() {
 /// `offset` says how far local time is ahead of UTC.
 fn as_text(status: &Status, offset: impl Fn(i64) -> i64) -> String {
     let local = |time: Option<i64>| {
-        let time = time.map(|time| calendar::readable(time + offset(time)));
+        let time = time.map(|time| date::readable(time + offset(time)));
         time.unwrap_or_else(|| "-".into())
     };
     let mut text = match &status.engine_error {
@@ -183,7 +184,7 @@ fn or_dash(text: Option<&str>) -> String {
 }
 
 fn seconds(date: Option<&str>) -> Option<i64> {
-    calendar::parse(date?)
+    date::parse(date?)
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [Cell; N]>) -> String {

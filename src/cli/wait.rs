@@ -8,10 +8,12 @@ use anyhow::bail;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::{RunDirectory, block_on, plain};
-use crate::client::{Watcher, not_there};
+use crate::cli::client::{Watcher, not_there};
+use crate::cli::options::RunDirectory;
+use crate::cli::output::plain;
+use crate::cli::survey::block_on;
+use crate::daemon::status::{PortState, PortStatus, Status};
 use crate::model::{Hold, PortName};
-use crate::status::{PortState, PortStatus, Status};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

@@ -9,8 +9,8 @@ use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sockopt::PeerCredentials,
 };
 
-use crate::notify::own;
-use crate::protocol::{ToKeeper, take};
+use crate::hold::protocol::{ToKeeper, take};
+use crate::sys::descriptors::own;
 
 /// Who has made it is not known before something has come.
 pub(super) struct Connection {

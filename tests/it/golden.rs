@@ -12,12 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use ttyplugd::accounts;
-use ttyplugd::assign::{Choices, assign};
 use ttyplugd::config;
-use ttyplugd::device::Device;
-use ttyplugd::inventory::{Container, ContainerId, ContainerState, Inventory};
+use ttyplugd::model::device::Device;
+use ttyplugd::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use ttyplugd::model::{DevNum, Mode, NodePath};
+use ttyplugd::plan::assign::{Choices, assign};
+use ttyplugd::plan::passwd;
 use ttyplugd::plan::{Actual, Found, Record, plan};
 
 #[derive(Deserialize)]
@@ -111,7 +111,7 @@ fn run(directory: &Path) -> String {
         let group = case.group.join("\n");
         let mut wanted = Vec::new();
         for want in assigned.wants(&id) {
-            match accounts::resolve(want, "root:x:0:0::/:/bin/sh\n", &group) {
+            match passwd::resolve(want, "root:x:0:0::/:/bin/sh\n", &group) {
                 Ok(want) => wanted.push(want),
                 Err(error) => writeln!(text, "  left out: {}: {error}", want.port).unwrap(),
             }

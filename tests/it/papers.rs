@@ -6,13 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
-use ttyplugd::config::{self, LabelPolicy, Settings};
+use ttyplugd::config;
+use ttyplugd::config::labels;
+use ttyplugd::config::settings::{LabelPolicy, Settings};
 use ttyplugd::hold::DEFAULT_HOLD;
-use ttyplugd::labels;
-use ttyplugd::port::Look;
-use ttyplugd::selector::MATCH_KEYS;
+use ttyplugd::model::port::Look;
+use ttyplugd::model::selector::MATCH_KEYS;
 
-use crate::tidy::{code, modules};
+use crate::tidy::code;
 
 pub(crate) fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -79,7 +80,7 @@ fn the_shipped_configuration_has_every_key_with_its_default() {
 
 /// The kinds of message, by their MESSAGE_ID, as src/logging.rs names them.
 fn kinds() -> BTreeMap<String, String> {
-    let text = read("src/logging.rs");
+    let text = read("src/sys/logging.rs");
     let constants = text.split("pub const ").skip(1);
     let kinds: BTreeMap<_, _> = constants
         .filter_map(|rest| {
@@ -95,8 +96,7 @@ fn kinds() -> BTreeMap<String, String> {
 fn messages(kind: &str) -> Vec<String> {
     let named = format!("message_id = kind::{kind},");
     let mut messages = Vec::new();
-    for module in modules() {
-        let text = code(&module);
+    for (_, text) in code() {
         let calls = text.split(&named).skip(1);
         messages.extend(calls.map(|rest| rest.split(");").next().unwrap().to_owned()));
     }
@@ -119,13 +119,12 @@ pub(crate) fn catalog() -> BTreeMap<String, String> {
 #[test]
 fn every_warning_and_every_error_has_a_kind() {
     let mut number = 0;
-    for module in modules() {
-        let text = code(&module);
+    for (file, text) in code() {
         for call in ["warn!(", "error!("] {
             for rest in text.split(call).skip(1) {
                 let message = rest.split(");").next().unwrap();
                 let has_kind = message.trim_start().starts_with("message_id = kind::");
-                assert!(has_kind, "in src/{module}.rs: {call}{message}");
+                assert!(has_kind, "in src/{file}.rs: {call}{message}");
                 number += 1;
             }
         }
@@ -248,7 +247,7 @@ fn the_manual_page_of_the_configuration_has_every_key_and_label() {
 #[test]
 fn the_manual_page_of_the_runtime_has_every_option() {
     let items = items(&read("man/ttyplug-runtime.8"));
-    let source = read("src/runtime.rs");
+    let source = read("src/runtime/mod.rs");
     let options = source.lines().filter_map(|line| {
         let (option, rest) = line.trim().strip_prefix("\"--")?.split_once('"')?;
         rest.starts_with(" => &mut options").then_some(option)
@@ -302,7 +301,7 @@ fn every_test_that_the_readme_names_is_there() {
 #[test]
 fn the_manual_page_has_every_cause_and_outcome_that_is_counted() {
     let page = read("man/ttyplugd.8");
-    let source = read("src/metrics.rs");
+    let source = read("src/daemon/metrics.rs");
     for constant in ["FAILURES", "OUTCOMES"] {
         let words = source.split(&format!("const {constant}: ")).nth(1).unwrap();
         let words = words

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::kernel::{Majors, text};
-use crate::inventory::ContainerId;
 use crate::model::DevNum;
-use crate::rights::Rights;
+use crate::model::device_access::Rights;
+use crate::model::inventory::ContainerId;
 
 /// What is in force for one container.
 #[derive(Debug, Clone, PartialEq, Eq)]

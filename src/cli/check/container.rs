@@ -7,20 +7,21 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::cgroup::InForce;
+use super::codes;
 use super::finding::{Level, Report};
 use super::processes::{self, number_of};
-use super::{Scene, kinds};
-use crate::accounts;
-use crate::assign::Conflict;
-use crate::config::{GrantPolicy, InjectPolicy, LabelPolicy};
-use crate::docker::{Mapping, Running};
-use crate::inventory::{Container, ContainerId};
-use crate::labels;
+use super::scene::Scene;
+use crate::config::labels;
+use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
+use crate::container::observe::{has_remapped_users, missing_programs};
+use crate::container::rootfs::Grounds;
+use crate::daemon::reconcile::{Inspected, Seen, preview};
+use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
-use crate::observe::{has_remapped_users, missing_programs};
+use crate::model::inventory::{Container, ContainerId};
 use crate::plan::Found;
-use crate::reconcile::{Inspected, Seen, preview};
-use crate::root::Grounds;
+use crate::plan::assign::Conflict;
+use crate::plan::passwd;
 
 /// How long it may take to look into a container: its root may be on a file system that hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -99,7 +100,7 @@ pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Containe
             if is_served {
                 let remedy = "look at the engine's log: journalctl -u docker";
                 let what = error.to_string();
-                report.error(kinds::CONTAINER_UNREADABLE, &subject, what, remedy);
+                report.error(codes::CONTAINER_UNREADABLE, &subject, what, remedy);
             }
             return looked;
         }
@@ -108,7 +109,7 @@ pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Containe
     match described.running {
         None if is_served => {
             let what = "is not running; it is served when it starts";
-            report.note(kinds::CONTAINER, &subject, what, "");
+            report.note(codes::CONTAINER, &subject, what, "");
         }
         None => {}
         Some(running) if !is_served => report.unserved(&subject, &scene, &id, &running).await,
@@ -137,7 +138,7 @@ impl Report {
         let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
             let what = "looking into the container takes too long";
             let remedy = "look for a file system in it that hangs";
-            self.error(kinds::CONTAINER_UNREADABLE, subject, what, remedy);
+            self.error(codes::CONTAINER_UNREADABLE, subject, what, remedy);
             return;
         };
         let wants = scene.world.borrow().assigned.wants(id).to_vec();
@@ -169,12 +170,12 @@ impl Report {
             }
             // It sees the host's /dev, and may work all the same.
             Err(trouble) if !trouble.retry => {
-                self.warning(kinds::HOST_DEV, subject, trouble.cause, trouble.remedy);
+                self.warning(codes::HOST_DEV, subject, trouble.cause, trouble.remedy);
                 return;
             }
             Err(trouble) => {
                 self.error(
-                    kinds::CONTAINER_UNREADABLE,
+                    codes::CONTAINER_UNREADABLE,
                     subject,
                     trouble.cause,
                     trouble.remedy,
@@ -231,7 +232,7 @@ impl Report {
             let image = container.image_labels.as_ref().unwrap_or(&container.labels);
             for label in labels::ignored_labels(&container.labels, image) {
                 self.warning(
-                    kinds::LABEL_IGNORED,
+                    codes::LABEL_IGNORED,
                     subject,
                     format!("the label {label} came with the image and does not count"),
                     "give the container a [[port]] in the configuration, or set labels = \"image\" \
@@ -244,7 +245,7 @@ impl Report {
             Some(Err(error)) => {
                 let remedy = "correct the label and create the container again";
                 let what = format!("{error}; it gets no port");
-                self.error(kinds::LABEL, subject, what, remedy);
+                self.error(codes::LABEL, subject, what, remedy);
                 return false;
             }
             Some(Ok(share)) => share,
@@ -252,8 +253,8 @@ impl Report {
         for conflict in &share.conflicts {
             let (what, remedy) = (conflict.to_string(), conflict.remedy());
             match conflict {
-                Conflict::Node { .. } => self.error(kinds::PORTS_QUARREL, subject, what, remedy),
-                Conflict::Link { .. } => self.warning(kinds::PORTS_QUARREL, subject, what, remedy),
+                Conflict::Node { .. } => self.error(codes::PORTS_QUARREL, subject, what, remedy),
+                Conflict::Link { .. } => self.warning(codes::PORTS_QUARREL, subject, what, remedy),
             }
         }
         true
@@ -264,10 +265,10 @@ impl Report {
         let answers = scene.keepers.contains(id);
         match (is_ours, answers) {
             (true, true) => {
-                self.note(kinds::OPENS_HELD, subject, "its early opens are held", "");
+                self.note(codes::OPENS_HELD, subject, "its early opens are held", "");
             }
             (true, false) => self.error(
-                kinds::KEEPER,
+                codes::KEEPER,
                 subject,
                 "its keeper does not answer: it was killed, or the container was started before it \
                  had a port",
@@ -276,7 +277,7 @@ impl Report {
             (false, _) => {
                 let what = "its early opens are not held";
                 let remedy = "to have that, add to its service: runtime: ttyplug";
-                self.note(kinds::OPENS_NOT_HELD, subject, what, remedy);
+                self.note(codes::OPENS_NOT_HELD, subject, what, remedy);
             }
         }
     }
@@ -285,7 +286,7 @@ impl Report {
         for trouble in &seen.troubles {
             let port = trouble.port.as_deref().unwrap_or_default();
             let what = format!("port {port}: {}", trouble.cause);
-            self.error(kinds::CONTAINER_NOT_SERVED, subject, what, &trouble.remedy);
+            self.error(codes::CONTAINER_NOT_SERVED, subject, what, &trouble.remedy);
         }
     }
 
@@ -301,7 +302,7 @@ impl Report {
         let inside: Vec<_> = scene.host.inside(id).collect();
         let (passwd, group) = (&seen.view.passwd, &seen.view.group);
         for want in &inspected.wants {
-            if let Ok(node) = accounts::resolve(want, passwd, group) {
+            if let Ok(node) = passwd::resolve(want, passwd, group) {
                 let main = inspected.running.pid;
                 self.access_to(subject, &node, main, &inside, &scene.host.group, group);
             }
@@ -316,7 +317,7 @@ impl Report {
                 true => "is paused; nodes are made in it from outside",
                 false => "is paused; it is served when it goes on",
             };
-            self.note(kinds::CONTAINER, subject, what, "");
+            self.note(codes::CONTAINER, subject, what, "");
         }
         if inject == InjectPolicy::Namespace {
             return;
@@ -332,14 +333,14 @@ impl Report {
         };
         if running.drops_mknod {
             obstacle(
-                kinds::CAPABILITY,
+                codes::CAPABILITY,
                 "the capability MKNOD was taken from it (cap_drop)".into(),
                 "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]; or set inject = \"auto\"",
             );
         }
         if let Ok(true) = inside.remapped {
             obstacle(
-                kinds::REMAPPED_USERS,
+                codes::REMAPPED_USERS,
                 "its users are remapped".into(),
                 "add to its service: userns_mode: host; or set inject = \"auto\"",
             );
@@ -347,7 +348,7 @@ impl Report {
         if let Ok(missing) = &inside.missing {
             if !missing.is_empty() {
                 obstacle(
-                    kinds::PROGRAMS,
+                    codes::PROGRAMS,
                     format!("its image lacks {}", missing.join(", ")),
                     "use an image that has them, e.g. one with busybox or coreutils; or set \
                      inject = \"auto\"",
@@ -361,7 +362,7 @@ impl Report {
             .chain(inside.missing.err())
         {
             let what = format!("{error:#}");
-            self.error(kinds::CONTAINER_UNREADABLE, subject, what, "run as root");
+            self.error(codes::CONTAINER_UNREADABLE, subject, what, "run as root");
         }
     }
 }

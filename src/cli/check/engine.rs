@@ -7,10 +7,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::codes;
 use super::finding::{Level, Report};
-use super::kinds;
-use crate::docker::{EngineInfo, Registered};
-use crate::engine_file::{PROGRAM, RUNTIME};
+use crate::engine::daemon_json::{PROGRAM, RUNTIME};
+use crate::engine::{EngineInfo, Registered};
 use crate::runtime::Options;
 
 const REGISTER: &str = "sudo ttyplugd runtime enable";
@@ -21,7 +21,7 @@ impl Report {
             "Docker {} answers; cgroup driver {}, cgroup version {}",
             info.version, info.cgroup_driver, info.cgroup_version
         );
-        self.note(kinds::ENGINE, "engine", what, "");
+        self.note(codes::ENGINE, "engine", what, "");
     }
 
     /// Whether early opens can be held. `users` are the containers that were created for each
@@ -42,7 +42,7 @@ impl Report {
             };
             if self.runtime_works(name, registered, level) {
                 let what = format!("{name} is registered ({})", registered.path);
-                self.note(kinds::RUNTIME, subject, what, "");
+                self.note(codes::RUNTIME, subject, what, "");
             }
         }
         if info.runtimes.contains_key(RUNTIME) {
@@ -54,18 +54,18 @@ impl Report {
                 users.join(", "),
                 if users.len() == 1 { "was" } else { "were" },
             );
-            self.error(kinds::RUNTIME_MISSING, subject, what, REGISTER);
+            self.error(codes::RUNTIME_MISSING, subject, what, REGISTER);
         } else if !asking.is_empty() {
             let what = format!(
                 "{RUNTIME} is not registered in the engine, and {} asks for held opens",
                 asking.join(", ")
             );
             let remedy = format!("{REGISTER}; and add to its service: runtime: {RUNTIME}");
-            self.warning(kinds::RUNTIME_MISSING, subject, what, remedy);
+            self.warning(codes::RUNTIME_MISSING, subject, what, remedy);
         } else if !info.runtimes.iter().any(|its| ours(&its)) {
             let what = format!("{RUNTIME} is not registered: early opens are not held");
             let remedy = format!("to have that: {REGISTER}");
-            self.note(kinds::RUNTIME, subject, what, remedy);
+            self.note(codes::RUNTIME, subject, what, remedy);
         }
     }
 
@@ -84,7 +84,7 @@ impl Report {
                 "{name} is {}, and there is no such program",
                 registered.path
             );
-            self.add(level, kinds::RUNTIME_PROGRAM, subject, what, register);
+            self.add(level, codes::RUNTIME_PROGRAM, subject, what, register);
             return false;
         };
         if let Some(own) = own_program().filter(|own| !is_same(own, &program)) {
@@ -93,7 +93,7 @@ impl Report {
                 program.display(),
                 own.display()
             );
-            self.warning(kinds::RUNTIME_PROGRAM, subject, what, register);
+            self.warning(codes::RUNTIME_PROGRAM, subject, what, register);
         }
         let real = Options::parse(registered.arguments.clone()).runtime;
         // One that does not start says nothing of its version; the engine says it when it is used.
@@ -101,13 +101,13 @@ impl Report {
             return true;
         };
         let version = String::from_utf8_lossy(&output.stdout);
-        let Err(reason) = crate::runc::can_notify(&version) else {
+        let Err(reason) = crate::runtime::oci_args::can_notify(&version) else {
             return true;
         };
         let what = format!("{name}: {reason}, so that early opens are not held");
         self.add(
             level,
-            kinds::RUNTIME_TOO_OLD,
+            codes::RUNTIME_TOO_OLD,
             subject,
             what,
             "upgrade runc".to_owned(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::plain;
+use crate::cli::output::plain;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {

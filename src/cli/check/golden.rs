@@ -18,16 +18,16 @@ use super::finding::{Level, Report};
 use super::host::Host;
 use super::kernel::text;
 use super::processes::nodes;
-use crate::accounts;
-use crate::assign::assign;
 use crate::config;
-use crate::docker::{Mapping, Running};
-use crate::fixtures;
-use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::daemon::state::World;
+use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
-use crate::rights::Rights;
-use crate::state::Store;
-use crate::world::World;
+use crate::model::device_access::Rights;
+use crate::model::fixtures;
+use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::plan::assign::assign;
+use crate::plan::passwd;
+use crate::store::Store;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,7 +97,7 @@ fn found(directory: &Path) -> Report {
         let own = root.join(format!("proc/{}/root", case.pid));
         let group = text(&own, "etc/group");
         for want in wants {
-            let node = accounts::resolve(want, "", &group).unwrap();
+            let node = passwd::resolve(want, "", &group).unwrap();
             report.access_to(&subject, &node, case.pid, &inside, &host.group, &group);
         }
         let found = nodes(&own, &number_of);

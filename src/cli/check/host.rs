@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::brltty::{self, Rule};
+use super::codes;
 use super::finding::Report;
 use super::kernel::{self, Console, Majors, UsbId};
-use super::kinds;
 use super::processes::{self, NumberOf, Process};
-use crate::assign::Assigned;
-use crate::device::Device;
-use crate::inventory::{ContainerId, Inventory};
+use crate::model::device::Device;
+use crate::model::inventory::{ContainerId, Inventory};
+use crate::plan::assign::Assigned;
 
 /// Everything that is read from the host's files, once.
 #[derive(Debug, Default)]
@@ -104,14 +104,14 @@ impl Report {
             match devices.values().find(|device| id_of(device) == Some(*id)) {
                 Some(device) if !conditional => {
                     let what = format!("brltty may take it: {file} is for every {id}");
-                    self.warning(kinds::BRLTTY, device.node.as_str(), what, remedy);
+                    self.warning(codes::BRLTTY, device.node.as_str(), what, remedy);
                 }
                 None if host.usb.contains(id) && SERIAL_CHIPS.contains(id) => {
                     let what = format!(
                         "the USB serial adapter {id} is plugged in and has no tty: {file} gives \
                          it to brltty"
                     );
-                    self.error(kinds::BRLTTY, "brltty", what, remedy);
+                    self.error(codes::BRLTTY, "brltty", what, remedy);
                 }
                 _ => continue,
             }
@@ -153,7 +153,7 @@ impl Report {
             let remedy = "systemctl disable --now ModemManager; or, where there is a real modem \
                           too, take away the # before ID_MM_PORT_IGNORE in a copy of \
                           70-ttyplugd.rules in /etc/udev/rules.d";
-            self.warning(kinds::MODEM_MANAGER, "ModemManager", what, remedy);
+            self.warning(codes::MODEM_MANAGER, "ModemManager", what, remedy);
         }
     }
 
@@ -161,7 +161,7 @@ impl Report {
         let mut consoles = host.consoles.iter();
         if let Some(console) = consoles.find(|console| console.devnum == device.devnum) {
             self.error(
-                kinds::PORT_IS_CONSOLE,
+                codes::PORT_IS_CONSOLE,
                 device.node.as_str(),
                 "is a console of the kernel",
                 format!(
@@ -202,7 +202,7 @@ impl Report {
                          to have it"
                     );
                     let remedy = format!("take the device out of the definition of {name}");
-                    self.error(kinds::PORT_HELD, subject, what, remedy);
+                    self.error(codes::PORT_HELD, subject, what, remedy);
                 }
                 None => {
                     let what = format!("is held open by {command} (pid {pid}) on the host");
@@ -210,14 +210,14 @@ impl Report {
                         Some(unit) => format!("systemctl disable --now {unit}"),
                         None => format!("end that program: kill {pid}"),
                     };
-                    self.error(kinds::PORT_HELD, subject, what, remedy);
+                    self.error(codes::PORT_HELD, subject, what, remedy);
                 }
             }
         }
         if users.len() > 1 {
             let names: Vec<String> = users.into_iter().collect();
             self.warning(
-                kinds::PORT_SHARED,
+                codes::PORT_SHARED,
                 subject,
                 format!("is open in {} at once", names.join(" and ")),
                 "give the port to one of them (`containers` of its [[port]])",

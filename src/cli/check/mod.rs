@@ -5,7 +5,7 @@
 //! containers.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -17,45 +17,40 @@ use tokio::time::timeout;
 use self::finding::{Level, Report};
 use self::host::Host;
 use self::processes::number_of;
+use self::scene::Scene;
 use self::service::Unit;
-use super::{ConfigFile, EXIT_USAGE, block_on, print, print_json, survey};
-use crate::client;
-use crate::config::{ConfigError, Settings};
-use crate::docker::{Engine, EngineInfo};
-use crate::holds::answering_keepers;
-use crate::inventory::{Container, ContainerId};
+use crate::cli::client;
+use crate::cli::options::ConfigFile;
+use crate::cli::output::{EXIT_USAGE, print, print_json};
+use crate::cli::survey::{block_on, survey};
+use crate::config::ConfigError;
+use crate::config::settings::Settings;
+use crate::daemon::keepers::answering_keepers;
+use crate::daemon::state::World;
+use crate::engine::Engine;
 use crate::model::Hold;
+use crate::model::inventory::{Container, ContainerId};
 use crate::monitor;
-use crate::world::World;
 
 mod access;
 mod brltty;
 mod cgroup;
+mod codes;
 mod container;
 mod engine;
 mod finding;
-mod gates;
 #[cfg(test)]
 mod golden;
 mod host;
 mod kernel;
-mod kinds;
+mod permissions;
 mod ports;
 mod processes;
+mod scene;
 mod service;
 
 /// How long it may take to read the host's files.
 const HOST_LIMIT: Duration = Duration::from_secs(10);
-
-/// What containers are looked at with.
-struct Scene {
-    engine: Engine,
-    info: EngineInfo,
-    world: RefCell<World>,
-    host: Host,
-    /// Containers whose keepers answer.
-    keepers: BTreeSet<ContainerId>,
-}
 
 pub(super) fn run(
     config: &ConfigFile,
@@ -69,7 +64,7 @@ pub(super) fn run(
             if config.is_missing() {
                 let file = config.path().display().to_string();
                 let what = "there is no such file";
-                report.warning(kinds::CONFIGURATION_MISSING, &file, what, "check the path");
+                report.warning(codes::CONFIGURATION_MISSING, &file, what, "check the path");
             }
             block_on(everything(&mut report, settings, state, run_dir))?;
             u8::from(report.count(Level::Error) > 0)
@@ -91,7 +86,7 @@ pub(super) fn run(
 async fn everything(report: &mut Report, settings: Settings, state: &Path, run_dir: &Path) {
     if !monitor::udevd_is_there() {
         let what = "udevd is not running";
-        report.error(kinds::UDEVD, "udev", what, "systemctl start systemd-udevd");
+        report.error(codes::UDEVD, "udev", what, "systemctl start systemd-udevd");
     }
     let host = look_at_host(report).await;
     let status = client::ask(run_dir).await;
@@ -99,7 +94,7 @@ async fn everything(report: &mut Report, settings: Settings, state: &Path, run_d
         Ok((engine, world)) => scene(report, engine, world, host, run_dir).await,
         Err(error) => {
             report.error(
-                kinds::ENGINE,
+                codes::ENGINE,
                 "engine",
                 format!("{error:#}"),
                 "start Docker, or set DOCKER_HOST=unix://…; reading its socket takes root",
@@ -149,7 +144,7 @@ async fn look_at_host(report: &mut Report) -> Host {
         _ => {
             let what = "reading /proc and udev's rules takes too long";
             let remedy = "look for a file system that hangs";
-            report.warning(kinds::HOST_UNREADABLE, "host", what, remedy);
+            report.warning(codes::HOST_UNREADABLE, "host", what, remedy);
             Host::default()
         }
     }
@@ -176,7 +171,7 @@ async fn scene(
         }
         Err(error) => {
             let remedy = "systemctl status docker";
-            report.error(kinds::ENGINE, "engine", error.to_string(), remedy);
+            report.error(codes::ENGINE, "engine", error.to_string(), remedy);
             None
         }
     }
@@ -206,7 +201,7 @@ impl Report {
                 None => error.file.display().to_string(),
             };
             let remedy = "correct it, and: systemctl reload ttyplugd";
-            self.error(kinds::CONFIGURATION, &place, error.message, remedy);
+            self.error(codes::CONFIGURATION, &place, error.message, remedy);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What can be said of the ports without looking into a container.
 
+use super::codes;
 use super::finding::Report;
-use super::kinds;
-use crate::assign::shared_links;
-use crate::device::{Device, LINK_DIRECTORIES};
-use crate::identity::identity;
-use crate::port::Port;
-use crate::world::World;
+use crate::daemon::state::World;
+use crate::model::device::{Device, LINK_DIRECTORIES};
+use crate::model::identity::identity;
+use crate::model::port::Port;
+use crate::plan::assign::shared_links;
 
 impl Report {
     pub(super) fn ports(&mut self, world: &World) {
@@ -18,12 +18,12 @@ impl Report {
                 let what = "has neither a `node` nor a link that is known, so that opens of it are \
                             held only once its device has been seen";
                 let remedy = "give it a `node`, e.g. /dev/NAME";
-                self.note(kinds::PORT_UNKNOWN_NAME, &subject, what, remedy);
+                self.note(codes::PORT_UNKNOWN_NAME, &subject, what, remedy);
             }
         }
         for (link, devices) in shared_links(&world.inventory.devices) {
             self.warning(
-                kinds::LINK_SHARED,
+                codes::LINK_SHARED,
                 link.as_str(),
                 format!(
                     "is claimed by {}; the last one that was plugged in has it",
@@ -43,19 +43,19 @@ impl Report {
             .collect();
         match devices.as_slice() {
             [] => self.warning(
-                kinds::PORT_ABSENT,
+                codes::PORT_ABSENT,
                 subject,
                 format!("no device that is plugged in matches {}", port.device),
                 "plug it in, or compare with `ttyplugd ports`",
             ),
             [device] => {
-                self.note(kinds::PORT, subject, format!("is {}", device.node), "");
+                self.note(codes::PORT, subject, format!("is {}", device.node), "");
                 self.identity_of(subject, port, device, world);
             }
             several => {
                 let nodes: Vec<&str> = several.iter().map(|d| d.node.as_str()).collect();
                 self.warning(
-                    kinds::PORT_AMBIGUOUS,
+                    codes::PORT_AMBIGUOUS,
                     subject,
                     format!("several devices match: {}", nodes.join(", ")),
                     "add `serial` or `by-path` to its match, so that the choice is yours; \
@@ -76,7 +76,7 @@ impl Report {
         if let (Some(weakness), Some(place)) = (weakness, place) {
             let what = format!("cannot be told from a second one: {weakness}");
             let remedy = format!("before there are two: match = {{ by-path = {place:?} }}");
-            self.note(kinds::PORT_IDENTITY, subject, what, remedy);
+            self.note(codes::PORT_IDENTITY, subject, what, remedy);
         }
     }
 
@@ -92,7 +92,7 @@ impl Report {
             .collect();
         if users.is_empty() {
             self.warning(
-                kinds::PORT_UNUSED,
+                codes::PORT_UNUSED,
                 subject,
                 "no container is to have it",
                 format!(
@@ -102,7 +102,7 @@ impl Report {
             );
         } else {
             let what = format!("is for {}", users.join(", "));
-            self.note(kinds::PORT, subject, what, "");
+            self.note(codes::PORT, subject, what, "");
         }
     }
 }

@@ -10,8 +10,8 @@ use nix::sys::stat::{major, minor};
 
 use super::access::Credentials;
 use super::kernel::text;
-use crate::inventory::ContainerId;
 use crate::model::DevNum;
+use crate::model::inventory::ContainerId;
 
 /// A process of the host, in a container or not.
 #[derive(Debug, Clone, PartialEq, Eq)]

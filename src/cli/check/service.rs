@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use super::codes;
 use super::finding::Report;
-use super::kinds;
-use crate::status::{PortState, Status};
+use crate::daemon::status::{PortState, Status};
 
 const UNIT: &str = "ttyplugd.service";
 
@@ -54,13 +54,13 @@ impl Report {
         let subject = "service";
         match (status, unit) {
             (Err(error), Unit::Absent) => self.error(
-                kinds::SERVICE_DOWN,
+                codes::SERVICE_DOWN,
                 subject,
                 format!("{error:#}"),
                 "start it: ttyplugd run",
             ),
             (Err(error), _) => self.error(
-                kinds::SERVICE_DOWN,
+                codes::SERVICE_DOWN,
                 subject,
                 format!("{error:#}"),
                 "systemctl enable --now ttyplugd; if it does not stay up: journalctl -u ttyplugd",
@@ -69,7 +69,7 @@ impl Report {
         }
         if status.is_ok() && unit == Unit::Disabled {
             self.warning(
-                kinds::SERVICE_DISABLED,
+                codes::SERVICE_DISABLED,
                 subject,
                 "it runs, and is not started at boot",
                 "systemctl enable ttyplugd",
@@ -80,10 +80,10 @@ impl Report {
     fn answers(&mut self, subject: &str, status: &Status) {
         let own = env!("CARGO_PKG_VERSION");
         if status.version == own {
-            self.note(kinds::SERVICE, subject, format!("ttyplugd {own} runs"), "");
+            self.note(codes::SERVICE, subject, format!("ttyplugd {own} runs"), "");
         } else {
             self.warning(
-                kinds::SERVICE_VERSION,
+                codes::SERVICE_VERSION,
                 subject,
                 format!(
                     "ttyplugd {} runs, and this program is {own}",
@@ -94,7 +94,7 @@ impl Report {
         }
         if !status.engine {
             self.error(
-                kinds::SERVICE_WAITS,
+                codes::SERVICE_WAITS,
                 subject,
                 "it waits for the engine",
                 "compare DOCKER_HOST of the service with docker context show; \
@@ -118,7 +118,7 @@ impl Report {
                 name => format!("port {name}: {cause}"),
             };
             self.error(
-                kinds::CONTAINER_NOT_SERVED,
+                codes::CONTAINER_NOT_SERVED,
                 &format!("container {}", port.container),
                 what,
                 port.remedy.clone().unwrap_or_default(),

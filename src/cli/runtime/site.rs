@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use tokio::time::{sleep, timeout};
 
-use crate::docker::{About, Engine, EngineError, ImageLabels, User, socket_path};
-use crate::dockerd::{self, Dockerd};
-use crate::engine_file::{DEFAULT_FILE, RUNTIME};
-use crate::whole_file::{WholeFile, resolve};
+use crate::engine::daemon_json::{DEFAULT_FILE, RUNTIME};
+use crate::engine::dockerd::{self, Dockerd};
+use crate::engine::runtimes::{About, User};
+use crate::engine::{Engine, EngineError, ImageLabels, socket_path};
+use crate::sys::trusted_file::{WholeFile, resolve};
 
 /// How long the engine may take to read its file again.
 const RELOAD_LIMIT: Duration = Duration::from_secs(10);

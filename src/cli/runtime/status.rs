@@ -5,13 +5,13 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
-use super::Site;
-use crate::cli::{plain, print, print_json};
-use crate::docker::User;
-use crate::engine_file::{EngineFile, Registration};
-use crate::notify::kernel_can_notify;
-use crate::runc;
-use crate::whole_file::WholeFile;
+use super::site::Site;
+use crate::cli::output::{plain, print, print_json};
+use crate::engine::daemon_json::{EngineFile, Registration};
+use crate::engine::runtimes::User;
+use crate::runtime::oci_args;
+use crate::sys::seccomp::kernel_can_notify;
+use crate::sys::trusted_file::WholeFile;
 
 /// What keeps the runtime from working, and what mends it.
 struct Problem {
@@ -123,7 +123,7 @@ impl Status {
             }
         };
         self.behind = said.lines().next().map(String::from);
-        if let Err(reason) = runc::can_notify(&said) {
+        if let Err(reason) = oci_args::can_notify(&said) {
             self.add(format!("{reason}, so that no open is held"), "upgrade runc");
         }
         if !kernel_can_notify() {

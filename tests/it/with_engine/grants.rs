@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use ttyplugd::device_group::DeviceGroup;
-use ttyplugd::inventory::ContainerId;
+use ttyplugd::container::device_cgroup::DeviceGroup;
 use ttyplugd::model::DevNum;
-use ttyplugd::rights::{Change, Given};
+use ttyplugd::model::device_access::{Change, Given};
+use ttyplugd::model::inventory::ContainerId;
 
 use crate::bed::{Bed, Container, Daemon, MAJOR, Port, Recipe, SOON, engine, eventually, run};
 

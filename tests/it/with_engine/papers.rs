@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use ttyplugd::config::LabelPolicy;
-use ttyplugd::labels::{self, Wishes};
+use ttyplugd::config::labels::{self, Wishes};
+use ttyplugd::config::settings::LabelPolicy;
 
 use crate::bed::run;
 use crate::compose::services;

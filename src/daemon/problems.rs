@@ -1,0 +1,184 @@
+//! What is in the way, told to the operator once: when it begins, not at every try.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::config::ConfigError;
+use crate::config::labels::LabelError;
+use crate::daemon::metrics::Metrics;
+use crate::engine::EngineError;
+use crate::model::device::Device;
+use crate::model::inventory::{Container, ContainerId};
+use crate::model::problem::{Failure, Trouble};
+use crate::plan::assign::{Conflict, Share};
+use crate::sys::logging::kind;
+
+/// Where a trouble was found; each finds its own anew every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The configuration and the labels, whatever the container looks like inside.
+    Definition,
+    /// Serving the container.
+    Work,
+}
+
+/// What has been told.
+#[derive(Debug, Default)]
+pub struct Reports {
+    troubles: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Trouble>>>,
+    engine: Option<String>,
+    engine_was_there: bool,
+    metrics: Rc<Metrics>,
+    store: Option<String>,
+    /// Devices, by their place in sysfs, whose bad links have been told.
+    links: BTreeSet<String>,
+}
+
+impl Reports {
+    pub fn new(metrics: Rc<Metrics>) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
+    /// These are all troubles of a container that a source knows of now.
+    pub fn tell(
+        &mut self,
+        id: &ContainerId,
+        name: &str,
+        source: Source,
+        troubles: impl IntoIterator<Item = Trouble>,
+    ) {
+        let troubles: BTreeSet<_> = troubles.into_iter().collect();
+        let of_container = self.troubles.entry(id.clone()).or_default();
+        let told = of_container.entry(source).or_default();
+        for trouble in troubles.difference(told) {
+            self.metrics.failed(trouble.failure);
+            tracing::warn!(
+                message_id = kind::TROUBLE,
+                container_name = name,
+                container_id = %id.0,
+                port = trouble.port.as_deref().unwrap_or_default(),
+                remedy = trouble.remedy,
+                "{}", trouble.cause
+            );
+        }
+        *told = troubles;
+    }
+
+    /// The container has stopped, and what was in the way of serving it is no more.
+    pub fn stopped(&mut self, id: &ContainerId) {
+        if let Some(of_container) = self.troubles.get_mut(id) {
+            of_container.remove(&Source::Work);
+        }
+    }
+
+    /// These are all containers that there are.
+    pub fn keep(&mut self, containers: &BTreeMap<ContainerId, Container>) {
+        self.troubles.retain(|id, _| containers.contains_key(id));
+    }
+
+    /// What is in the way in one container.
+    pub fn of(&self, id: &ContainerId) -> impl Iterator<Item = &Trouble> {
+        let of_container = self.troubles.get(id).into_iter();
+        of_container.flat_map(BTreeMap::values).flatten()
+    }
+
+    /// How many containers are in trouble.
+    pub fn troubled(&self) -> usize {
+        let troubled = |of: &&BTreeMap<_, BTreeSet<_>>| of.values().any(|set| !set.is_empty());
+        self.troubles.values().filter(troubled).count()
+    }
+
+    pub fn engine_found(&mut self, version: &str, containers: usize) {
+        self.engine = None;
+        if std::mem::replace(&mut self.engine_was_there, true) {
+            self.metrics.engine_reconnects.add(1);
+        }
+        tracing::info!(
+            message_id = kind::ENGINE_FOUND,
+            engine_version = version,
+            containers,
+            "connected to the engine"
+        );
+    }
+
+    pub fn engine_lost(&mut self, error: &EngineError) {
+        let error = error.to_string();
+        if self.engine.as_ref() != Some(&error) {
+            tracing::warn!(
+                message_id = kind::ENGINE_LOST,
+                error,
+                "the engine is not there; waiting for it (systemctl status docker)"
+            );
+            self.engine = Some(error);
+        }
+    }
+
+    /// Why the engine does not answer now.
+    pub fn engine_error(&self) -> Option<&str> {
+        self.engine.as_deref()
+    }
+
+    /// The state could be kept, or not.
+    pub fn store(&mut self, result: anyhow::Result<()>) {
+        let error = result.err().map(|error| format!("{error:#}"));
+        if let Some(error) = error
+            .as_ref()
+            .filter(|error| self.store.as_ref() != Some(error))
+        {
+            tracing::error!(message_id = kind::STATE_NOT_KEPT, "{error}");
+        }
+        self.store = error;
+    }
+
+    /// These are all devices that there are.
+    pub fn devices<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
+        let told = std::mem::take(&mut self.links);
+        for device in devices.filter(|device| !device.refused_links.is_empty()) {
+            if !told.contains(&device.devpath) {
+                tracing::warn!(
+                    message_id = kind::NAMES_REFUSED,
+                    serial_device = %device.node,
+                    links = device.refused_links.join(" "),
+                    "stable names of the device are left out, because they are no valid paths; \
+                     look at the udev rule that gives them"
+                );
+            }
+            self.links.insert(device.devpath.clone());
+        }
+    }
+}
+
+/// What is wrong with what a container is to have.
+pub fn of_share(share: &Result<Share, LabelError>) -> Vec<Trouble> {
+    match share {
+        Ok(share) => share
+            .conflicts
+            .iter()
+            .map(|conflict| {
+                let (Conflict::Node { port, .. } | Conflict::Link { port, .. }) = conflict;
+                let (cause, remedy) = (conflict.to_string(), conflict.remedy());
+                Trouble::lasting(Failure::Definition, cause, remedy).of_port(port)
+            })
+            .collect(),
+        Err(error) => vec![Trouble::lasting(
+            Failure::Definition,
+            format!("{error}; the container gets no port"),
+            "correct the label and create the container again",
+        )],
+    }
+}
+
+/// What is wrong with a configuration, which is not in force then.
+pub fn rejected(errors: &[ConfigError]) {
+    for error in errors {
+        tracing::error!(
+            message_id = kind::CONFIG_REJECTED,
+            file = %error.file.display(),
+            line = error.line.unwrap_or(0),
+            "configuration rejected: {error}"
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! The second gate, the device cgroup: gives a container the exact rights for its ports before
+//! their nodes appear, and takes them back after they have gone.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use crate::config::settings::GrantPolicy;
+use crate::container::device_cgroup::DeviceGroup;
+use crate::daemon::reconcile::apply::in_its_group;
+use crate::daemon::state::{World, on_record};
+use crate::engine::container::Running;
+use crate::model::DevNum;
+use crate::model::device_access::{Change, Changes, Given, Granted, Rights, changes};
+use crate::model::inventory::ContainerId;
+use crate::model::problem::Failure;
+use crate::model::problem::Trouble;
+use crate::plan::assign::Want;
+use crate::sys::logging::kind;
+
+/// The gate of one container in one of its starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate<'a> {
+    pub world: &'a RefCell<World>,
+    pub id: &'a ContainerId,
+    pub name: &'a str,
+    pub running: &'a Running,
+    pub wants: &'a [Want],
+}
+
+impl Gate<'_> {
+    /// Gives what is wanted.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub async fn open(self) -> Result<(), Trouble> {
+        if self.running.rights.everything {
+            return Ok(());
+        }
+        let mut granted = self.adopt()?;
+        if self.world.borrow().settings.grant == GrantPolicy::Off {
+            return Ok(());
+        }
+        let mut new = self.wanted();
+        new.retain(|devnum| !granted.contains_key(devnum));
+        if !new.is_empty() {
+            granted.extend(self.without_us(new).await?);
+            self.remember(granted.clone());
+        }
+        // First: what was given is known to be ours, whenever we are killed.
+        on_record(self.world, self.id).await?;
+        // Before the change, which then has the last word.
+        self.keep(granted).await?;
+        let changes = self.changes(|change| change == Change::Grant);
+        self.change(changes).await
+    }
+
+    /// Takes back what nobody wants any more, and again what somebody else has put in force since.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub async fn close(self) -> Result<(), Trouble> {
+        if self.running.rights.everything {
+            return Ok(());
+        }
+        let changes = self.changes(|change| change != Change::Grant);
+        self.change(changes).await
+    }
+
+    /// What this start of the container was created with is on its own record from now on. While its
+    /// first process lives no other start has been created.
+    fn adopt(self) -> Result<Granted, Trouble> {
+        let store = &mut self.world.borrow_mut().store;
+        let started_at = &self.running.started_at;
+        if store.was_created_with_any(self.id) && DeviceGroup::of(self.running.pid, self.id).is_ok()
+        {
+            let given = |devnum: &DevNum| Given {
+                defined: self.running.rights.of_new(*devnum),
+                created: true,
+                // The engine has told it when it made the group.
+                kept: true,
+            };
+            let adopted = store.adopt(self.id, started_at, given);
+            adopted.map_err(|error| Trouble::disk(&error))?;
+        }
+        Ok(store.granted(self.id, started_at))
+    }
+
+    /// What the container may do with devices before it is given anything: what is in force, where
+    /// that can be read, and else what its definition says.
+    async fn without_us(self, numbers: BTreeSet<DevNum>) -> Result<Granted, Trouble> {
+        let (pid, id) = (self.running.pid, self.id.clone());
+        let look = move || -> anyhow::Result<_> {
+            let group = DeviceGroup::of(pid, &id)?;
+            Ok((group.in_force()?, group.unit().is_none()))
+        };
+        let looked = in_its_group(self.world, self.id, look).await?;
+        let (in_force, kept) = looked.map_err(|error| in_the_way(&error, numbers.first()))?;
+        let rights = in_force.as_ref().unwrap_or(&self.running.rights);
+        let given = |devnum| Given {
+            defined: rights.of(devnum),
+            created: false,
+            kept,
+        };
+        Ok(numbers.into_iter().map(|n| (n, given(n))).collect())
+    }
+
+    /// Has the service manager know what is about to be given. Where it cannot be told now, it is
+    /// told the next time.
+    async fn keep(self, mut granted: Granted) -> Result<(), Trouble> {
+        let wanted = self.wanted();
+        let unknown = granted.iter().filter(|(devnum, given)| {
+            wanted.contains(devnum) && !given.kept && !given.ours().is_none()
+        });
+        let unknown: Vec<DevNum> = unknown.map(|(devnum, _)| *devnum).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let (pid, id) = (self.running.pid, self.id.clone());
+        let told = unknown.clone();
+        let work = move || DeviceGroup::of(pid, &id)?.keep(told.into_iter());
+        let kept = in_its_group(self.world, self.id, work).await;
+        let error = match kept {
+            Ok(Ok(())) => {
+                for devnum in unknown {
+                    granted.entry(devnum).and_modify(|given| given.kept = true);
+                }
+                self.remember(granted);
+                return on_record(self.world, self.id).await;
+            }
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(trouble) => trouble.cause,
+        };
+        tracing::warn!(
+            message_id = kind::RIGHT_NOT_KEPT,
+            container_name = self.name, container_id = %self.id.0, error,
+            "a right that is given ends when systemd reads its units again"
+        );
+        Ok(())
+    }
+
+    /// What the container may open, by its definition and by us.
+    pub fn rights(self) -> Rights {
+        let mut rights = self.running.rights.clone();
+        if self.world.borrow().settings.grant == GrantPolicy::Auto {
+            rights.add(&self.granted());
+        }
+        rights
+    }
+
+    fn granted(self) -> Granted {
+        let world = self.world.borrow();
+        world.store.granted(self.id, &self.running.started_at)
+    }
+
+    fn wanted(self) -> BTreeSet<DevNum> {
+        self.wants.iter().map(|want| want.devnum).collect()
+    }
+
+    fn changes(self, of_kind: impl Fn(Change) -> bool) -> Changes {
+        let mut changes = changes(&self.wanted(), &self.granted());
+        changes.retain(|_, change| of_kind(*change));
+        changes
+    }
+
+    fn remember(self, granted: Granted) {
+        let store = &mut self.world.borrow_mut().store;
+        store.put_granted(self.id, &self.running.started_at, granted);
+    }
+
+    async fn change(self, changes: Changes) -> Result<(), Trouble> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let first = changes.keys().next().copied();
+        let (pid, id) = (self.running.pid, self.id.clone());
+        let work = move || match DeviceGroup::of(pid, &id) {
+            Ok(group) => group.change(&changes),
+            Err(error) => (Changes::new(), Err(error)),
+        };
+        let (made, done) = in_its_group(self.world, self.id, work).await?;
+        for (devnum, change) in made {
+            self.log(devnum, change);
+        }
+        done.map_err(|error| in_the_way(&error, first.as_ref()))
+    }
+
+    fn log(self, devnum: DevNum, change: Change) {
+        let want = self.wants.iter().find(|want| want.devnum == devnum);
+        let (port, device) = want.map_or(("", ""), |want| (&*want.port, &*want.device));
+        match change {
+            Change::Grant => tracing::info!(
+                message_id = kind::GRANTED, action = "grant", port, serial_device = device,
+                device_number = %devnum, container_name = self.name, container_id = %self.id.0,
+                "right to open it given"
+            ),
+            Change::Revoke(_) => tracing::info!(
+                message_id = kind::REVOKED, action = "revoke", device_number = %devnum,
+                container_name = self.name, container_id = %self.id.0,
+                "right to open it taken back"
+            ),
+        }
+    }
+}
+
+fn in_the_way(error: &anyhow::Error, first: Option<&DevNum>) -> Trouble {
+    let line = first.map(|devnum| Rights::missing_line(*devnum));
+    let line = line.unwrap_or_default();
+    let remedy =
+        format!("it is tried again; until then its definition may give it the right: {line}");
+    Trouble::passing(Failure::Right, format!("{error:#}"), remedy)
+}
