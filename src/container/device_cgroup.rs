@@ -10,7 +10,7 @@ use anyhow::Context;
 use crate::container::bpf;
 use crate::container::device_program::{Program, Verdict};
 use crate::model::DevNum;
-use crate::model::device_access::{Access, Change, Changes, Rights};
+use crate::model::device_access::{Access, AccessChange, AccessChanges, DeviceRules, Origin};
 use crate::model::inventory::ContainerId;
 use crate::sys::mountinfo::{Mount, host_mounts};
 
@@ -86,8 +86,8 @@ impl DeviceGroup {
 
     /// Makes changes, and looks whether they are in force. Returns those that are and were not
     /// before, and what the kernel says where one cannot be made.
-    pub fn change(&self, changes: &Changes) -> (Changes, anyhow::Result<()>) {
-        let mut made = Changes::new();
+    pub fn change(&self, changes: &AccessChanges) -> (AccessChanges, anyhow::Result<()>) {
+        let mut made = AccessChanges::new();
         let done = match self.version {
             Version::One => self.write_all(changes, &mut made),
             Version::Two => self.edit(changes, &mut made),
@@ -101,7 +101,7 @@ impl DeviceGroup {
     ///
     /// # Errors
     /// The group is gone.
-    pub fn in_force(&self) -> anyhow::Result<Option<Rights>> {
+    pub fn in_force(&self) -> anyhow::Result<Option<DeviceRules>> {
         match self.version {
             Version::One => Ok(Some(self.list()?)),
             Version::Two => Ok(None),
@@ -109,18 +109,18 @@ impl DeviceGroup {
     }
 
     /// Version 1 has a list (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
-    fn list(&self) -> anyhow::Result<Rights> {
+    fn list(&self) -> anyhow::Result<DeviceRules> {
         let path = self.path.join("devices.list");
         let list = fs::read_to_string(&path);
         let list = list.with_context(|| format!("{} cannot be read", path.display()))?;
-        Ok(Rights {
+        Ok(DeviceRules {
             rules: list.lines().map(str::to_owned).collect(),
-            ..Rights::default()
+            ..DeviceRules::default()
         })
     }
 
     /// One that cannot be made keeps no other from being made.
-    fn write_all(&self, changes: &Changes, made: &mut Changes) -> anyhow::Result<()> {
+    fn write_all(&self, changes: &AccessChanges, made: &mut AccessChanges) -> anyhow::Result<()> {
         let mut all = Ok(());
         for (devnum, change) in changes {
             match self.write(*devnum, *change) {
@@ -134,12 +134,12 @@ impl DeviceGroup {
 
     /// What it has is left alone: a wider rule has the right in it, and one of the definition's for
     /// this very device is put together with ours.
-    fn write(&self, devnum: DevNum, change: Change) -> anyhow::Result<bool> {
+    fn write(&self, devnum: DevNum, change: AccessChange) -> anyhow::Result<bool> {
         let (file, access) = match change {
-            Change::Grant if self.list()?.allow(devnum) => return Ok(false),
-            Change::Grant => ("devices.allow", Access::BOTH),
-            Change::Revoke(given) => {
-                let taken = own(&self.list()?, devnum).without(given.defined);
+            AccessChange::Grant if self.list()?.allow(devnum) => return Ok(false),
+            AccessChange::Grant => ("devices.allow", Access::BOTH),
+            AccessChange::Revoke(grant) => {
+                let taken = own(&self.list()?, devnum).without(grant.defined);
                 if taken.is_none() {
                     return Ok(false);
                 }
@@ -150,15 +150,15 @@ impl DeviceGroup {
         fs::write(self.path.join(file), &rule)?;
         let list = self.list()?;
         let is_done = match change {
-            Change::Grant => list.allow(devnum),
-            Change::Revoke(given) => own(&list, devnum).without(given.defined).is_none(),
+            AccessChange::Grant => list.allow(devnum),
+            AccessChange::Revoke(grant) => own(&list, devnum).without(grant.defined).is_none(),
         };
         anyhow::ensure!(is_done, "the kernel took {rule:?} and lists it otherwise");
         Ok(true)
     }
 
     /// Version 2 has programs, all of which have to agree.
-    fn edit(&self, changes: &Changes, made: &mut Changes) -> anyhow::Result<()> {
+    fn edit(&self, changes: &AccessChanges, made: &mut AccessChanges) -> anyhow::Result<()> {
         let mut groups = vec![File::open(&self.path)?];
         groups.extend(self.inner.as_ref().and_then(|inner| File::open(inner).ok()));
         for _ in 0..TRIES {
@@ -175,7 +175,7 @@ impl DeviceGroup {
     ///
     /// # Errors
     /// It does not take them.
-    pub fn keep(&self, granted: impl Iterator<Item = DevNum>) -> anyhow::Result<()> {
+    pub fn tell_systemd(&self, granted: impl Iterator<Item = DevNum>) -> anyhow::Result<()> {
         let Some(unit) = self.unit() else {
             return Ok(());
         };
@@ -207,7 +207,7 @@ impl DeviceGroup {
 }
 
 /// What the rule for one device and no other says.
-fn own(list: &Rights, devnum: DevNum) -> Access {
+fn own(list: &DeviceRules, devnum: DevNum) -> Access {
     let start = format!("c {devnum} ");
     let access = list.rules.iter().find_map(|rule| rule.strip_prefix(&start));
     access.map(Access::from).unwrap_or_default()
@@ -224,7 +224,11 @@ fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
 
 /// Returns whether all programs say now what they should; another look tells. What is new in one of
 /// them is added to `made`.
-fn edit_once(groups: &[File], changes: &Changes, made: &mut Changes) -> anyhow::Result<bool> {
+fn edit_once(
+    groups: &[File],
+    changes: &AccessChanges,
+    made: &mut AccessChanges,
+) -> anyhow::Result<bool> {
     let attached = groups
         .iter()
         .map(|group| Ok((group, bpf::attached(group)?)));
@@ -243,7 +247,7 @@ fn edit_once(groups: &[File], changes: &Changes, made: &mut Changes) -> anyhow::
         }
     }
     // systemd takes its own away by what it is, so that one that was edited would stay for ever. It
-    // knows what was given (`keep`), and what another one denies is denied.
+    // knows what was granted (`tell_systemd`), and what another one denies is denied.
     let only_systemd = programs.iter().all(|(is_systemds, ..)| *is_systemds);
     let edited = programs
         .iter()
@@ -276,19 +280,22 @@ fn edit_once(groups: &[File], changes: &Changes, made: &mut Changes) -> anyhow::
 }
 
 /// What a program is to say of a device before all else.
-fn verdict(change: Change, is_systemds: bool) -> Option<Verdict> {
+fn verdict(change: AccessChange, is_systemds: bool) -> Option<Verdict> {
     match change {
-        Change::Grant => Some(Verdict::Allow),
+        AccessChange::Grant => Some(Verdict::Allow),
         // To take the verdict out again would not do: a container that was created while the port was
         // there has the right in the rest of its program as well, and systemd was told of it.
-        Change::Revoke(given) if given.created || is_systemds => Verdict::deny(given.ours()),
-        Change::Revoke(_) => None,
+        AccessChange::Revoke(grant) if grant.origin == Origin::Wrapper || is_systemds => {
+            Verdict::deny(grant.added())
+        }
+        AccessChange::Revoke(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::device_access::Grant;
     use crate::sys::mountinfo::parse_mountinfo;
 
     const MOUNTS: &str = "\
@@ -326,20 +333,22 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_is_what_the_rest_of_the_program_would_give() {
-        let revoked = |defined: &str, created| {
-            let defined = defined.into();
-            let given = crate::model::device_access::Given {
-                defined,
-                created,
-                kept: true,
+        let revoked = |defined: &str, origin| {
+            let grant = Grant {
+                defined: defined.into(),
+                origin,
+                known_to_systemd: true,
             };
-            verdict(Change::Revoke(given), false)
+            verdict(AccessChange::Revoke(grant), false)
         };
-        assert_eq!(revoked("r", false), None);
-        assert_eq!(revoked("r", true), Some(Verdict::Deny("w".into())));
-        assert_eq!(revoked("rw", true), None);
-        let given = crate::model::device_access::Given::default();
-        let systemds = verdict(Change::Revoke(given), true);
+        assert_eq!(revoked("r", Origin::Daemon), None);
+        assert_eq!(
+            revoked("r", Origin::Wrapper),
+            Some(Verdict::Deny("w".into()))
+        );
+        assert_eq!(revoked("rw", Origin::Wrapper), None);
+        let grant = Grant::by(Origin::Daemon);
+        let systemds = verdict(AccessChange::Revoke(grant), true);
         assert_eq!(systemds, Some(Verdict::Deny("rw".into())));
     }
 }

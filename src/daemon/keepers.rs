@@ -115,7 +115,11 @@ async fn answer(
     };
     if let Some(created) = created.as_mut().filter(|created| created.rights) {
         let numbers = created.nodes.iter().map(|node| node.number).collect();
-        if let Err(error) = world.borrow_mut().store.grant(&id, numbers) {
+        if let Err(error) = world
+            .borrow_mut()
+            .store
+            .remember_wrapper_grants(&id, numbers)
+        {
             tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error:#}");
             // What is not written down would never be taken back. Its ports come when it runs.
             created.nodes.clear();

@@ -7,7 +7,7 @@ use bollard::models::{ContainerInspectResponse, DeviceMapping, HostConfig};
 use nix::sys::stat::{major, minor};
 
 use crate::model::DevNum;
-use crate::model::device_access::{Access, Rights};
+use crate::model::device_access::{Access, DeviceRules};
 
 /// A container, whether it runs or not.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Running {
     pub paused: bool,
     /// Where bind mounts and volumes are mounted.
     pub foreign: BTreeSet<String>,
-    pub rights: Rights,
+    pub rights: DeviceRules,
     pub mappings: Vec<Mapping>,
     /// The capability to make nodes was taken from it.
     pub drops_mknod: bool,
@@ -106,11 +106,11 @@ fn drops_mknod(host_config: &HostConfig) -> bool {
         && !named(&host_config.cap_add, true)
 }
 
-fn rights(host_config: HostConfig) -> Rights {
+fn rights(host_config: HostConfig) -> DeviceRules {
     let devices = host_config.devices.unwrap_or_default();
     let of = |devices: &[&DeviceMapping]| devices.iter().filter_map(|d| device_right(d)).collect();
     let (links, nodes): (Vec<_>, Vec<_>) = devices.iter().partition(|device| is_link(device));
-    Rights {
+    DeviceRules {
         everything: host_config.privileged.unwrap_or(false),
         rules: host_config.device_cgroup_rules.unwrap_or_default(),
         devices: of(&nodes),

@@ -1,4 +1,4 @@
-//! The second gate: which devices a container's device cgroup lets it open. Pure.
+//! Which devices a container's device cgroup lets it open, and what is granted beyond it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +25,7 @@ impl Access {
         self == Self::default()
     }
 
-    fn and(self, more: Self) -> Self {
+    fn union(self, more: Self) -> Self {
         Self {
             read: self.read || more.read,
             write: self.write || more.write,
@@ -69,110 +69,142 @@ impl fmt::Display for Access {
     }
 }
 
-/// What is known of a container's device rights from how it was created.
+/// What a container's definition lets it open: `--privileged`, `--device` and device cgroup rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rights {
+pub struct DeviceRules {
     /// `--privileged`.
     pub everything: bool,
     /// `device_cgroup_rules`, e.g. `c 188:* rmw`.
     pub rules: Vec<String>,
     /// The numbers of its `--device` nodes.
     pub devices: Vec<(DevNum, Access)>,
-    /// Where those lead that are links, which is what they gave when the container was started, and
-    /// may be something else since.
+    /// The numbers of its `--device` links. Docker follows them when the container is started; they
+    /// may lead elsewhere since.
     pub linked: Vec<(DevNum, Access)>,
 }
 
-impl Rights {
-    /// Whether the container may open the device for reading and writing. One rule has to give
+impl DeviceRules {
+    /// Whether the container may open the device for reading and writing. One rule has to allow
     /// both: the kernel does not put two together (security/device_cgroup.c, `match_exception`).
     pub fn allow(&self, devnum: DevNum) -> bool {
-        self.everything || self.each(devnum).any(|access| access == Access::BOTH)
+        self.everything || self.matching(devnum).any(|access| access == Access::BOTH)
     }
 
-    /// What the container may open the device for, in one way or another.
-    pub fn of(&self, devnum: DevNum) -> Access {
+    /// The access to a device that all rules together give.
+    pub fn access(&self, devnum: DevNum) -> Access {
         match self.everything {
             true => Access::BOTH,
-            false => self.each(devnum).fold(Access::default(), Access::and),
+            false => self.matching(devnum).fold(Access::default(), Access::union),
         }
     }
 
-    /// The same, in a container that was started just now.
-    pub fn of_new(&self, devnum: DevNum) -> Access {
+    /// The same in a container that was started just now: its links lead where they led then.
+    pub fn access_at_start(&self, devnum: DevNum) -> Access {
         let linked = self.linked.iter().filter(|(n, _)| *n == devnum);
-        linked.fold(self.of(devnum), |access, (_, more)| access.and(*more))
+        linked.fold(self.access(devnum), |access, (_, more)| access.union(*more))
     }
 
-    fn each(&self, devnum: DevNum) -> impl Iterator<Item = Access> {
+    fn matching(&self, devnum: DevNum) -> impl Iterator<Item = Access> {
         let rules = self.rules.iter();
-        let rules = rules.filter_map(move |rule| rule_gives(rule, devnum));
+        let rules = rules.filter_map(move |rule| access_by_rule(rule, devnum));
         let devices = self.devices.iter().filter(move |(n, _)| *n == devnum);
         rules.chain(devices.map(|(_, access)| *access))
     }
 
-    /// Adds what was given for ports.
-    pub fn add(&mut self, granted: &Granted) {
-        let granted = granted.keys().map(|devnum| (*devnum, Access::BOTH));
+    /// Adds the devices that were granted for ports.
+    pub fn add(&mut self, grants: &Grants) {
+        let granted = grants.keys().map(|devnum| (*devnum, Access::BOTH));
         self.devices.extend(granted);
     }
 
-    /// The line for a compose file that gives the right to every device of this major number.
-    pub fn missing_line(devnum: DevNum) -> String {
+    /// The line of a compose file that allows every device of this major number.
+    pub fn compose_line(devnum: DevNum) -> String {
         format!("device_cgroup_rules: [\"c {}:* rmw\"]", devnum.major)
     }
 }
 
-/// A right to open one device for reading and writing that was given for a port.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
-    /// What the container may do without it, and keeps.
+/// Access to one device, for reading and writing, that was granted for a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The access that the container has without us. It is never revoked.
     pub defined: Access,
-    /// It was created with it, by the wrapper.
-    pub created: bool,
-    /// The service manager knows of it, or has no say in it.
-    #[serde(default)]
-    pub kept: bool,
+    #[serde(rename = "created")]
+    pub origin: Origin,
+    /// systemd knows of the grant, or does not manage the container's control group.
+    #[serde(rename = "kept", default)]
+    pub known_to_systemd: bool,
 }
 
-impl Given {
-    /// What is taken back when the port goes.
-    pub fn ours(self) -> Access {
+/// Who granted access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum Origin {
+    /// The runtime wrapper, when the container was created.
+    Wrapper,
+    /// The daemon, while the container runs.
+    Daemon,
+}
+
+/// A file has `true` where the container was created with the access.
+impl From<bool> for Origin {
+    fn from(created: bool) -> Self {
+        match created {
+            true => Self::Wrapper,
+            false => Self::Daemon,
+        }
+    }
+}
+
+impl From<Origin> for bool {
+    fn from(origin: Origin) -> Self {
+        origin == Origin::Wrapper
+    }
+}
+
+impl Grant {
+    /// A grant to a container that has no access of its own to the device, as far as is known.
+    pub fn by(origin: Origin) -> Self {
+        Self {
+            defined: Access::default(),
+            origin,
+            known_to_systemd: false,
+        }
+    }
+
+    /// The access that the container has by this grant alone.
+    pub fn added(self) -> Access {
         Access::BOTH.without(self.defined)
     }
 }
 
-/// All that was given to a container in one of its starts. What was taken back stays among it until
-/// that start ends, since others may put it in force again: the engine at `docker update`, the
-/// service manager when it reads its units.
-pub type Granted = BTreeMap<DevNum, Given>;
+/// All grants of one start of a container. A revoked one stays until that start ends, since others
+/// may put it in force again: the engine at `docker update`, systemd at a daemon-reload.
+pub type Grants = BTreeMap<DevNum, Grant>;
 
-/// What is to be done about the right to open one device for reading and writing.
+/// A change of a container's access to one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// To be given.
+pub enum AccessChange {
     Grant,
-    /// To be taken back, as far as it is ours.
-    Revoke(Given),
+    /// Revokes what this grant added.
+    Revoke(Grant),
 }
 
-/// What is to be done about single devices, or has been.
-pub type Changes = BTreeMap<DevNum, Change>;
+pub type AccessChanges = BTreeMap<DevNum, AccessChange>;
 
-/// What is to be done so that a container may open what it wants and nothing else that was given to
-/// it for a port.
-pub fn changes(wanted: &BTreeSet<DevNum>, granted: &Granted) -> Changes {
-    let revoked = granted
+/// The changes after which a container may open the devices that it wants, and no other that was
+/// granted to it.
+pub fn access_changes(wanted: &BTreeSet<DevNum>, grants: &Grants) -> AccessChanges {
+    let revoked = grants
         .iter()
-        .map(|(devnum, given)| (*devnum, Change::Revoke(*given)));
-    let wanted = wanted.iter().map(|devnum| (*devnum, Change::Grant));
+        .map(|(devnum, grant)| (*devnum, AccessChange::Revoke(*grant)));
+    let wanted = wanted.iter().map(|devnum| (*devnum, AccessChange::Grant));
     // A later one of the same device takes the place of an earlier one.
     revoked.chain(wanted).collect()
 }
 
 /// A rule is `TYPE MAJOR:MINOR ACCESS`, with `*` for any number
 /// (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
-fn rule_gives(rule: &str, devnum: DevNum) -> Option<Access> {
+fn access_by_rule(rule: &str, devnum: DevNum) -> Option<Access> {
     let mut words = rule.split_whitespace();
     let kind = words.next()?;
     let (major, minor) = words.next()?.split_once(':')?;
@@ -187,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_gives_the_right_when_kind_number_and_access_fit() {
+    fn a_rule_allows_a_device_when_kind_number_and_access_fit() {
         let devnum = DevNum {
             major: 188,
             minor: 3,
@@ -204,35 +236,35 @@ mod tests {
             ("c 188", false),
             ("", false),
         ] {
-            let rights = Rights {
+            let rules = DeviceRules {
                 rules: vec![rule.into()],
-                ..Rights::default()
+                ..DeviceRules::default()
             };
-            assert_eq!(rights.allow(devnum), expected, "{rule}");
+            assert_eq!(rules.allow(devnum), expected, "{rule}");
         }
-        let devices = Rights {
+        let devices = DeviceRules {
             devices: vec![(devnum, Access::BOTH)],
-            ..Rights::default()
+            ..DeviceRules::default()
         };
         assert!(devices.allow(devnum));
-        assert!(!Rights::default().allow(devnum));
+        assert!(!DeviceRules::default().allow(devnum));
         assert_eq!(
-            Rights::missing_line(devnum),
+            DeviceRules::compose_line(devnum),
             "device_cgroup_rules: [\"c 188:* rmw\"]"
         );
     }
 
     #[test]
-    fn what_is_the_operators_is_counted_by_its_letters() {
+    fn reading_and_writing_may_be_allowed_by_different_rules() {
         let devnum: DevNum = "188:3".parse().unwrap();
         let of = |rules: &[&str], device: &str| {
-            let rights = Rights {
+            let rules = DeviceRules {
                 rules: rules.iter().map(|rule| (*rule).into()).collect(),
                 devices: vec![(devnum, device.into())],
-                ..Rights::default()
+                ..DeviceRules::default()
             };
-            assert_eq!(rights.of_new(devnum), rights.of(devnum));
-            (rights.of(devnum).to_string(), rights.allow(devnum))
+            assert_eq!(rules.access_at_start(devnum), rules.access(devnum));
+            (rules.access(devnum).to_string(), rules.allow(devnum))
         };
         assert_eq!(of(&["c 188:* r"], ""), ("r".into(), false));
         assert_eq!(of(&["c 188:* m"], "w"), ("w".into(), false));
@@ -240,38 +272,38 @@ mod tests {
         // Neither of them lets it be opened for both.
         assert_eq!(of(&["c 188:* r"], "w"), ("rw".into(), false));
         assert_eq!(of(&["c 188:3 wr"], ""), ("rw".into(), true));
-        let linked = Rights {
+        let linked = DeviceRules {
             linked: vec![(devnum, "rwm".into())],
-            ..Rights::default()
+            ..DeviceRules::default()
         };
-        assert!(linked.of(devnum).is_none() && !linked.allow(devnum));
-        assert_eq!(linked.of_new(devnum), Access::BOTH);
+        assert!(linked.access(devnum).is_none() && !linked.allow(devnum));
+        assert_eq!(linked.access_at_start(devnum), Access::BOTH);
     }
 
     #[test]
-    fn what_was_given_goes_when_nobody_wants_it_and_what_is_the_operators_stays() {
+    fn a_grant_that_nobody_wants_is_revoked_down_to_what_is_defined() {
         let number = |minor| DevNum { major: 188, minor };
-        let given = |defined: &str| Given {
+        let grant = |defined: &str| Grant {
             defined: defined.into(),
-            ..Given::default()
+            ..Grant::by(Origin::Daemon)
         };
-        let granted = [
-            (number(0), given("")),
-            (number(1), given("r")),
-            (number(2), given("")),
+        let grants = [
+            (number(0), grant("")),
+            (number(1), grant("r")),
+            (number(2), grant("")),
         ];
         let wanted = [number(2), number(5)].into();
         assert_eq!(
-            changes(&wanted, &granted.into()),
+            access_changes(&wanted, &grants.into()),
             [
-                (number(0), Change::Revoke(given(""))),
-                (number(1), Change::Revoke(given("r"))),
-                (number(2), Change::Grant),
-                (number(5), Change::Grant),
+                (number(0), AccessChange::Revoke(grant(""))),
+                (number(1), AccessChange::Revoke(grant("r"))),
+                (number(2), AccessChange::Grant),
+                (number(5), AccessChange::Grant),
             ]
             .into()
         );
-        assert_eq!(given("r").ours().to_string(), "w");
-        assert!(given("rw").ours().is_none());
+        assert_eq!(grant("r").added().to_string(), "w");
+        assert!(grant("rw").added().is_none());
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::settings::LabelPolicy;
 use crate::hold::{Managed, Ports};
-use crate::model::device_access::{Given, Granted};
+use crate::model::device_access::{Grant, Grants, Origin};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
@@ -45,9 +45,8 @@ struct Owned {
 struct OwnedContainer {
     started_at: String,
     entries: Record,
-    /// The rights that it was given since.
-    #[serde(default)]
-    given: Granted,
+    #[serde(rename = "given", default)]
+    grants: Grants,
 }
 
 /// Who the containers are and what they are assigned, for readers that must not ask the engine.
@@ -61,10 +60,10 @@ struct KnownContainer {
     name: String,
     /// The labels that count.
     labels: BTreeMap<String, String>,
-    /// Numbers that the wrapper gave it the right to open when it was last created, until they are
-    /// on the record of that start.
-    #[serde(default)]
-    granted: BTreeSet<DevNum>,
+    /// Devices that the wrapper granted when the container was last created, until they are on the
+    /// record of the start that follows.
+    #[serde(rename = "granted", default)]
+    wrapper_grants: BTreeSet<DevNum>,
     assignments: Vec<KnownAssignment>,
 }
 
@@ -135,7 +134,7 @@ impl Store {
 
     /// Whether there is something in the container that we made or gave it.
     pub fn has_record(&self, id: &ContainerId) -> bool {
-        self.owned.containers.contains_key(id) || self.was_created_with_any(id)
+        self.owned.containers.contains_key(id) || self.has_wrapper_grants(id)
     }
 
     /// How many nodes and links there are that we made.
@@ -149,23 +148,23 @@ impl Store {
 
     /// Puts on record what is made in a container. It counts once it is written.
     pub fn put_record(&mut self, id: &ContainerId, started_at: &str, entries: Record) {
-        let given = self.given(id, started_at);
-        self.put_owned(id, started_at, entries, given);
+        let grants = self.recorded_grants(id, started_at);
+        self.put_owned(id, started_at, entries, grants);
     }
 
-    /// Puts on record what a container is given the right to open. It counts once it is written.
-    pub fn put_granted(&mut self, id: &ContainerId, started_at: &str, given: Granted) {
+    /// Puts on record what a container is granted. It counts once it is written.
+    pub fn put_grants(&mut self, id: &ContainerId, started_at: &str, grants: Grants) {
         let entries = self.record(id, started_at);
-        self.put_owned(id, started_at, entries, given);
+        self.put_owned(id, started_at, entries, grants);
     }
 
-    fn put_owned(&mut self, id: &ContainerId, started_at: &str, entries: Record, given: Granted) {
+    fn put_owned(&mut self, id: &ContainerId, started_at: &str, entries: Record, grants: Grants) {
         let new = OwnedContainer {
             started_at: started_at.to_owned(),
             entries,
-            given,
+            grants,
         };
-        let new = Some(new).filter(|new| !new.entries.is_empty() || !new.given.is_empty());
+        let new = Some(new).filter(|new| !new.entries.is_empty() || !new.grants.is_empty());
         let containers = &mut self.owned.containers;
         if containers.get(id) != new.as_ref() {
             self.unwritten.insert(id.clone());
@@ -240,67 +239,71 @@ impl Store {
         })
     }
 
-    /// What a container that was started at `started_at` was given the right to open, be it taken
-    /// back since or not.
-    pub fn granted(&self, id: &ContainerId, started_at: &str) -> Granted {
-        let created = Given {
-            created: true,
-            ..Given::default()
-        };
-        let created = self.created(id).into_iter().map(|n| (n, created));
-        created.chain(self.given(id, started_at)).collect()
+    /// What a container was granted for its start at `started_at`, revoked since or not.
+    pub fn grants(&self, id: &ContainerId, started_at: &str) -> Grants {
+        let by_wrapper = self.wrapper_grants(id).into_iter();
+        by_wrapper
+            .map(|devnum| (devnum, Grant::by(Origin::Wrapper)))
+            .chain(self.recorded_grants(id, started_at))
+            .collect()
     }
 
-    fn given(&self, id: &ContainerId, started_at: &str) -> Granted {
+    fn recorded_grants(&self, id: &ContainerId, started_at: &str) -> Grants {
         match self.owned.containers.get(id) {
-            Some(owned) if owned.started_at == started_at => owned.given.clone(),
-            _ => Granted::new(),
+            Some(owned) if owned.started_at == started_at => owned.grants.clone(),
+            _ => Grants::new(),
         }
     }
 
-    /// Puts what a container was created with on the record of the start that followed.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn adopt(
-        &mut self,
-        id: &ContainerId,
-        started_at: &str,
-        given: impl Fn(&DevNum) -> Given,
-    ) -> anyhow::Result<()> {
-        let created = self.created(id);
-        if created.is_empty() {
-            return Ok(());
-        }
-        let mut all = self.given(id, started_at);
-        all.extend(created.iter().map(|devnum| (*devnum, given(devnum))));
-        self.put_granted(id, started_at, all);
-        self.write_record(id)?;
-        self.grant(id, BTreeSet::new())
-    }
-
-    /// Whether it was created with a right that is not on the record of a start yet.
-    pub fn was_created_with_any(&self, id: &ContainerId) -> bool {
-        !self.created(id).is_empty()
-    }
-
-    fn created(&self, id: &ContainerId) -> BTreeSet<DevNum> {
-        let known = self.containers.containers.get(id);
-        known.map(|known| known.granted.clone()).unwrap_or_default()
-    }
-
-    /// Remembers what a container was created with the right to open.
+    /// Remembers which devices the wrapper grants to a container that is about to be created.
     ///
     /// # Errors
     /// A file that cannot be written, or a container that is not known.
-    pub fn grant(&mut self, id: &ContainerId, numbers: BTreeSet<DevNum>) -> anyhow::Result<()> {
+    pub fn remember_wrapper_grants(
+        &mut self,
+        id: &ContainerId,
+        numbers: BTreeSet<DevNum>,
+    ) -> anyhow::Result<()> {
         let mut containers = self.containers.clone();
         match containers.containers.get_mut(id) {
-            Some(known) => known.granted = numbers,
+            Some(known) => known.wrapper_grants = numbers,
             None if numbers.is_empty() => {}
             None => anyhow::bail!("container {id} is not in {CONTAINERS}"),
         }
         self.replace_containers(containers)
+    }
+
+    /// Moves the wrapper's grants to the record of the start that followed them.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn record_wrapper_grants(
+        &mut self,
+        id: &ContainerId,
+        started_at: &str,
+        grant: impl Fn(&DevNum) -> Grant,
+    ) -> anyhow::Result<()> {
+        let by_wrapper = self.wrapper_grants(id);
+        if by_wrapper.is_empty() {
+            return Ok(());
+        }
+        let mut grants = self.recorded_grants(id, started_at);
+        grants.extend(by_wrapper.iter().map(|devnum| (*devnum, grant(devnum))));
+        self.put_grants(id, started_at, grants);
+        self.write_record(id)?;
+        self.remember_wrapper_grants(id, BTreeSet::new())
+    }
+
+    /// Whether the wrapper granted something that is not on the record of a start yet.
+    pub fn has_wrapper_grants(&self, id: &ContainerId) -> bool {
+        !self.wrapper_grants(id).is_empty()
+    }
+
+    fn wrapper_grants(&self, id: &ContainerId) -> BTreeSet<DevNum> {
+        let known = self.containers.containers.get(id);
+        known
+            .map(|known| known.wrapper_grants.clone())
+            .unwrap_or_default()
     }
 
     /// The names that a container's ports are opened by, and whether it asked for every port, as
@@ -358,7 +361,7 @@ impl Store {
             let known = KnownContainer {
                 name: container.name.clone(),
                 labels: container.counting_labels(policy),
-                granted: self.created(id),
+                wrapper_grants: self.wrapper_grants(id),
                 assignments: present
                     .map(|want| KnownAssignment {
                         port: want.port.clone(),

@@ -54,7 +54,7 @@ fn what_could_not_be_written_is_written_the_next_time_and_with_it_all_that_has_c
 }
 
 #[test]
-fn what_a_container_is_created_with_belongs_to_the_start_that_follows() {
+fn what_the_wrapper_grants_belongs_to_the_start_that_follows() {
     let directory = tempfile::tempdir().unwrap();
     let id = ContainerId("a".repeat(64));
     let number = |minor| DevNum { major: 188, minor };
@@ -69,27 +69,102 @@ fn what_a_container_is_created_with_belongs_to_the_start_that_follows() {
     store
         .put_assignments(policy, &inventory, &assigned)
         .unwrap();
-    let given = |_: &DevNum| Given {
+    let grant = |_: &DevNum| Grant {
         defined: "r".into(),
-        created: true,
-        kept: true,
+        origin: Origin::Wrapper,
+        known_to_systemd: true,
     };
-    store.grant(&id, [number(0)].into()).unwrap();
-    store.adopt(&id, "monday", given).unwrap();
+    store
+        .remember_wrapper_grants(&id, [number(0)].into())
+        .unwrap();
+    store.record_wrapper_grants(&id, "monday", grant).unwrap();
     // It is created anew while work of the last start goes on, which then writes what it knows.
-    let mondays = store.granted(&id, "monday");
-    store.grant(&id, [number(1)].into()).unwrap();
-    store.put_granted(&id, "monday", mondays);
+    let mondays = store.grants(&id, "monday");
+    store
+        .remember_wrapper_grants(&id, [number(1)].into())
+        .unwrap();
+    store.put_grants(&id, "monday", mondays);
     store.put_record(&id, "monday", Record::new());
     store.write_record(&id).unwrap();
 
     let mut again = Store::open(directory.path()).unwrap();
-    again.adopt(&id, "tuesday", given).unwrap();
+    again.record_wrapper_grants(&id, "tuesday", grant).unwrap();
     assert_eq!(
-        again.granted(&id, "tuesday"),
-        [(number(1), given(&number(1)))].into()
+        again.grants(&id, "tuesday"),
+        [(number(1), grant(&number(1)))].into()
     );
-    assert!(again.created(&id).is_empty());
+    assert!(again.wrapper_grants(&id).is_empty());
+}
+
+#[test]
+fn files_of_earlier_versions_are_read_and_written_as_they_are() {
+    fn unchanged<T: Default + serde::de::DeserializeOwned + Serialize>(name: &str, text: &str) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        let content: T = read(directory.path(), name);
+        write(directory.path(), name, &content).unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), text);
+    }
+    unchanged::<Owned>(
+        OWNED,
+        r#"{
+  "schema": 1,
+  "containers": {
+    "c0ffee": {
+      "started_at": "2026-01-05T12:00:00Z",
+      "entries": {
+        "/dev/zwave": [
+          {
+            "node": "188:0"
+          }
+        ]
+      },
+      "given": {
+        "188:0": {
+          "defined": "r",
+          "created": true,
+          "kept": true
+        },
+        "188:1": {
+          "defined": "",
+          "created": false,
+          "kept": false
+        }
+      }
+    }
+  }
+}"#,
+    );
+    unchanged::<Containers>(
+        CONTAINERS,
+        r#"{
+  "schema": 1,
+  "containers": {
+    "c0ffee": {
+      "name": "zwave",
+      "labels": {
+        "ttyplugd.enable": "true"
+      },
+      "granted": [
+        "188:0"
+      ],
+      "assignments": [
+        {
+          "port": "zwave",
+          "node": "/dev/zwave",
+          "links": [
+            "/dev/serial/by-id/usb-0658_0200-if00"
+          ],
+          "hold": {
+            "seconds": 60
+          }
+        }
+      ]
+    }
+  }
+}"#,
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::kernel::{Majors, text};
 use crate::model::DevNum;
-use crate::model::device_access::Rights;
+use crate::model::device_access::DeviceRules;
 use crate::model::inventory::ContainerId;
 
 /// What is in force for one container.
@@ -46,9 +46,9 @@ impl InForce {
     pub(super) fn allows(&self, devnum: DevNum, majors: &Majors) -> Option<bool> {
         match self {
             Self::Rules(rules) => {
-                let rights = Rights {
+                let rights = DeviceRules {
                     rules: rules.clone(),
-                    ..Rights::default()
+                    ..DeviceRules::default()
                 };
                 Some(rights.allow(devnum))
             }

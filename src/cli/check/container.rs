@@ -18,6 +18,7 @@ use crate::container::rootfs::Grounds;
 use crate::daemon::reconcile::{Inspected, Seen, preview};
 use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
+use crate::model::device_access::Origin;
 use crate::model::inventory::{Container, ContainerId};
 use crate::plan::Found;
 use crate::plan::assign::Conflict;
@@ -132,7 +133,7 @@ impl Report {
         mut running: Running,
         is_ours: bool,
     ) {
-        let granted = scene.world.borrow().store.granted(id, &running.started_at);
+        let granted = scene.world.borrow().store.grants(id, &running.started_at);
         running.rights.add(&granted);
         let look = spawn_blocking(Inside::look(scene, &running, id));
         let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
@@ -146,7 +147,11 @@ impl Report {
         // daemon.
         let grants = scene.world.borrow().settings.grant == GrantPolicy::Auto;
         let numbers = wants.iter().map(|want| want.devnum);
-        let given = |n: &DevNum| granted.get(n).is_some_and(|given| !given.created);
+        let given = |n: &DevNum| {
+            granted
+                .get(n)
+                .is_some_and(|grant| grant.origin == Origin::Daemon)
+        };
         let defined = |n: &DevNum| running.rights.allow(*n) && !given(n);
         let numbers = numbers.filter(|n| !grants || defined(n));
         let driver = &scene.info.cgroup_driver;

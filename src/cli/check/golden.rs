@@ -22,7 +22,7 @@ use crate::config;
 use crate::daemon::state::World;
 use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
-use crate::model::device_access::Rights;
+use crate::model::device_access::DeviceRules;
 use crate::model::fixtures;
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::plan::assign::assign;
@@ -142,9 +142,9 @@ impl Case {
             started_at: String::new(),
             paused: false,
             foreign: [].into(),
-            rights: Rights {
+            rights: DeviceRules {
                 rules: self.rules.clone(),
-                ..Rights::default()
+                ..DeviceRules::default()
             },
             mappings: self.devices.iter().map(mapping).collect(),
             drops_mknod: false,

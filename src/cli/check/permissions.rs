@@ -13,7 +13,7 @@ use super::processes::Process;
 use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
 use crate::model::device::Device;
-use crate::model::device_access::Rights;
+use crate::model::device_access::DeviceRules;
 use crate::plan::Wanted;
 
 impl Report {
@@ -43,7 +43,7 @@ impl Report {
             }
         }
         for major in missing {
-            let line = Rights::missing_line(DevNum { major, minor: 0 });
+            let line = DeviceRules::compose_line(DevNum { major, minor: 0 });
             self.add(
                 level,
                 codes::RIGHT_MISSING,

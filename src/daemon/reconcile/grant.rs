@@ -10,7 +10,9 @@ use crate::daemon::reconcile::apply::in_its_group;
 use crate::daemon::state::{World, on_record};
 use crate::engine::container::Running;
 use crate::model::DevNum;
-use crate::model::device_access::{Change, Changes, Given, Granted, Rights, changes};
+use crate::model::device_access::{
+    AccessChange, AccessChanges, DeviceRules, Grant, Grants, Origin, access_changes,
+};
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Failure;
 use crate::model::problem::Trouble;
@@ -36,7 +38,7 @@ impl Gate<'_> {
         if self.running.rights.everything {
             return Ok(());
         }
-        let mut granted = self.adopt()?;
+        let mut granted = self.record_wrapper_grants()?;
         if self.world.borrow().settings.grant == GrantPolicy::Off {
             return Ok(());
         }
@@ -49,8 +51,8 @@ impl Gate<'_> {
         // First: what was given is known to be ours, whenever we are killed.
         on_record(self.world, self.id).await?;
         // Before the change, which then has the last word.
-        self.keep(granted).await?;
-        let changes = self.changes(|change| change == Change::Grant);
+        self.tell_systemd(granted).await?;
+        let changes = self.changes(|change| change == AccessChange::Grant);
         self.change(changes).await
     }
 
@@ -62,67 +64,68 @@ impl Gate<'_> {
         if self.running.rights.everything {
             return Ok(());
         }
-        let changes = self.changes(|change| change != Change::Grant);
+        let changes = self.changes(|change| change != AccessChange::Grant);
         self.change(changes).await
     }
 
     /// What this start of the container was created with is on its own record from now on. While its
     /// first process lives no other start has been created.
-    fn adopt(self) -> Result<Granted, Trouble> {
+    fn record_wrapper_grants(self) -> Result<Grants, Trouble> {
         let store = &mut self.world.borrow_mut().store;
         let started_at = &self.running.started_at;
-        if store.was_created_with_any(self.id) && DeviceGroup::of(self.running.pid, self.id).is_ok()
-        {
-            let given = |devnum: &DevNum| Given {
-                defined: self.running.rights.of_new(*devnum),
-                created: true,
+        if store.has_wrapper_grants(self.id) && DeviceGroup::of(self.running.pid, self.id).is_ok() {
+            let grant = |devnum: &DevNum| Grant {
+                defined: self.running.rights.access_at_start(*devnum),
+                origin: Origin::Wrapper,
                 // The engine has told it when it made the group.
-                kept: true,
+                known_to_systemd: true,
             };
-            let adopted = store.adopt(self.id, started_at, given);
-            adopted.map_err(|error| Trouble::disk(&error))?;
+            let recorded = store.record_wrapper_grants(self.id, started_at, grant);
+            recorded.map_err(|error| Trouble::disk(&error))?;
         }
-        Ok(store.granted(self.id, started_at))
+        Ok(store.grants(self.id, started_at))
     }
 
     /// What the container may do with devices before it is given anything: what is in force, where
     /// that can be read, and else what its definition says.
-    async fn without_us(self, numbers: BTreeSet<DevNum>) -> Result<Granted, Trouble> {
+    async fn without_us(self, numbers: BTreeSet<DevNum>) -> Result<Grants, Trouble> {
         let (pid, id) = (self.running.pid, self.id.clone());
         let look = move || -> anyhow::Result<_> {
             let group = DeviceGroup::of(pid, &id)?;
             Ok((group.in_force()?, group.unit().is_none()))
         };
         let looked = in_its_group(self.world, self.id, look).await?;
-        let (in_force, kept) = looked.map_err(|error| in_the_way(&error, numbers.first()))?;
+        let (in_force, known_to_systemd) =
+            looked.map_err(|error| in_the_way(&error, numbers.first()))?;
         let rights = in_force.as_ref().unwrap_or(&self.running.rights);
-        let given = |devnum| Given {
-            defined: rights.of(devnum),
-            created: false,
-            kept,
+        let grant = |devnum| Grant {
+            defined: rights.access(devnum),
+            origin: Origin::Daemon,
+            known_to_systemd,
         };
-        Ok(numbers.into_iter().map(|n| (n, given(n))).collect())
+        Ok(numbers.into_iter().map(|n| (n, grant(n))).collect())
     }
 
     /// Has the service manager know what is about to be given. Where it cannot be told now, it is
     /// told the next time.
-    async fn keep(self, mut granted: Granted) -> Result<(), Trouble> {
+    async fn tell_systemd(self, mut granted: Grants) -> Result<(), Trouble> {
         let wanted = self.wanted();
-        let unknown = granted.iter().filter(|(devnum, given)| {
-            wanted.contains(devnum) && !given.kept && !given.ours().is_none()
+        let unknown = granted.iter().filter(|(devnum, grant)| {
+            wanted.contains(devnum) && !grant.known_to_systemd && !grant.added().is_none()
         });
         let unknown: Vec<DevNum> = unknown.map(|(devnum, _)| *devnum).collect();
         if unknown.is_empty() {
             return Ok(());
         }
         let (pid, id) = (self.running.pid, self.id.clone());
-        let told = unknown.clone();
-        let work = move || DeviceGroup::of(pid, &id)?.keep(told.into_iter());
-        let kept = in_its_group(self.world, self.id, work).await;
-        let error = match kept {
+        let numbers = unknown.clone();
+        let work = move || DeviceGroup::of(pid, &id)?.tell_systemd(numbers.into_iter());
+        let told = in_its_group(self.world, self.id, work).await;
+        let error = match told {
             Ok(Ok(())) => {
                 for devnum in unknown {
-                    granted.entry(devnum).and_modify(|given| given.kept = true);
+                    let grant = granted.entry(devnum);
+                    grant.and_modify(|grant| grant.known_to_systemd = true);
                 }
                 self.remember(granted);
                 return on_record(self.world, self.id).await;
@@ -139,7 +142,7 @@ impl Gate<'_> {
     }
 
     /// What the container may open, by its definition and by us.
-    pub fn rights(self) -> Rights {
+    pub fn rights(self) -> DeviceRules {
         let mut rights = self.running.rights.clone();
         if self.world.borrow().settings.grant == GrantPolicy::Auto {
             rights.add(&self.granted());
@@ -147,27 +150,27 @@ impl Gate<'_> {
         rights
     }
 
-    fn granted(self) -> Granted {
+    fn granted(self) -> Grants {
         let world = self.world.borrow();
-        world.store.granted(self.id, &self.running.started_at)
+        world.store.grants(self.id, &self.running.started_at)
     }
 
     fn wanted(self) -> BTreeSet<DevNum> {
         self.wants.iter().map(|want| want.devnum).collect()
     }
 
-    fn changes(self, of_kind: impl Fn(Change) -> bool) -> Changes {
-        let mut changes = changes(&self.wanted(), &self.granted());
+    fn changes(self, of_kind: impl Fn(AccessChange) -> bool) -> AccessChanges {
+        let mut changes = access_changes(&self.wanted(), &self.granted());
         changes.retain(|_, change| of_kind(*change));
         changes
     }
 
-    fn remember(self, granted: Granted) {
+    fn remember(self, granted: Grants) {
         let store = &mut self.world.borrow_mut().store;
-        store.put_granted(self.id, &self.running.started_at, granted);
+        store.put_grants(self.id, &self.running.started_at, granted);
     }
 
-    async fn change(self, changes: Changes) -> Result<(), Trouble> {
+    async fn change(self, changes: AccessChanges) -> Result<(), Trouble> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -175,7 +178,7 @@ impl Gate<'_> {
         let (pid, id) = (self.running.pid, self.id.clone());
         let work = move || match DeviceGroup::of(pid, &id) {
             Ok(group) => group.change(&changes),
-            Err(error) => (Changes::new(), Err(error)),
+            Err(error) => (AccessChanges::new(), Err(error)),
         };
         let (made, done) = in_its_group(self.world, self.id, work).await?;
         for (devnum, change) in made {
@@ -184,16 +187,16 @@ impl Gate<'_> {
         done.map_err(|error| in_the_way(&error, first.as_ref()))
     }
 
-    fn log(self, devnum: DevNum, change: Change) {
+    fn log(self, devnum: DevNum, change: AccessChange) {
         let want = self.wants.iter().find(|want| want.devnum == devnum);
         let (port, device) = want.map_or(("", ""), |want| (&*want.port, &*want.device));
         match change {
-            Change::Grant => tracing::info!(
+            AccessChange::Grant => tracing::info!(
                 message_id = kind::GRANTED, action = "grant", port, serial_device = device,
                 device_number = %devnum, container_name = self.name, container_id = %self.id.0,
                 "right to open it given"
             ),
-            Change::Revoke(_) => tracing::info!(
+            AccessChange::Revoke(_) => tracing::info!(
                 message_id = kind::REVOKED, action = "revoke", device_number = %devnum,
                 container_name = self.name, container_id = %self.id.0,
                 "right to open it taken back"
@@ -203,7 +206,7 @@ impl Gate<'_> {
 }
 
 fn in_the_way(error: &anyhow::Error, first: Option<&DevNum>) -> Trouble {
-    let line = first.map(|devnum| Rights::missing_line(*devnum));
+    let line = first.map(|devnum| DeviceRules::compose_line(*devnum));
     let line = line.unwrap_or_default();
     let remedy =
         format!("it is tried again; until then its definition may give it the right: {line}");

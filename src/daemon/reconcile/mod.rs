@@ -16,7 +16,7 @@ use crate::daemon::reconcile::grant::Gate;
 use crate::daemon::state::{World, on_record};
 use crate::engine::Engine;
 use crate::engine::container::Running;
-use crate::model::device_access::Rights;
+use crate::model::device_access::DeviceRules;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Failure;
 use crate::model::problem::Trouble;
@@ -392,7 +392,7 @@ async fn put_record(
 }
 
 /// One line per node or link that was made or removed.
-fn log_done(op: &Op, job: Job<'_>, wants: &[Want], rights: &Rights) {
+fn log_done(op: &Op, job: Job<'_>, wants: &[Want], rights: &DeviceRules) {
     let Job {
         id, name, since, ..
     } = job;
@@ -412,7 +412,7 @@ fn log_done(op: &Op, job: Job<'_>, wants: &[Want], rights: &Rights) {
                 tracing::warn!(
                     message_id = kind::NO_RIGHT, serial_device = device, container_name = name,
                     container_id = %id.0, container_path = %path,
-                    remedy = Rights::missing_line(*devnum),
+                    remedy = DeviceRules::compose_line(*devnum),
                     "the node is there, but the container has no right to open it"
                 );
             }

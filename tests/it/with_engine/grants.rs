@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use ttyplugd::container::device_cgroup::DeviceGroup;
 use ttyplugd::model::DevNum;
-use ttyplugd::model::device_access::{Change, Given};
+use ttyplugd::model::device_access::{AccessChange, Grant, Origin};
 use ttyplugd::model::inventory::ContainerId;
 
 use crate::bed::{Bed, Container, Daemon, MAJOR, Port, Recipe, SOON, engine, eventually, run};
@@ -121,7 +121,7 @@ fn device_group(container: &Container) -> DeviceGroup {
 }
 
 /// Changes the right to tty63, as somebody else would.
-fn change(group: &DeviceGroup, change: Change) {
+fn change(group: &DeviceGroup, change: AccessChange) {
     let devnum = DevNum {
         major: 4,
         minor: 63,
@@ -257,7 +257,7 @@ fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
     container.docker(&["update", "--cpu-shares", "512"]);
     may_open(&container, &before, &[]);
     // Whoever else: the daemon that finds it may be another one.
-    change(&device_group(&container), Change::Grant);
+    change(&device_group(&container), AccessChange::Grant);
     may_open(&container, &before, &[&port]);
     daemon.end(Signal::SIGKILL);
     let daemon = bed.daemon();
@@ -467,8 +467,8 @@ fn the_other_rights_hold_while_one_changes_a_thousand_times() {
     container.sh("until [ -e /tmp/begun ]; do sleep 0.1; done");
     let group = device_group(&container);
     for _ in 0..500 {
-        change(&group, Change::Grant);
-        change(&group, Change::Revoke(Given::default()));
+        change(&group, AccessChange::Grant);
+        change(&group, AccessChange::Revoke(Grant::by(Origin::Daemon)));
     }
     container.sh(": >/tmp/stop");
     eventually(SOON, "the opener has ended well", || {
