@@ -10,14 +10,14 @@ use crate::cli::output::{plain, print, print_json, refuse};
 use crate::cli::survey::{block_on, survey};
 use crate::daemon::reconcile::preview;
 use crate::model::inventory::ContainerState;
-use crate::model::problem::Trouble;
+use crate::model::problem::Problem;
 use crate::plan::Op;
 
 struct Row {
     id: String,
     name: String,
     ops: Vec<Op>,
-    troubles: Vec<Trouble>,
+    problems: Vec<Problem>,
 }
 
 pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
@@ -33,16 +33,16 @@ pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::R
             if container.state == ContainerState::Stopped {
                 continue;
             }
-            let (ops, troubles) = match preview(&engine, &world, &id).await {
-                Ok(Some((_, seen))) => (seen.plan.ops, seen.troubles),
+            let (ops, problems) = match preview(&engine, &world, &id).await {
+                Ok(Some((_, seen))) => (seen.plan.ops, seen.problems),
                 Ok(None) => continue,
-                Err(trouble) => (Vec::new(), vec![trouble]),
+                Err(problem) => (Vec::new(), vec![problem]),
             };
             rows.push(Row {
                 id: id.0,
                 name: container.name,
                 ops,
-                troubles,
+                problems,
             });
         }
         anyhow::Ok(rows)
@@ -64,27 +64,27 @@ fn as_text(row: &Row) -> String {
     for op in &row.ops {
         lines.push(format!("  {}", plain(&op.to_string())));
     }
-    for trouble in &row.troubles {
-        lines.push(format!("  in the way: {}", plain(&trouble.cause)));
-        lines.push(format!("              {}", plain(&trouble.remedy)));
+    for problem in &row.problems {
+        lines.push(format!("  in the way: {}", plain(&problem.cause)));
+        lines.push(format!("              {}", plain(&problem.fix)));
     }
-    if row.ops.is_empty() && row.troubles.is_empty() {
+    if row.ops.is_empty() && row.problems.is_empty() {
         lines.push("  nothing to do".to_owned());
     }
     lines.join("\n") + "\n"
 }
 
 fn as_value(row: &Row) -> Value {
-    let troubles: Vec<Value> = row
-        .troubles
+    let problems: Vec<Value> = row
+        .problems
         .iter()
-        .map(|t| json!({ "port": t.port, "cause": t.cause, "remedy": t.remedy }))
+        .map(|t| json!({ "port": t.port, "cause": t.cause, "remedy": t.fix }))
         .collect();
     json!({
         "id": row.id,
         "name": row.name,
         "operations": row.ops.iter().map(operation).collect::<Vec<_>>(),
-        "troubles": troubles,
+        "troubles": problems,
     })
 }
 

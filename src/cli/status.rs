@@ -109,13 +109,13 @@ fn as_text(status: &Status, offset: impl Fn(i64) -> i64) -> String {
         .filter(|port| port.state == PortState::Failed)
     {
         let cause = port.cause.as_deref().unwrap_or_default();
-        let remedy = port.remedy.as_deref().unwrap_or_default();
+        let fix = port.fix.as_deref().unwrap_or_default();
         text += &format!(
             "\n{} in {}: {}\n    {}\n",
             or_dash(Some(&port.port)),
             plain(&port.container),
             plain(cause),
-            plain(remedy)
+            plain(fix)
         );
     }
     if !status.held.is_empty() {
@@ -220,7 +220,7 @@ mod tests {
             state,
             since: Some("2026-11-25T00:29:48Z".into()),
             cause: None,
-            remedy: None,
+            fix: None,
             holding: true,
             bound: false,
         }
@@ -246,7 +246,7 @@ mod tests {
         let failed = PortStatus {
             device: None,
             cause: Some("a directory is in the way".into()),
-            remedy: Some("remove it".into()),
+            fix: Some("remove it".into()),
             ..port("meter", PortState::Failed)
         };
         let unheld = PortStatus {

@@ -91,11 +91,11 @@ fn missing(status: &Status, port: &str, container: Option<&str>) -> Option<Strin
     if !rows.is_empty() {
         let row = rows.iter().find(|row| row.state != PortState::Ready)?;
         let cause = row.cause.as_deref().unwrap_or("it is being made");
-        let remedy = row.remedy.as_deref().map(|remedy| format!("; {remedy}"));
+        let fix = row.fix.as_deref().map(|fix| format!("; {fix}"));
         return Some(plain(&format!(
             "in container {} {cause}{}",
             row.container,
-            remedy.unwrap_or_default()
+            fix.unwrap_or_default()
         )));
     }
     if let Some(error) = &status.engine_error {
@@ -133,7 +133,7 @@ mod tests {
             state,
             since: None,
             cause: failed.then(|| "a directory is\u{1b} in the way".into()),
-            remedy: failed.then(|| "remove it".into()),
+            fix: failed.then(|| "remove it".into()),
             holding: false,
             bound: false,
         }
@@ -181,7 +181,7 @@ mod tests {
         let stopped = PortStatus {
             stopped: true,
             cause: Some("its container does not run".into()),
-            remedy: Some("start it: docker start old".into()),
+            fix: Some("start it: docker start old".into()),
             ..row("zwave", "old", PortState::Waiting)
         };
         let alone = status(vec![stopped.clone()]);

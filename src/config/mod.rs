@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_line_and_remedy() {
+    fn an_error_is_named_with_its_line_and_fix() {
         let port = "[[port]]\nname = \"a\"\nmatch = { vendor = \"1\" }\n";
         for (text, expected) in [
             (

@@ -41,7 +41,7 @@ pub enum InjectError {
 
 impl InjectError {
     /// What the operator can do about it.
-    pub fn remedy(&self) -> &'static str {
+    pub fn fix(&self) -> &'static str {
         match self {
             Self::Root(RootError::Other(_)) => "wait for the next try",
             Self::Root(RootError::Forbidden(_)) => "take that mount out of its definition",

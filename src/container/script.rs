@@ -124,7 +124,7 @@ pub const PROGRAM_DIRECTORIES: [&str; 6] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
     pub cause: String,
-    pub remedy: String,
+    pub fix: String,
 }
 
 /// Explains a failed command from what the engine, the shell or the tools in the image said.
@@ -132,7 +132,7 @@ pub struct Explained {
 pub fn explain(output: &str) -> Explained {
     let said = shorten(output);
     let has = |word: &str| output.contains(word);
-    let (cause, remedy) = if has("exec failed")
+    let (cause, fix) = if has("exec failed")
         || has("executable file not found")
         || has("/bin/sh") && has("no such file")
     {
@@ -175,7 +175,7 @@ pub fn explain(output: &str) -> Explained {
             "" => cause.to_owned(),
             said => format!("{cause} ({said})"),
         },
-        remedy: remedy.to_owned(),
+        fix: fix.to_owned(),
     }
 }
 
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_explained_with_a_remedy() {
+    fn failures_are_explained_with_a_fix() {
         for (said, expected) in [
             (
                 "OCI runtime exec failed: exec failed: \"/bin/sh\": stat /bin/sh: no such file or directory",

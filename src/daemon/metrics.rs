@@ -277,7 +277,7 @@ mod tests {
             state,
             since: None,
             cause: None,
-            remedy: None,
+            fix: None,
             holding: false,
             bound: false,
         }

@@ -30,7 +30,7 @@ use crate::daemon::state::World;
 use crate::engine::Engine;
 use crate::engine::events::{News, watch};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
-use crate::model::problem::Trouble;
+use crate::model::problem::Problem;
 use crate::monitor::{Heard, Monitor, enumerate};
 use crate::plan::assign::assign;
 use crate::store::Store;
@@ -290,16 +290,16 @@ impl Daemon {
         }
     }
 
-    fn on_done(&mut self, done: Vec<(ContainerId, Vec<Trouble>)>) {
+    fn on_done(&mut self, done: Vec<(ContainerId, Vec<Problem>)>) {
         let world = self.world.borrow();
         let alive: BTreeMap<_, _> = world.inventory.alive().collect();
-        for (id, troubles) in done {
+        for (id, problems) in done {
             match alive.get(&id) {
                 Some(container) => {
                     let mut reports = self.reports.borrow_mut();
-                    reports.tell(&id, &container.name, Source::Work, troubles);
+                    reports.tell(&id, &container.name, Source::Work, problems);
                 }
-                // It has ended meanwhile, and its troubles with it. What the work has found out is
+                // It has ended meanwhile, and its problems with it. What the work has found out is
                 // forgotten, too.
                 None => self.stale = true,
             }
@@ -427,11 +427,11 @@ impl Daemon {
             .collect();
         for id in &changed {
             if let Some(container) = inventory.containers.get(id) {
-                let troubles = assigned.shares.get(id).map(problems::of_share);
-                let troubles = troubles.into_iter().flatten();
+                let problems = assigned.shares.get(id).map(problems::of_share);
+                let problems = problems.into_iter().flatten();
                 self.reports
                     .borrow_mut()
-                    .tell(id, &container.name, Source::Definition, troubles);
+                    .tell(id, &container.name, Source::Definition, problems);
             }
         }
         drop(world);
@@ -448,7 +448,7 @@ impl Daemon {
 
     fn tell_status(&mut self) {
         let world = self.world.borrow();
-        let troubled = self.reports.borrow().troubled();
+        let affected = self.reports.borrow().affected();
         let offered = world
             .inventory
             .devices
@@ -459,8 +459,8 @@ impl Daemon {
             None => "waiting for the engine; ",
         };
         let status = format!(
-            "{engine}{} USB ports, {} containers served, {} nodes and links made, {troubled} \
-             containers in trouble",
+            "{engine}{} USB ports, {} containers served, {} nodes and links made, {affected} \
+             containers with problems",
             offered.count(),
             world.assigned.shares.len(),
             world.store.entries(),

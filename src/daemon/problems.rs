@@ -9,11 +9,11 @@ use crate::daemon::metrics::Metrics;
 use crate::engine::EngineError;
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId};
-use crate::model::problem::{Failure, Trouble};
+use crate::model::problem::{Failure, Problem};
 use crate::plan::assign::{Conflict, Share};
 use crate::sys::logging::kind;
 
-/// Where a trouble was found; each finds its own anew every time.
+/// Where a problem was found; each finds its own anew every time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The configuration and the labels, whatever the container looks like inside.
@@ -25,7 +25,7 @@ pub enum Source {
 /// What has been told.
 #[derive(Debug, Default)]
 pub struct Reports {
-    troubles: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Trouble>>>,
+    problems: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Problem>>>,
     engine: Option<String>,
     engine_was_there: bool,
     metrics: Rc<Metrics>,
@@ -42,53 +42,53 @@ impl Reports {
         }
     }
 
-    /// These are all troubles of a container that a source knows of now.
+    /// These are all problems of a container that a source knows of now.
     pub fn tell(
         &mut self,
         id: &ContainerId,
         name: &str,
         source: Source,
-        troubles: impl IntoIterator<Item = Trouble>,
+        problems: impl IntoIterator<Item = Problem>,
     ) {
-        let troubles: BTreeSet<_> = troubles.into_iter().collect();
-        let of_container = self.troubles.entry(id.clone()).or_default();
+        let problems: BTreeSet<_> = problems.into_iter().collect();
+        let of_container = self.problems.entry(id.clone()).or_default();
         let told = of_container.entry(source).or_default();
-        for trouble in troubles.difference(told) {
-            self.metrics.failed(trouble.failure);
+        for problem in problems.difference(told) {
+            self.metrics.failed(problem.failure);
             tracing::warn!(
                 message_id = kind::TROUBLE,
                 container_name = name,
                 container_id = %id.0,
-                port = trouble.port.as_deref().unwrap_or_default(),
-                remedy = trouble.remedy,
-                "{}", trouble.cause
+                port = problem.port.as_deref().unwrap_or_default(),
+                remedy = problem.fix,
+                "{}", problem.cause
             );
         }
-        *told = troubles;
+        *told = problems;
     }
 
     /// The container has stopped, and what was in the way of serving it is no more.
     pub fn stopped(&mut self, id: &ContainerId) {
-        if let Some(of_container) = self.troubles.get_mut(id) {
+        if let Some(of_container) = self.problems.get_mut(id) {
             of_container.remove(&Source::Work);
         }
     }
 
     /// These are all containers that there are.
     pub fn keep(&mut self, containers: &BTreeMap<ContainerId, Container>) {
-        self.troubles.retain(|id, _| containers.contains_key(id));
+        self.problems.retain(|id, _| containers.contains_key(id));
     }
 
     /// What is in the way in one container.
-    pub fn of(&self, id: &ContainerId) -> impl Iterator<Item = &Trouble> {
-        let of_container = self.troubles.get(id).into_iter();
+    pub fn of(&self, id: &ContainerId) -> impl Iterator<Item = &Problem> {
+        let of_container = self.problems.get(id).into_iter();
         of_container.flat_map(BTreeMap::values).flatten()
     }
 
-    /// How many containers are in trouble.
-    pub fn troubled(&self) -> usize {
-        let troubled = |of: &&BTreeMap<_, BTreeSet<_>>| of.values().any(|set| !set.is_empty());
-        self.troubles.values().filter(troubled).count()
+    /// How many containers have a problem.
+    pub fn affected(&self) -> usize {
+        let affected = |of: &&BTreeMap<_, BTreeSet<_>>| of.values().any(|set| !set.is_empty());
+        self.problems.values().filter(affected).count()
     }
 
     pub fn engine_found(&mut self, version: &str, containers: usize) {
@@ -152,18 +152,18 @@ impl Reports {
 }
 
 /// What is wrong with what a container is to have.
-pub fn of_share(share: &Result<Share, LabelError>) -> Vec<Trouble> {
+pub fn of_share(share: &Result<Share, LabelError>) -> Vec<Problem> {
     match share {
         Ok(share) => share
             .conflicts
             .iter()
             .map(|conflict| {
                 let (Conflict::Node { port, .. } | Conflict::Link { port, .. }) = conflict;
-                let (cause, remedy) = (conflict.to_string(), conflict.remedy());
-                Trouble::lasting(Failure::Definition, cause, remedy).of_port(port)
+                let (cause, fix) = (conflict.to_string(), conflict.fix());
+                Problem::lasting(Failure::Definition, cause, fix).of_port(port)
             })
             .collect(),
-        Err(error) => vec![Trouble::lasting(
+        Err(error) => vec![Problem::lasting(
             Failure::Definition,
             format!("{error}; the container gets no port"),
             "correct the label and create the container again",

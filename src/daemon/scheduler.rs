@@ -19,7 +19,7 @@ use crate::daemon::retry::Work;
 use crate::daemon::state::World;
 use crate::engine::Engine;
 use crate::model::inventory::ContainerId;
-use crate::model::problem::Trouble;
+use crate::model::problem::Problem;
 
 /// How many containers are worked on at once where commands are executed in them. Each exec keeps
 /// the engine, its shim and a runtime busy; more of them at a time make each one slower and none of
@@ -32,7 +32,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Jobs {
     work: BTreeMap<ContainerId, Work>,
-    running: JoinSet<(ContainerId, Vec<Trouble>)>,
+    running: JoinSet<(ContainerId, Vec<Problem>)>,
     slots: Rc<Semaphore>,
 }
 
@@ -97,25 +97,25 @@ impl Jobs {
                     name: &name,
                     since,
                 });
-                let troubles = match from_outside {
+                let problems = match from_outside {
                     true => work.await,
                     false => in_turn(&slots, work).await.unwrap_or_default(),
                 };
-                (id, troubles)
+                (id, problems)
             });
         }
     }
 
     /// Waits for the end of a job, and returns all that have ended: whose they were, and what is in
     /// the way there. `None` if there is none to wait for.
-    pub async fn next(&mut self) -> Option<anyhow::Result<Vec<(ContainerId, Vec<Trouble>)>>> {
+    pub async fn next(&mut self) -> Option<anyhow::Result<Vec<(ContainerId, Vec<Problem>)>>> {
         let mut ended = vec![self.running.join_next().await?];
         ended.extend(std::iter::from_fn(|| self.running.try_join_next()));
         let ended = ended.into_iter().map(|job| {
-            let (id, troubles) = job.context("a container's work has panicked")?;
-            let retry = troubles.iter().any(|trouble| trouble.retry);
+            let (id, problems) = job.context("a container's work has panicked")?;
+            let retry = problems.iter().any(|problem| problem.retry);
             self.of(&id).end(Instant::now().into_std(), retry);
-            Ok((id, troubles))
+            Ok((id, problems))
         });
         Some(ended.collect())
     }

@@ -18,7 +18,7 @@ use crate::engine::container::Running;
 use crate::hold::Ports;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
-use crate::model::problem::Trouble;
+use crate::model::problem::Problem;
 use crate::model::{DevNum, NodePath};
 use crate::plan::Made;
 use crate::plan::assign::{Assigned, Want, assign};
@@ -66,10 +66,10 @@ pub struct World {
 ///
 /// # Errors
 /// It cannot be written.
-pub async fn on_record(world: &RefCell<World>, id: &ContainerId) -> Result<(), Trouble> {
+pub async fn on_record(world: &RefCell<World>, id: &ContainerId) -> Result<(), Problem> {
     yield_now().await;
     let written = world.borrow_mut().store.write_record(id);
-    written.map_err(|error| Trouble::disk(&error))
+    written.map_err(|error| Problem::disk(&error))
 }
 
 impl World {

@@ -49,7 +49,8 @@ pub struct PortStatus {
     pub since: Option<String>,
     /// Why it is not ready, and what to do about it.
     pub cause: Option<String>,
-    pub remedy: Option<String>,
+    #[serde(rename = "remedy")]
+    pub fix: Option<String>,
     /// Whether a keeper holds early opens in this container.
     pub holding: bool,
     /// Whether its node is one that is bound in, since the container could not open any on a file
@@ -114,15 +115,15 @@ pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
         let runs = container.state != ContainerState::Stopped;
         let mut add = |port, node, device: Option<&'a str>, state| {
             let concerns = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
-            let trouble = reports.of(id).find(|trouble| concerns(&trouble.port));
-            let trouble = trouble.map(|trouble| (&*trouble.cause, (&*trouble.remedy).into()));
-            let (state, why) = match (state, trouble) {
+            let problem = reports.of(id).find(|problem| concerns(&problem.port));
+            let problem = problem.map(|problem| (&*problem.cause, (&*problem.fix).into()));
+            let (state, why) = match (state, problem) {
                 (PortState::Ready, _) => (state, None),
                 (_, Some(why)) => (PortState::Failed, Some(why)),
                 (_, None) if device.is_none() => (state, Some(UNPLUGGED)),
                 (_, None) if !runs => {
-                    let remedy = format!("start it: docker start {}", container.name);
-                    (state, Some(("its container does not run", remedy.into())))
+                    let fix = format!("start it: docker start {}", container.name);
+                    (state, Some(("its container does not run", fix.into())))
                 }
                 (_, None) => (state, None),
             };
@@ -180,7 +181,7 @@ pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
             .since(row.id, row.port)
             .map(|at| now.date_of(at)),
         cause: row.why.as_ref().map(|(cause, _)| (*cause).to_owned()),
-        remedy: row.why.map(|(_, remedy)| remedy.into_owned()),
+        fix: row.why.map(|(_, fix)| fix.into_owned()),
         holding: world.held.contains_key(row.id),
         bound: row.node.is_some_and(|node| world.is_bound(row.id, node)),
     };
@@ -283,6 +284,6 @@ mod tests {
             panic!("not one port: {status:#?}");
         };
         assert_eq!((port.state, port.stopped), (PortState::Waiting, true));
-        assert_eq!(port.remedy.as_deref(), Some("start it: docker start app"));
+        assert_eq!(port.fix.as_deref(), Some("start it: docker start app"));
     }
 }

@@ -1,44 +1,45 @@
 //! What keeps a port from working in a container, and what to do about it.
 
-/// Something that keeps a port from working in a container: what, and what to do about it.
+/// What keeps a port from working in a container, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Trouble {
-    /// What kind of failure it is counted as.
+pub struct Problem {
+    /// What it is counted as.
     pub failure: Failure,
+    /// The one port that it concerns; `None` is the whole container.
     pub port: Option<String>,
     pub cause: String,
-    pub remedy: String,
-    /// Whether trying again soon may help. What only the operator can mend waits for a change or
-    /// for the next resync.
+    pub fix: String,
+    /// Whether to try again soon. What only the operator can fix waits for a change or for the
+    /// next resync.
     pub retry: bool,
 }
 
-impl Trouble {
-    /// Something that may pass, so that it is tried again soon.
-    pub fn passing(failure: Failure, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+impl Problem {
+    /// A problem that may pass by itself.
+    pub fn passing(failure: Failure, cause: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             failure,
             port: None,
             cause: cause.into(),
-            remedy: remedy.into(),
+            fix: fix.into(),
             retry: true,
         }
     }
 
-    /// Something that stays until the operator mends it.
-    pub fn lasting(failure: Failure, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// A problem that stays until the operator fixes it.
+    pub fn lasting(failure: Failure, cause: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             retry: false,
-            ..Self::passing(failure, cause, remedy)
+            ..Self::passing(failure, cause, fix)
         }
     }
 
-    /// What was done cannot be written down.
+    /// The state directory cannot be written.
     pub fn disk(error: &anyhow::Error) -> Self {
         Self::passing(Failure::Disk, format!("{error:#}"), "make room on the disk")
     }
 
-    /// It concerns one port alone.
+    /// The same problem, of one port alone.
     pub fn of_port(self, port: &str) -> Self {
         Self {
             port: Some(port.to_owned()),
@@ -47,27 +48,27 @@ impl Trouble {
     }
 }
 
-/// What has failed, as far as failures are told apart when they are counted.
+/// The kinds of failures that are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
-    /// What the configuration or a label says cannot be done.
+    /// The configuration or a label asks for something impossible.
     Definition,
-    /// The engine did not answer, or with an error.
+    /// The engine did not answer, or answered with an error.
     Engine,
-    /// The container cannot be looked into.
+    /// The container's /dev cannot be read.
     Look,
-    /// It sees a /dev that is not its own.
+    /// The container uses the host's /dev.
     HostDev,
-    /// A user or group is not known in it.
+    /// The container does not have the port's user or group.
     Account,
     /// Something else is at a port's path.
     InTheWay,
-    /// The command in it did not do its work.
+    /// The command executed in the container failed.
     Exec,
-    /// What was to be made in it from outside could not be.
+    /// A node could not be made from outside.
     Inject,
-    /// It could not be given or denied the right to open a device.
+    /// Device access could not be granted or revoked.
     Right,
-    /// What was done cannot be written down.
+    /// The state directory cannot be written.
     Disk,
 }

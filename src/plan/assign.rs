@@ -75,7 +75,7 @@ impl fmt::Display for Conflict {
 
 impl Conflict {
     /// What the operator can do about it.
-    pub fn remedy(&self) -> &'static str {
+    pub fn fix(&self) -> &'static str {
         match self {
             Self::Node { .. } => "give one of the two ports another `node`",
             Self::Link { .. } => "tell the devices apart by by-path",

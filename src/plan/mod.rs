@@ -211,7 +211,7 @@ pub struct Blocked {
     pub port: String,
     pub path: NodePath,
     pub cause: String,
-    pub remedy: String,
+    pub fix: String,
 }
 
 impl fmt::Display for Blocked {
@@ -369,7 +369,7 @@ impl Plan {
     }
 
     fn block(&mut self, want: &Wanted, path: &NodePath, found: &Found) {
-        let remedy = match found {
+        let fix = match found {
             Found::Mount(_) => "take the mount out of the container's definition".to_owned(),
             _ => format!("remove {path} in the container, or give the port another `node`"),
         };
@@ -377,7 +377,7 @@ impl Plan {
             port: want.port.clone(),
             path: path.clone(),
             cause: format!("{found} is in the way"),
-            remedy,
+            fix,
         });
     }
 }

@@ -103,7 +103,7 @@ fn run(directory: &Path) -> String {
                     writeln!(text, "  waiting: {}", absent.port).unwrap();
                 }
                 for conflict in &share.conflicts {
-                    writeln!(text, "  conflict: {conflict}; {}", conflict.remedy()).unwrap();
+                    writeln!(text, "  conflict: {conflict}; {}", conflict.fix()).unwrap();
                 }
             }
             None => {}
@@ -130,7 +130,7 @@ fn run(directory: &Path) -> String {
             writeln!(text, "  {op}").unwrap();
         }
         for blocked in &plan.blocked {
-            writeln!(text, "  {blocked}; {}", blocked.remedy).unwrap();
+            writeln!(text, "  {blocked}; {}", blocked.fix).unwrap();
         }
     }
     text

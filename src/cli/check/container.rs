@@ -99,9 +99,9 @@ pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Containe
         Ok(None) => return looked,
         Err(error) => {
             if is_served {
-                let remedy = "look at the engine's log: journalctl -u docker";
+                let fix = "look at the engine's log: journalctl -u docker";
                 let what = error.to_string();
-                report.error(codes::CONTAINER_UNREADABLE, &subject, what, remedy);
+                report.error(codes::CONTAINER_UNREADABLE, &subject, what, fix);
             }
             return looked;
         }
@@ -138,8 +138,8 @@ impl Report {
         let look = spawn_blocking(Inside::look(scene, &running, id));
         let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
             let what = "looking into the container takes too long";
-            let remedy = "look for a file system in it that hangs";
-            self.error(codes::CONTAINER_UNREADABLE, subject, what, remedy);
+            let fix = "look for a file system in it that hangs";
+            self.error(codes::CONTAINER_UNREADABLE, subject, what, fix);
             return;
         };
         let wants = scene.world.borrow().assigned.wants(id).to_vec();
@@ -162,7 +162,7 @@ impl Report {
         match preview(&scene.engine, &scene.world, id).await {
             Ok(None) => {}
             Ok(Some((inspected, seen))) => {
-                self.troubles(subject, &seen);
+                self.problems(subject, &seen);
                 self.access(subject, scene, id, &inspected, &seen);
                 let ours = |path: &str| {
                     seen.plan.record.keys().any(|own| own.as_str() == path)
@@ -174,16 +174,16 @@ impl Report {
                 self.stale(subject, &scene.host, devices, nodes, &inside.mappings);
             }
             // It sees the host's /dev, and may work all the same.
-            Err(trouble) if !trouble.retry => {
-                self.warning(codes::HOST_DEV, subject, trouble.cause, trouble.remedy);
+            Err(problem) if !problem.retry => {
+                self.warning(codes::HOST_DEV, subject, problem.cause, problem.fix);
                 return;
             }
-            Err(trouble) => {
+            Err(problem) => {
                 self.error(
                     codes::CONTAINER_UNREADABLE,
                     subject,
-                    trouble.cause,
-                    trouble.remedy,
+                    problem.cause,
+                    problem.fix,
                 );
                 return;
             }
@@ -248,18 +248,18 @@ impl Report {
         let share = match world.assigned.shares.get(id) {
             None => return false,
             Some(Err(error)) => {
-                let remedy = "correct the label and create the container again";
+                let fix = "correct the label and create the container again";
                 let what = format!("{error}; it gets no port");
-                self.error(codes::LABEL, subject, what, remedy);
+                self.error(codes::LABEL, subject, what, fix);
                 return false;
             }
             Some(Ok(share)) => share,
         };
         for conflict in &share.conflicts {
-            let (what, remedy) = (conflict.to_string(), conflict.remedy());
+            let (what, fix) = (conflict.to_string(), conflict.fix());
             match conflict {
-                Conflict::Node { .. } => self.error(codes::PORTS_QUARREL, subject, what, remedy),
-                Conflict::Link { .. } => self.warning(codes::PORTS_QUARREL, subject, what, remedy),
+                Conflict::Node { .. } => self.error(codes::PORTS_QUARREL, subject, what, fix),
+                Conflict::Link { .. } => self.warning(codes::PORTS_QUARREL, subject, what, fix),
             }
         }
         true
@@ -281,17 +281,17 @@ impl Report {
             ),
             (false, _) => {
                 let what = "its early opens are not held";
-                let remedy = "to have that, add to its service: runtime: ttyplug";
-                self.note(codes::OPENS_NOT_HELD, subject, what, remedy);
+                let fix = "to have that, add to its service: runtime: ttyplug";
+                self.note(codes::OPENS_NOT_HELD, subject, what, fix);
             }
         }
     }
 
-    fn troubles(&mut self, subject: &str, seen: &Seen) {
-        for trouble in &seen.troubles {
-            let port = trouble.port.as_deref().unwrap_or_default();
-            let what = format!("port {port}: {}", trouble.cause);
-            self.error(codes::CONTAINER_NOT_SERVED, subject, what, &trouble.remedy);
+    fn problems(&mut self, subject: &str, seen: &Seen) {
+        for problem in &seen.problems {
+            let port = problem.port.as_deref().unwrap_or_default();
+            let what = format!("port {port}: {}", problem.cause);
+            self.error(codes::CONTAINER_NOT_SERVED, subject, what, &problem.fix);
         }
     }
 
@@ -327,14 +327,14 @@ impl Report {
         if inject == InjectPolicy::Namespace {
             return;
         }
-        let mut obstacle = |kind, what: String, remedy: &str| match elsewhere {
+        let mut obstacle = |kind, what: String, fix: &str| match elsewhere {
             true => self.note(
                 kind,
                 subject,
                 what + "; nodes are made in it from outside",
                 "",
             ),
-            false => self.error(kind, subject, what, remedy),
+            false => self.error(kind, subject, what, fix),
         };
         if running.drops_mknod {
             obstacle(

@@ -60,12 +60,12 @@ impl Report {
                 "{RUNTIME} is not registered in the engine, and {} asks for held opens",
                 asking.join(", ")
             );
-            let remedy = format!("{REGISTER}; and add to its service: runtime: {RUNTIME}");
-            self.warning(codes::RUNTIME_MISSING, subject, what, remedy);
+            let fix = format!("{REGISTER}; and add to its service: runtime: {RUNTIME}");
+            self.warning(codes::RUNTIME_MISSING, subject, what, fix);
         } else if !info.runtimes.iter().any(|its| ours(&its)) {
             let what = format!("{RUNTIME} is not registered: early opens are not held");
-            let remedy = format!("to have that: {REGISTER}");
-            self.note(codes::RUNTIME, subject, what, remedy);
+            let fix = format!("to have that: {REGISTER}");
+            self.note(codes::RUNTIME, subject, what, fix);
         }
     }
 

@@ -32,7 +32,7 @@ struct Finding {
     subject: String,
     what: String,
     /// The line that mends it; empty where there is nothing to mend.
-    remedy: String,
+    fix: String,
 }
 
 /// All findings, in the order in which they were made.
@@ -47,9 +47,9 @@ impl Report {
         kind: &'static Kind,
         subject: &str,
         what: impl Into<String>,
-        remedy: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(Level::Error, kind, subject, what.into(), remedy.into());
+        self.add(Level::Error, kind, subject, what.into(), fix.into());
     }
 
     pub(super) fn warning(
@@ -57,9 +57,9 @@ impl Report {
         kind: &'static Kind,
         subject: &str,
         what: impl Into<String>,
-        remedy: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(Level::Warning, kind, subject, what.into(), remedy.into());
+        self.add(Level::Warning, kind, subject, what.into(), fix.into());
     }
 
     pub(super) fn note(
@@ -67,9 +67,9 @@ impl Report {
         kind: &'static Kind,
         subject: &str,
         what: impl Into<String>,
-        remedy: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(Level::Note, kind, subject, what.into(), remedy.into());
+        self.add(Level::Note, kind, subject, what.into(), fix.into());
     }
 
     pub(super) fn add(
@@ -78,14 +78,14 @@ impl Report {
         kind: &'static Kind,
         subject: &str,
         what: String,
-        remedy: String,
+        fix: String,
     ) {
         self.findings.push(Finding {
             level,
             kind,
             subject: subject.to_owned(),
             what,
-            remedy,
+            fix,
         });
     }
 
@@ -147,7 +147,7 @@ impl Finding {
             "subject": self.subject,
             "what": self.what,
             "why": self.kind.why,
-            "remedy": self.remedy,
+            "remedy": self.fix,
         })
     }
 
@@ -156,7 +156,7 @@ impl Finding {
         let (word, style) = match self.level {
             Level::Error => ("error", anstyle::AnsiColor::Red.on_default().bold()),
             Level::Warning => ("warning", anstyle::AnsiColor::Yellow.on_default()),
-            Level::Note if self.remedy.is_empty() => ("ok", anstyle::AnsiColor::Green.on_default()),
+            Level::Note if self.fix.is_empty() => ("ok", anstyle::AnsiColor::Green.on_default()),
             Level::Note => ("note", anstyle::AnsiColor::Green.on_default()),
         };
         let (subject, what) = (plain(&self.subject), plain(&self.what));
@@ -164,8 +164,8 @@ impl Finding {
         if self.level != Level::Note && !self.kind.why.is_empty() {
             text += &format!("        why: {}\n", self.kind.why);
         }
-        if !self.remedy.is_empty() {
-            text += &format!("        fix: {}\n", plain(&self.remedy));
+        if !self.fix.is_empty() {
+            text += &format!("        fix: {}\n", plain(&self.fix));
         }
         text
     }

@@ -97,21 +97,21 @@ impl Report {
                 true => format!("take its rule for {id} out of {file}"),
                 false => format!("ln -s /dev/null /etc/udev/rules.d/{name}"),
             };
-            let remedy = format!(
+            let fix = format!(
                 "unless there is a braille display: {mend}; udevadm control --reload; plug \
                  the stick in again"
             );
             match devices.values().find(|device| id_of(device) == Some(*id)) {
                 Some(device) if !conditional => {
                     let what = format!("brltty may take it: {file} is for every {id}");
-                    self.warning(codes::BRLTTY, device.node.as_str(), what, remedy);
+                    self.warning(codes::BRLTTY, device.node.as_str(), what, fix);
                 }
                 None if host.usb.contains(id) && SERIAL_CHIPS.contains(id) => {
                     let what = format!(
                         "the USB serial adapter {id} is plugged in and has no tty: {file} gives \
                          it to brltty"
                     );
-                    self.error(codes::BRLTTY, "brltty", what, remedy);
+                    self.error(codes::BRLTTY, "brltty", what, fix);
                 }
                 _ => continue,
             }
@@ -150,10 +150,10 @@ impl Report {
                 found.pid,
                 ports.join(", ")
             );
-            let remedy = "systemctl disable --now ModemManager; or, where there is a real modem \
+            let fix = "systemctl disable --now ModemManager; or, where there is a real modem \
                           too, take away the # before ID_MM_PORT_IGNORE in a copy of \
                           70-ttyplugd.rules in /etc/udev/rules.d";
-            self.warning(codes::MODEM_MANAGER, "ModemManager", what, remedy);
+            self.warning(codes::MODEM_MANAGER, "ModemManager", what, fix);
         }
     }
 
@@ -201,16 +201,16 @@ impl Report {
                         "is held open by {command} (pid {pid}) in container {name}, which is not \
                          to have it"
                     );
-                    let remedy = format!("take the device out of the definition of {name}");
-                    self.error(codes::PORT_HELD, subject, what, remedy);
+                    let fix = format!("take the device out of the definition of {name}");
+                    self.error(codes::PORT_HELD, subject, what, fix);
                 }
                 None => {
                     let what = format!("is held open by {command} (pid {pid}) on the host");
-                    let remedy = match &process.unit {
+                    let fix = match &process.unit {
                         Some(unit) => format!("systemctl disable --now {unit}"),
                         None => format!("end that program: kill {pid}"),
                     };
-                    self.error(codes::PORT_HELD, subject, what, remedy);
+                    self.error(codes::PORT_HELD, subject, what, fix);
                 }
             }
         }

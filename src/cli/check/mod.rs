@@ -143,8 +143,8 @@ async fn look_at_host(report: &mut Report) -> Host {
         Ok(Ok(host)) => host,
         _ => {
             let what = "reading /proc and udev's rules takes too long";
-            let remedy = "look for a file system that hangs";
-            report.warning(codes::HOST_UNREADABLE, "host", what, remedy);
+            let fix = "look for a file system that hangs";
+            report.warning(codes::HOST_UNREADABLE, "host", what, fix);
             Host::default()
         }
     }
@@ -170,8 +170,8 @@ async fn scene(
             })
         }
         Err(error) => {
-            let remedy = "systemctl status docker";
-            report.error(codes::ENGINE, "engine", error.to_string(), remedy);
+            let fix = "systemctl status docker";
+            report.error(codes::ENGINE, "engine", error.to_string(), fix);
             None
         }
     }
@@ -200,8 +200,8 @@ impl Report {
                 Some(line) => format!("{}:{line}", error.file.display()),
                 None => error.file.display().to_string(),
             };
-            let remedy = "correct it, and: systemctl reload ttyplugd";
-            self.error(codes::CONFIGURATION, &place, error.message, remedy);
+            let fix = "correct it, and: systemctl reload ttyplugd";
+            self.error(codes::CONFIGURATION, &place, error.message, fix);
         }
     }
 }

@@ -135,18 +135,18 @@ impl Report {
             "{} is {}:{} {}{names}",
             node.node, node.uid, node.gid, node.mode
         );
-        let remedy = remedy(who, node, host_group, group);
+        let fix = fix(who, node, host_group, group);
         let groups: Vec<String> = who.groups.iter().map(u32::to_string).collect();
         let account = format!("user {} and groups {}", who.uid, groups.join(","));
         if is_main {
             let what = format!("runs as {account}, and {place}");
-            self.error(codes::NO_ACCESS, subject, what, remedy);
+            self.error(codes::NO_ACCESS, subject, what, fix);
         } else {
             let what = format!(
                 "its {} (pid {}) has {account}, and {place}: if that opens the port, it fails",
                 process.command, process.pid
             );
-            self.note(codes::NO_ACCESS, subject, what, remedy);
+            self.note(codes::NO_ACCESS, subject, what, fix);
         }
     }
 
@@ -178,7 +178,7 @@ impl Report {
                 None if device.is_some() => continue,
                 None => format!("{path} is an old node: its number {devnum} is {now} now"),
             };
-            let remedy = match mapping {
+            let fix = match mapping {
                 Some(_) => {
                     format!("take `devices:` out of its service and give it a port at {path}")
                 }
@@ -188,7 +188,7 @@ impl Report {
                     name(subject)
                 ),
             };
-            self.warning(codes::STALE_NODE, subject, what, remedy);
+            self.warning(codes::STALE_NODE, subject, what, fix);
         }
     }
 }
@@ -222,7 +222,7 @@ fn number_of_group(name: &str, group: &str) -> Option<u32> {
 }
 
 /// The line that lets a process open a node.
-fn remedy(who: &Credentials, node: &Wanted, host_group: &str, group: &str) -> String {
+fn fix(who: &Credentials, node: &Wanted, host_group: &str, group: &str) -> String {
     let host = group_name(node.gid, host_group);
     let own = host.and_then(|name| number_of_group(name, group));
     let group_may = node.mode.0 & 0o060 == 0o060;

@@ -17,8 +17,8 @@ impl Report {
             if port.known_names().is_empty() {
                 let what = "has neither a `node` nor a link that is known, so that opens of it are \
                             held only once its device has been seen";
-                let remedy = "give it a `node`, e.g. /dev/NAME";
-                self.note(codes::PORT_UNKNOWN_NAME, &subject, what, remedy);
+                let fix = "give it a `node`, e.g. /dev/NAME";
+                self.note(codes::PORT_UNKNOWN_NAME, &subject, what, fix);
             }
         }
         for (link, devices) in shared_links(&world.inventory.devices) {
@@ -75,8 +75,8 @@ impl Report {
         let place = device.link_names(LINK_DIRECTORIES[1]).next();
         if let (Some(weakness), Some(place)) = (weakness, place) {
             let what = format!("cannot be told from a second one: {weakness}");
-            let remedy = format!("before there are two: match = {{ by-path = {place:?} }}");
-            self.note(codes::PORT_IDENTITY, subject, what, remedy);
+            let fix = format!("before there are two: match = {{ by-path = {place:?} }}");
+            self.note(codes::PORT_IDENTITY, subject, what, fix);
         }
     }
 

@@ -121,7 +121,7 @@ impl Report {
                 codes::CONTAINER_NOT_SERVED,
                 &format!("container {}", port.container),
                 what,
-                port.remedy.clone().unwrap_or_default(),
+                port.fix.clone().unwrap_or_default(),
             );
         }
     }

@@ -16,7 +16,7 @@ use crate::sys::trusted_file::WholeFile;
 /// What keeps the runtime from working, and what mends it.
 struct Problem {
     what: String,
-    remedy: &'static str,
+    fix: &'static str,
 }
 
 struct Status {
@@ -55,9 +55,9 @@ impl Status {
         status
     }
 
-    fn add(&mut self, what: impl Into<String>, remedy: &'static str) {
+    fn add(&mut self, what: impl Into<String>, fix: &'static str) {
         let what = what.into();
-        self.problems.push(Problem { what, remedy });
+        self.problems.push(Problem { what, fix });
     }
 
     fn registration(&mut self, site: &Site) {
@@ -149,7 +149,7 @@ impl Status {
             let what = plain(&problem.what);
             text += &format!(
                 "{style}error{style:#}    {what}\n         {}\n",
-                problem.remedy
+                problem.fix
             );
         }
         text
@@ -173,7 +173,7 @@ impl Status {
                 })
                 .collect::<Vec<_>>(),
             "problems": problems
-                .map(|problem| json!({ "what": problem.what, "remedy": problem.remedy }))
+                .map(|problem| json!({ "what": problem.what, "remedy": problem.fix }))
                 .collect::<Vec<_>>(),
         })
     }

@@ -20,7 +20,7 @@ use crate::engine::{Engine, EngineError, Executed};
 use crate::model::NodePath;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Failure;
-use crate::model::problem::Trouble;
+use crate::model::problem::Problem;
 use crate::plan::{Op, Plan};
 
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +73,13 @@ impl<'a> Way<'a> {
         plan: &Plan,
         view: View,
         paths: &BTreeSet<NodePath>,
-    ) -> Result<(Outcome, View), Trouble> {
+    ) -> Result<(Outcome, View), Problem> {
         let Job { world, id, .. } = job;
         match self {
             Self::Exec(engine) => {
                 let argv = script::command(plan, &view.real).ok_or_else(|| {
                     let cause = "a directory of the plan was not looked at";
-                    Trouble::lasting(Failure::Look, cause, "report this")
+                    Problem::lasting(Failure::Look, cause, "report this")
                 })?;
                 leave(view);
                 let outcome = Outcome::Exec(engine.exec(id, argv).await);
@@ -104,7 +104,7 @@ pub async fn look(
     id: &ContainerId,
     running: &Running,
     paths: BTreeSet<NodePath>,
-) -> Result<View, Trouble> {
+) -> Result<View, Problem> {
     let (pid, container, foreign) = (running.pid, id.clone(), running.foreign.clone());
     let work = move || {
         let grounds = Grounds::open(pid, &container, foreign)?;
@@ -119,26 +119,22 @@ pub fn leave(view: View) {
     spawn_blocking(move || drop(view.grounds));
 }
 
-fn seen(world: &RefCell<World>, looked: Result<View, RootError>) -> Result<View, Trouble> {
+fn seen(world: &RefCell<World>, looked: Result<View, RootError>) -> Result<View, Problem> {
     match looked {
         Ok(mut view) => {
             // A command in the container can make nodes and nothing else.
             view.actual.remapped &= world.borrow().settings.inject != InjectPolicy::Exec;
             Ok(view)
         }
-        Err(RootError::Forbidden(forbidden)) => Err(Trouble::lasting(
+        Err(RootError::Forbidden(forbidden)) => Err(Problem::lasting(
             Failure::HostDev,
             format!("{forbidden}: nothing is ever written there"),
             "where the container sees the host's /dev it needs only the right to open the device; \
              else take that mount out of its definition",
         )),
         Err(RootError::Other(error)) => {
-            let remedy = "wait for the next try";
-            Err(Trouble::passing(
-                Failure::Look,
-                format!("{error:#}"),
-                remedy,
-            ))
+            let fix = "wait for the next try";
+            Err(Problem::passing(Failure::Look, format!("{error:#}"), fix))
         }
     }
 }
@@ -159,39 +155,39 @@ impl Outcome {
     }
 
     /// Why something is left to be done: `what`.
-    pub fn trouble(self, what: &str) -> Trouble {
-        let (failure, Explained { cause, remedy }) = match self {
+    pub fn problem(self, what: &str) -> Problem {
+        let (failure, Explained { cause, fix }) = match self {
             Self::Exec(Ok(Executed::Ended(said)) | Err(EngineError::Other(said))) => {
                 (Failure::Exec, script::explain(&said))
             }
             Self::Exec(Ok(Executed::Hung)) => {
                 let cause = "the command in the container did not end in time and was killed";
-                let remedy = "look at what /bin/sh and mknod are in the image";
-                (Failure::Exec, explained(cause, remedy))
+                let fix = "look at what /bin/sh and mknod are in the image";
+                (Failure::Exec, explained(cause, fix))
             }
-            Self::Exec(Err(error)) => return engine_trouble(&error),
+            Self::Exec(Err(error)) => return engine_problem(&error),
             Self::Namespace(Err(error)) => {
                 let cause = error.to_string();
-                (Failure::Inject, explained(cause, error.remedy()))
+                (Failure::Inject, explained(cause, error.fix()))
             }
             Self::Namespace(Ok(())) => {
-                let remedy = "look at what the container does in its /dev";
-                (Failure::Inject, explained("it was undone at once", remedy))
+                let fix = "look at what the container does in its /dev";
+                (Failure::Inject, explained("it was undone at once", fix))
             }
         };
-        Trouble::passing(failure, format!("{what} failed: {cause}"), remedy)
+        Problem::passing(failure, format!("{what} failed: {cause}"), fix)
     }
 }
 
-fn explained(cause: impl Into<String>, remedy: &str) -> Explained {
+fn explained(cause: impl Into<String>, fix: &str) -> Explained {
     Explained {
         cause: cause.into(),
-        remedy: remedy.into(),
+        fix: fix.into(),
     }
 }
 
-pub fn engine_trouble(error: &EngineError) -> Trouble {
-    Trouble::passing(
+pub fn engine_problem(error: &EngineError) -> Problem {
+    Problem::passing(
         Failure::Engine,
         error.to_string(),
         "look at the engine's log",
@@ -215,7 +211,7 @@ pub async fn in_its_root<T: Send + 'static>(
     world: &RefCell<World>,
     id: &ContainerId,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Trouble> {
+) -> Result<T, Problem> {
     in_place(world, (id.clone(), Place::Root), work).await
 }
 
@@ -227,7 +223,7 @@ pub async fn in_its_group<T: Send + 'static>(
     world: &RefCell<World>,
     id: &ContainerId,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Trouble> {
+) -> Result<T, Problem> {
     in_place(world, (id.clone(), Place::Group), work).await
 }
 
@@ -236,14 +232,14 @@ async fn in_place<T: Send + 'static>(
     world: &RefCell<World>,
     place: (ContainerId, Place),
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Trouble> {
+) -> Result<T, Problem> {
     let hangs = match place.1 {
-        Place::Root => Trouble::passing(
+        Place::Root => Problem::passing(
             Failure::Look,
             "looking into the container takes too long",
             "look for a file system in it that hangs",
         ),
-        Place::Group => Trouble::passing(
+        Place::Group => Problem::passing(
             Failure::Right,
             "changing what the container may open takes too long",
             "look at whether systemd answers: systemctl status",
@@ -262,7 +258,7 @@ async fn in_place<T: Send + 'static>(
         Ok(Ok(result)) => Ok(result),
         Ok(Err(panicked)) => {
             let cause = panicked.to_string();
-            Err(Trouble::passing(Failure::Look, cause, "report this"))
+            Err(Problem::passing(Failure::Look, cause, "report this"))
         }
         Err(_) => {
             let mut world = world.borrow_mut();

@@ -15,7 +15,7 @@ use crate::model::device_access::{
 };
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Failure;
-use crate::model::problem::Trouble;
+use crate::model::problem::Problem;
 use crate::plan::assign::Want;
 use crate::sys::logging::kind;
 
@@ -34,7 +34,7 @@ impl Gate<'_> {
     ///
     /// # Errors
     /// What is in the way.
-    pub async fn open(self) -> Result<(), Trouble> {
+    pub async fn open(self) -> Result<(), Problem> {
         if self.running.rights.everything {
             return Ok(());
         }
@@ -60,7 +60,7 @@ impl Gate<'_> {
     ///
     /// # Errors
     /// What is in the way.
-    pub async fn close(self) -> Result<(), Trouble> {
+    pub async fn close(self) -> Result<(), Problem> {
         if self.running.rights.everything {
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl Gate<'_> {
 
     /// What this start of the container was created with is on its own record from now on. While its
     /// first process lives no other start has been created.
-    fn record_wrapper_grants(self) -> Result<Grants, Trouble> {
+    fn record_wrapper_grants(self) -> Result<Grants, Problem> {
         let store = &mut self.world.borrow_mut().store;
         let started_at = &self.running.started_at;
         if store.has_wrapper_grants(self.id) && DeviceGroup::of(self.running.pid, self.id).is_ok() {
@@ -81,14 +81,14 @@ impl Gate<'_> {
                 known_to_systemd: true,
             };
             let recorded = store.record_wrapper_grants(self.id, started_at, grant);
-            recorded.map_err(|error| Trouble::disk(&error))?;
+            recorded.map_err(|error| Problem::disk(&error))?;
         }
         Ok(store.grants(self.id, started_at))
     }
 
     /// What the container may do with devices before it is given anything: what is in force, where
     /// that can be read, and else what its definition says.
-    async fn without_us(self, numbers: BTreeSet<DevNum>) -> Result<Grants, Trouble> {
+    async fn without_us(self, numbers: BTreeSet<DevNum>) -> Result<Grants, Problem> {
         let (pid, id) = (self.running.pid, self.id.clone());
         let look = move || -> anyhow::Result<_> {
             let group = DeviceGroup::of(pid, &id)?;
@@ -108,7 +108,7 @@ impl Gate<'_> {
 
     /// Has the service manager know what is about to be given. Where it cannot be told now, it is
     /// told the next time.
-    async fn tell_systemd(self, mut granted: Grants) -> Result<(), Trouble> {
+    async fn tell_systemd(self, mut granted: Grants) -> Result<(), Problem> {
         let wanted = self.wanted();
         let unknown = granted.iter().filter(|(devnum, grant)| {
             wanted.contains(devnum) && !grant.known_to_systemd && !grant.added().is_none()
@@ -131,7 +131,7 @@ impl Gate<'_> {
                 return on_record(self.world, self.id).await;
             }
             Ok(Err(error)) => format!("{error:#}"),
-            Err(trouble) => trouble.cause,
+            Err(problem) => problem.cause,
         };
         tracing::warn!(
             message_id = kind::RIGHT_NOT_KEPT,
@@ -170,7 +170,7 @@ impl Gate<'_> {
         store.put_grants(self.id, &self.running.started_at, granted);
     }
 
-    async fn change(self, changes: AccessChanges) -> Result<(), Trouble> {
+    async fn change(self, changes: AccessChanges) -> Result<(), Problem> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -205,10 +205,9 @@ impl Gate<'_> {
     }
 }
 
-fn in_the_way(error: &anyhow::Error, first: Option<&DevNum>) -> Trouble {
+fn in_the_way(error: &anyhow::Error, first: Option<&DevNum>) -> Problem {
     let line = first.map(|devnum| DeviceRules::compose_line(*devnum));
     let line = line.unwrap_or_default();
-    let remedy =
-        format!("it is tried again; until then its definition may give it the right: {line}");
-    Trouble::passing(Failure::Right, format!("{error:#}"), remedy)
+    let fix = format!("it is tried again; until then its definition may give it the right: {line}");
+    Problem::passing(Failure::Right, format!("{error:#}"), fix)
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::config::settings::InjectPolicy;
 use crate::container::observe::View;
 use crate::daemon::reconcile::announce::Herald;
-use crate::daemon::reconcile::apply::{Way, engine_trouble, leave, look};
+use crate::daemon::reconcile::apply::{Way, engine_problem, leave, look};
 use crate::daemon::reconcile::grant::Gate;
 use crate::daemon::state::{World, on_record};
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ use crate::engine::container::Running;
 use crate::model::device_access::DeviceRules;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Failure;
-use crate::model::problem::Trouble;
+use crate::model::problem::Problem;
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::Want;
 use crate::plan::passwd;
@@ -57,11 +57,11 @@ async fn inspect(
     engine: Option<&Engine>,
     world: &RefCell<World>,
     id: &ContainerId,
-) -> Result<Option<Inspected>, Trouble> {
+) -> Result<Option<Inspected>, Problem> {
     let running = match engine {
         Some(engine) => {
             let known = engine.last_known(id).await;
-            let known = known.map_err(|e| engine_trouble(&e))?;
+            let known = known.map_err(|e| engine_problem(&e))?;
             world.borrow_mut().runs(id, known.as_ref());
             known
         }
@@ -104,14 +104,14 @@ impl Inspected {
     }
 
     /// Looks into the container, and computes what is to be done in it.
-    async fn look(&self, world: &RefCell<World>, id: &ContainerId) -> Result<Seen, Trouble> {
+    async fn look(&self, world: &RefCell<World>, id: &ContainerId) -> Result<Seen, Problem> {
         let paths = paths(&self.wants, &self.record);
         let view = look(world, id, &self.running, paths).await?;
-        let (plan, troubles) = compare(&self.wants, &view, &self.record);
+        let (plan, problems) = compare(&self.wants, &view, &self.record);
         Ok(Seen {
             view,
             plan,
-            troubles,
+            problems,
         })
     }
 }
@@ -121,19 +121,19 @@ impl Inspected {
 pub struct Seen {
     pub view: View,
     pub plan: Plan,
-    pub troubles: Vec<Trouble>,
+    pub problems: Vec<Problem>,
 }
 
 /// Computes what is to be done in a container, and does nothing. `None` where the container does
 /// not run or has nothing to do with us.
 ///
 /// # Errors
-/// The one trouble for which the container cannot be served at all.
+/// The one problem for which the container cannot be served at all.
 pub async fn preview(
     engine: &Engine,
     world: &RefCell<World>,
     id: &ContainerId,
-) -> Result<Option<(Inspected, Seen)>, Trouble> {
+) -> Result<Option<(Inspected, Seen)>, Problem> {
     match inspect(Some(engine), world, id).await? {
         Some(inspected) => {
             let seen = inspected.look(world, id).await?;
@@ -144,10 +144,10 @@ pub async fn preview(
 }
 
 /// What is to be done about what was seen, and what is in the way.
-fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Trouble>) {
+fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Problem>) {
     let mut wanted = Vec::new();
     let mut keep = Record::new();
-    let mut troubles = Vec::new();
+    let mut problems = Vec::new();
     for want in wants {
         match passwd::resolve(want, &view.passwd, &view.group) {
             Ok(want) => wanted.push(want),
@@ -158,18 +158,18 @@ fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Trouble>)
                     "user" => "owner",
                     kind => kind,
                 };
-                let remedy = format!("give the port's {word} as a number");
-                let trouble = Trouble::passing(Failure::Account, unknown.to_string(), remedy);
-                troubles.push(trouble.of_port(&want.port));
+                let fix = format!("give the port's {word} as a number");
+                let problem = Problem::passing(Failure::Account, unknown.to_string(), fix);
+                problems.push(problem.of_port(&want.port));
             }
         }
     }
     let plan = plan(&wanted, &keep, &view.actual, record);
-    troubles.extend(plan.blocked.iter().map(|blocked| {
+    problems.extend(plan.blocked.iter().map(|blocked| {
         let cause = format!("{} at {}", blocked.cause, blocked.path);
-        Trouble::lasting(Failure::InTheWay, cause, &blocked.remedy).of_port(&blocked.port)
+        Problem::lasting(Failure::InTheWay, cause, &blocked.fix).of_port(&blocked.port)
     }));
-    (plan, troubles)
+    (plan, problems)
 }
 
 /// What a port consists of in a container.
@@ -186,7 +186,7 @@ fn entries(want: &Want) -> Record {
 }
 
 /// Brings a container to what it should have. Returns what is in the way.
-pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
+pub async fn reconcile(job: Job<'_>) -> Vec<Problem> {
     let Job {
         engine, world, id, ..
     } = job;
@@ -199,11 +199,11 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
             let forgotten = world.borrow_mut().store.forget(id);
             return forgotten
                 .err()
-                .map(|e| Trouble::disk(&e))
+                .map(|e| Problem::disk(&e))
                 .into_iter()
                 .collect();
         }
-        Err(trouble) => return vec![trouble],
+        Err(problem) => return vec![problem],
     };
     let gate = inspected.gate(job);
     let opened = gate.open().await;
@@ -211,35 +211,35 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
         Ok(()) => BTreeSet::new(),
         Err(_) => inspected.shut(world, id),
     };
-    let mut troubles = Vec::from_iter(opened.err());
+    let mut problems = Vec::from_iter(opened.err());
     let seen = inspected.look(world, id).await;
     let planned = seen.as_ref().ok().map(|seen| seen.plan.record.clone());
     match seen {
         Ok(seen) => match Way::into(job, &inspected.running, &seen) {
             Some(way) => match inspected.apply(job, seen, way, &shut).await {
-                Ok(left) => troubles.extend(left),
-                Err(trouble) => troubles.push(trouble),
+                Ok(left) => problems.extend(left),
+                Err(problem) => problems.push(problem),
             },
             // What brings it here again is the event that unpauses it, or the engine.
             None => {
                 inspected.set_ready(job, &seen.view, &seen.plan, &shut);
-                troubles.extend(seen.troubles);
+                problems.extend(seen.problems);
                 leave(seen.view);
             }
         },
-        Err(trouble) => troubles.push(trouble),
+        Err(problem) => problems.push(problem),
     }
-    troubles.extend(gate.close().await.err());
-    if troubles.iter().all(|trouble| !trouble.retry) {
+    problems.extend(gate.close().await.err());
+    if problems.iter().all(|problem| !problem.retry) {
         if planned.is_none() {
             inspected.sees_the_hosts_dev(job);
         }
-        return troubles;
+        return problems;
     }
     let Some(engine) = engine else {
-        return troubles;
+        return problems;
     };
-    // What fails in a container that ends meanwhile is no trouble. If it was started again, the
+    // What fails in a container that ends meanwhile is no problem. If it was started again, the
     // command may have been executed in the new one; its `start` event brings it here again.
     match (engine.inspect(id).await, planned) {
         (Ok(None), _) => Vec::new(),
@@ -247,7 +247,7 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Trouble> {
             let kept = put_record(world, id, &now, record).await;
             kept.err().into_iter().collect()
         }
-        _ => troubles,
+        _ => problems,
     }
 }
 
@@ -259,7 +259,7 @@ impl Inspected {
         seen: Seen,
         way: Way<'_>,
         shut: &BTreeSet<DevNum>,
-    ) -> Result<Vec<Trouble>, Trouble> {
+    ) -> Result<Vec<Problem>, Problem> {
         let Job { world, id, .. } = job;
         let Self {
             running,
@@ -269,7 +269,7 @@ impl Inspected {
         let Seen {
             view,
             plan,
-            troubles,
+            problems,
         } = seen;
         // A command that was begun before may still make what it was told to, so that nothing is
         // forgotten for not being there yet.
@@ -289,22 +289,22 @@ impl Inspected {
             herald.tells(&view).await;
             self.set_ready(job, &view, &plan, shut);
             leave(view);
-            return Ok(troubles);
+            return Ok(problems);
         }
         put_record(world, id, running, ours(&plan, &view, false)).await?;
 
         let all_paths = paths(wants, &plan.record);
         let (mut outcome, mut view) = way.carry_out(job, running, &plan, view, &all_paths).await?;
         let mut all_ended = outcome.has_ended() && !may_be_coming;
-        let (mut left, mut troubles) = compare(wants, &view, &plan.record);
+        let (mut left, mut problems) = compare(wants, &view, &plan.record);
         let inject = world.borrow().settings.inject;
         if let (Way::Exec(_), InjectPolicy::Auto, Some(first)) = (way, inject, left.ops.first()) {
             let cannot = outcome.is_the_containers();
-            let refused = outcome.trouble(&first.to_string());
+            let refused = outcome.problem(&first.to_string());
             let way = Way::Namespace;
             (outcome, view) = way.carry_out(job, running, &left, view, &all_paths).await?;
             all_ended = all_ended && outcome.has_ended();
-            (left, troubles) = compare(wants, &view, &plan.record);
+            (left, problems) = compare(wants, &view, &plan.record);
             if cannot && left.ops.is_empty() {
                 tracing::info!(
                     container_name = job.name, container_id = %id.0, reason = refused.cause,
@@ -329,12 +329,12 @@ impl Inspected {
         for op in plan.ops.iter().filter(|op| !is_left(op)) {
             log_done(op, job, wants, &rights);
         }
-        troubles.extend(
+        problems.extend(
             left.ops
                 .first()
-                .map(|first| outcome.trouble(&first.to_string())),
+                .map(|first| outcome.problem(&first.to_string())),
         );
-        Ok(troubles)
+        Ok(problems)
     }
 
     /// Devices that it may not open, if the rights could not be given: all but those that its
@@ -385,7 +385,7 @@ async fn put_record(
     id: &ContainerId,
     running: &Running,
     record: Record,
-) -> Result<(), Trouble> {
+) -> Result<(), Problem> {
     let started_at = &running.started_at;
     world.borrow_mut().store.put_record(id, started_at, record);
     on_record(world, id).await

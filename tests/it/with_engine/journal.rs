@@ -73,11 +73,11 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
     assert_eq!(find("ACTION", "link")["LINK_TARGET"], "../../zwave");
     let removed = find("ACTION", "remove");
     assert_ne!(removed["MESSAGE_ID"], made["MESSAGE_ID"]);
-    let trouble = find("CONTAINER_NAME", mislabelled.name());
-    assert_eq!(trouble["PRIORITY"], "4");
+    let problem = find("CONTAINER_NAME", mislabelled.name());
+    assert_eq!(problem["PRIORITY"], "4");
     assert!(
-        trouble["REMEDY"]
+        problem["REMEDY"]
             .as_str()
-            .is_some_and(|remedy| !remedy.is_empty())
+            .is_some_and(|fix| !fix.is_empty())
     );
 }
