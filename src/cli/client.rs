@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::daemon::api::{CONNECTION_LIMIT, SOCKET, STREAM};
-use crate::daemon::status::Status;
+use crate::daemon::status::document::Status;
 use crate::sys::inotify::Arrivals;
 
 /// How long an answer may take. Where many ask at once, one may have to wait until others are cut

@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::cli::client::{self, Watcher};
 use crate::cli::output::{complain, plain, print, print_json};
 use crate::cli::survey::block_on;
-use crate::daemon::status::{HeldStatus, PortState, PortStatus, Status};
+use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
 use crate::sys::async_fd::failing;
 use crate::sys::date;
 use crate::sys::localtime;

@@ -12,7 +12,7 @@ use crate::cli::client::{Watcher, not_there};
 use crate::cli::options::RunDirectory;
 use crate::cli::output::plain;
 use crate::cli::survey::block_on;
-use crate::daemon::status::{PortState, PortStatus, Status};
+use crate::daemon::status::document::{PortState, PortStatus, Status};
 use crate::model::{Hold, PortName};
 
 #[derive(Debug, Args)]

@@ -14,9 +14,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto, socket,
 };
 
-use crate::container::rootfs::Root;
+use crate::container::rootfs::Rootfs;
 use crate::container::uevent::{Action, Announcement};
-use crate::model::inventory::ContainerId;
 
 /// The multicast group of udevd's messages; 1 is the kernel's (systemd,
 /// src/libsystemd/sd-device/device-monitor-private.h).
@@ -28,13 +27,12 @@ const UDEV: u32 = 2;
 /// # Errors
 /// The container is gone, or CAP_SYS_ADMIN or CAP_NET_ADMIN is missing.
 pub fn announce(
-    pid: i64,
-    id: &ContainerId,
+    rootfs: &Rootfs,
     action: Action,
     announcements: &[Announcement],
 ) -> anyhow::Result<()> {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
-    let network = File::from(Root::open(pid, id)?.namespace("net")?);
+    let network = File::from(rootfs.namespace("net")?);
     // Ours is the host's: udevd's messages are heard in no other. Two names of one namespace are one
     // file (namespaces(7)).
     let host = std::fs::metadata("/proc/self/ns/net")?;

@@ -1,11 +1,13 @@
 //! A container's device cgroup: the second gate between it and a device, beside the node.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use crate::container::bpf;
 use crate::container::device_program::{Program, Verdict};
@@ -15,8 +17,20 @@ use crate::model::inventory::ContainerId;
 use crate::sys::mountinfo::{Mount, host_mounts};
 
 /// The control group that decides which devices a container may open.
+///
+/// It is opened once per start of the container: a group of the same name that a later start has is
+/// never reached through these descriptors.
 #[derive(Debug)]
 pub struct DeviceGroup {
+    place: Place,
+    own: File,
+    /// Open where it exists.
+    inner: Option<File>,
+}
+
+/// Where a control group is.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
     path: PathBuf,
     version: Version,
     /// The group in it that the first process is in or below, where there is one. crun makes one,
@@ -44,43 +58,17 @@ impl DeviceGroup {
     pub fn of(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))
             .with_context(|| format!("container {id} is gone: no process {pid}"))?;
-        let mounts = host_mounts().context("no mounts are known")?;
-        Self::find(&groups, &mounts.own, id)
-            .with_context(|| format!("container {id} has no device cgroup that can be found"))
-    }
-
-    fn find(groups: &str, mounts: &[Mount], id: &ContainerId) -> Option<Self> {
-        // number:controllers:path, without a controller for version 2 (cgroups(7)).
-        let line = |is_it: fn(&str) -> bool| {
-            groups.lines().find_map(|line| {
-                let (_, rest) = line.split_once(':')?;
-                let (controllers, path) = rest.split_once(':')?;
-                is_it(controllers).then_some(path)
-            })
+        let mounts = host_mounts().context("the host's mounts cannot be read")?;
+        let place = Place::find(&groups, &mounts.own, id)
+            .with_context(|| format!("container {id}: its device cgroup cannot be found"))?;
+        let open = |path: &Path| {
+            let file = File::open(path);
+            file.with_context(|| format!("{} cannot be opened", path.display()))
         };
-        let below = |kind: &str, option: &str, path: &str| {
-            let is_it = |m: &&Mount| m.kind == kind && m.has_option(option);
-            let mount = mounts.iter().find(is_it)?;
-            let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
-            Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
-        };
-        // Where version 1 has the controller, version 2 decides nothing.
-        if let Some(path) = line(|controllers| controllers.split(',').any(|c| c == "devices")) {
-            let path = below("cgroup", "devices", of_container(path, id)?)?;
-            return Some(Self {
-                path,
-                version: Version::One,
-                inner: None,
-            });
-        }
-        let whole = line(str::is_empty)?;
-        let own = of_container(whole, id)?;
-        let path = below("cgroup2", "", own)?;
-        let inner = whole[own.len()..].split('/').nth(1);
-        Some(Self {
-            inner: inner.map(|name| path.join(name)),
-            path,
-            version: Version::Two,
+        Ok(Self {
+            own: open(&place.path)?,
+            inner: place.inner.as_deref().and_then(|inner| open(inner).ok()),
+            place,
         })
     }
 
@@ -88,11 +76,11 @@ impl DeviceGroup {
     /// before, and what the kernel says where one cannot be made.
     pub fn change(&self, changes: &AccessChanges) -> (AccessChanges, anyhow::Result<()>) {
         let mut made = AccessChanges::new();
-        let done = match self.version {
+        let done = match self.place.version {
             Version::One => self.write_all(changes, &mut made),
             Version::Two => self.edit(changes, &mut made),
         };
-        let path = self.path.display();
+        let path = self.place.path.display();
         let done = done.with_context(|| format!("the rights in {path} cannot be changed"));
         (made, done)
     }
@@ -102,7 +90,7 @@ impl DeviceGroup {
     /// # Errors
     /// The group is gone.
     pub fn in_force(&self) -> anyhow::Result<Option<DeviceRules>> {
-        match self.version {
+        match self.place.version {
             Version::One => Ok(Some(self.list()?)),
             Version::Two => Ok(None),
         }
@@ -110,13 +98,19 @@ impl DeviceGroup {
 
     /// Version 1 has a list (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
     fn list(&self) -> anyhow::Result<DeviceRules> {
-        let path = self.path.join("devices.list");
-        let list = fs::read_to_string(&path);
-        let list = list.with_context(|| format!("{} cannot be read", path.display()))?;
+        let mut list = String::new();
+        let read = self.file("devices.list", OFlag::O_RDONLY);
+        read.and_then(|mut file| file.read_to_string(&mut list))
+            .with_context(|| format!("{}/devices.list", self.place.path.display()))?;
         Ok(DeviceRules {
             rules: list.lines().map(str::to_owned).collect(),
             ..DeviceRules::default()
         })
+    }
+
+    fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        let file = openat(&self.own, name, flags | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(File::from(file))
     }
 
     /// One that cannot be made keeps no other from being made.
@@ -147,7 +141,8 @@ impl DeviceGroup {
             }
         };
         let rule = format!("c {devnum} {access}");
-        fs::write(self.path.join(file), &rule)?;
+        self.file(file, OFlag::O_WRONLY)?
+            .write_all(rule.as_bytes())?;
         let list = self.list()?;
         let is_done = match change {
             AccessChange::Grant => list.allow(devnum),
@@ -159,8 +154,7 @@ impl DeviceGroup {
 
     /// Version 2 has programs, all of which have to agree.
     fn edit(&self, changes: &AccessChanges, made: &mut AccessChanges) -> anyhow::Result<()> {
-        let mut groups = vec![File::open(&self.path)?];
-        groups.extend(self.inner.as_ref().and_then(|inner| File::open(inner).ok()));
+        let groups: Vec<&File> = std::iter::once(&self.own).chain(&self.inner).collect();
         for _ in 0..TRIES {
             if edit_once(&groups, changes, made)? {
                 return Ok(());
@@ -201,8 +195,45 @@ impl DeviceGroup {
 
     /// The unit that it belongs to, where the engine asked the service manager for one.
     pub fn unit(&self) -> Option<&str> {
-        let name = self.path.file_name()?.to_str()?;
+        let name = self.place.path.file_name()?.to_str()?;
         name.ends_with(".scope").then_some(name)
+    }
+}
+
+impl Place {
+    fn find(groups: &str, mounts: &[Mount], id: &ContainerId) -> Option<Self> {
+        // number:controllers:path, without a controller for version 2 (cgroups(7)).
+        let line = |is_it: fn(&str) -> bool| {
+            groups.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (controllers, path) = rest.split_once(':')?;
+                is_it(controllers).then_some(path)
+            })
+        };
+        let below = |kind: &str, option: &str, path: &str| {
+            let is_it = |m: &&Mount| m.kind == kind && m.has_option(option);
+            let mount = mounts.iter().find(is_it)?;
+            let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
+            Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
+        };
+        // Where version 1 has the controller, version 2 decides nothing.
+        if let Some(path) = line(|controllers| controllers.split(',').any(|c| c == "devices")) {
+            let path = below("cgroup", "devices", of_container(path, id)?)?;
+            return Some(Self {
+                path,
+                version: Version::One,
+                inner: None,
+            });
+        }
+        let whole = line(str::is_empty)?;
+        let own = of_container(whole, id)?;
+        let path = below("cgroup2", "", own)?;
+        let inner = whole[own.len()..].split('/').nth(1);
+        Some(Self {
+            inner: inner.map(|name| path.join(name)),
+            path,
+            version: Version::Two,
+        })
     }
 }
 
@@ -225,13 +256,13 @@ fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
 /// Returns whether all programs say now what they should; another look tells. What is new in one of
 /// them is added to `made`.
 fn edit_once(
-    groups: &[File],
+    groups: &[&File],
     changes: &AccessChanges,
     made: &mut AccessChanges,
 ) -> anyhow::Result<bool> {
     let attached = groups
         .iter()
-        .map(|group| Ok((group, bpf::attached(group)?)));
+        .map(|group| Ok((*group, bpf::attached(group)?)));
     let attached: Vec<_> = attached.collect::<io::Result<_>>()?;
     let mut programs = Vec::new();
     for (group, attached) in &attached {
@@ -304,7 +335,7 @@ mod tests {
 
     fn find(groups: &str) -> Option<(String, Version)> {
         let id = ContainerId("c0ffee".into());
-        let group = DeviceGroup::find(groups, &parse_mountinfo(MOUNTS), &id)?;
+        let group = Place::find(groups, &parse_mountinfo(MOUNTS), &id)?;
         let path = group.inner.unwrap_or(group.path);
         Some((path.to_str().unwrap().to_owned(), group.version))
     }

@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode as StatMode, SFlag, fstat, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, setfsgid, setfsuid, symlinkat, unlinkat};
 
 use crate::container::bind_mount::{Bound, bind, unbind};
-use crate::container::rootfs::{Grounds, PATH_ONLY, Place, RootError, proc_path};
+use crate::container::rootfs::{Entered, PATH_ONLY, Place, RootError, proc_path};
 use crate::model::{DevNum, Mode, NodePath, TEMPORARY_PREFIX};
 use crate::plan::{Found, Made, Op};
 
@@ -64,8 +64,8 @@ impl InjectError {
 ///
 /// # Errors
 /// The first failure.
-pub fn inject(grounds: &Grounds, ops: &[Op]) -> Result<(), InjectError> {
-    let root = grounds.on_host(0, 0)?;
+pub fn inject(entered: &Entered<'_>, ops: &[Op]) -> Result<(), InjectError> {
+    let root = entered.on_host(0, 0)?;
     let _acting = ActingAs::new(root);
     let mut first = Ok(());
     let mut skip = false;
@@ -73,7 +73,7 @@ pub fn inject(grounds: &Grounds, ops: &[Op]) -> Result<(), InjectError> {
         if skip && !op.begins_port() {
             continue;
         }
-        let done = grounds.carry_out(op);
+        let done = entered.carry_out(op);
         skip = done.is_err();
         first = first.and(done);
     }
@@ -101,7 +101,7 @@ impl Drop for ActingAs {
     }
 }
 
-impl Grounds {
+impl Entered<'_> {
     fn carry_out(&self, op: &Op) -> Result<(), InjectError> {
         match op {
             Op::Sweep { path } => {
@@ -171,7 +171,7 @@ impl Grounds {
 
     /// The node's owner in the host's numbers.
     fn on_host(&self, uid: u32, gid: u32) -> Result<(u32, u32), Refused> {
-        let users = self.users.on_host(uid, gid);
+        let users = self.rootfs.users.on_host(uid, gid);
         users.ok_or_else(|| refused("its owner is nobody on the host")(Errno::EOVERFLOW))
     }
 
@@ -227,7 +227,7 @@ impl Grounds {
     }
 
     fn target(&self, place: &Place) -> Result<(OwnedFd, OwnedFd), InjectError> {
-        let mounts = self.root.namespace("mnt").map_err(RootError::from)?;
+        let mounts = self.rootfs.namespace("mnt").map_err(RootError::from)?;
         let directory = place
             .fd
             .try_clone()

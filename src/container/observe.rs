@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::container::rootfs::{Grounds, PATH_ONLY, Root, RootError};
+use crate::container::rootfs::{Entered, PATH_ONLY, Process, RootError};
 use crate::container::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 use crate::model::NodePath;
 use crate::model::device::LINK_DIRECTORIES;
@@ -14,8 +14,6 @@ use crate::plan::{Actual, Found};
 /// What has been seen in a container.
 #[derive(Debug)]
 pub struct View {
-    /// The way into it.
-    pub grounds: Grounds,
     pub actual: Actual,
     /// The real path inside the container of every directory that was looked at.
     pub real: BTreeMap<String, String>,
@@ -29,10 +27,10 @@ pub struct View {
 /// # Errors
 /// [`RootError::Forbidden`] if any directory that a port needs is not a tmpfs of this
 /// container alone; any other error if the container is gone or cannot be looked into.
-pub fn observe(grounds: Grounds, paths: &BTreeSet<NodePath>) -> Result<View, RootError> {
-    let tree = &grounds.root.tree;
+pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> Result<View, RootError> {
+    let tree = &entered.tree;
     let mut actual = Actual {
-        remapped: !grounds.users.is_host(),
+        remapped: !entered.rootfs.users.is_host(),
         ..Actual::default()
     };
     let mut real = BTreeMap::new();
@@ -43,7 +41,7 @@ pub fn observe(grounds: Grounds, paths: &BTreeSet<NodePath>) -> Result<View, Roo
         .collect();
     let mut open = BTreeMap::new();
     for directory in directories {
-        let place = grounds.directory(directory)?;
+        let place = entered.directory(directory)?;
         if place.exists() {
             actual.leftovers.extend(place.leftovers(directory)?);
         }
@@ -63,9 +61,8 @@ pub fn observe(grounds: Grounds, paths: &BTreeSet<NodePath>) -> Result<View, Roo
         tree.read_small_file("etc/passwd"),
         tree.read_small_file("etc/group"),
     );
-    grounds.root.is_there()?;
+    entered.is_there()?;
     Ok(View {
-        grounds,
         actual,
         real,
         passwd,
@@ -79,7 +76,7 @@ pub fn observe(grounds: Grounds, paths: &BTreeSet<NodePath>) -> Result<View, Roo
 /// # Errors
 /// The container is gone or cannot be looked into.
 pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
-    Ok(!Root::open(pid, id)?.users()?.is_host())
+    Ok(!Process::open(pid, id)?.users()?.is_host())
 }
 
 /// The programs that the script needs and that a running container has neither in `path`, its
@@ -88,8 +85,8 @@ pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
 /// # Errors
 /// The container is gone or cannot be looked into.
 pub fn missing_programs(pid: i64, id: &ContainerId, path: &str) -> anyhow::Result<Vec<String>> {
-    let root = Root::open(pid, id)?;
-    let exists = |path: &str| root.tree.resolve(path, PATH_ONLY).is_ok();
+    let root = Process::open(pid, id)?.root()?;
+    let exists = |path: &str| root.resolve(path, PATH_ONLY).is_ok();
     let mut missing = Vec::new();
     if !exists("/bin/sh") {
         missing.push("/bin/sh".to_owned());

@@ -3,13 +3,14 @@
 //! All paths stay below it, whatever links the container has made. It is also decided here where
 //! we may write at all: only in a tmpfs that belongs to this container alone.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -41,91 +42,176 @@ pub enum RootError {
     Other(#[from] anyhow::Error),
 }
 
-/// A container's directories, each with the answer to whether we may write in it.
+/// One start of a container, as it is worked on from outside. It is opened once per start; what is
+/// below its root is looked up anew each time, since the container can change all of it.
 #[derive(Debug)]
-pub struct Grounds {
-    pub root: Root,
-    foreign: ForeignMounts,
+pub struct Rootfs {
+    process: Process,
+    /// Which users of the host its users are. A map is written once (user_namespaces(7)).
     pub users: Users,
-    /// The container's mount table when it was entered.
-    mounts: String,
-    host: Arc<HostMounts>,
+    /// Where bind mounts and volumes are mounted.
+    foreign: ForeignMounts,
+    /// What was found out about the mount of its /dev.
+    dev: Mutex<Option<JudgedMount>>,
 }
 
-impl Grounds {
+/// A mount, and whether we may write on it, as long as the host's mounts stay the same.
+#[derive(Debug)]
+struct JudgedMount {
+    /// A directory on it. While it is open the kernel gives the mount's id to no other (kernel,
+    /// fs/namespace.c, cleanup_mnt).
+    _pin: OwnedFd,
+    id: u64,
+    host: Arc<HostMounts>,
+    verdict: Result<(), &'static str>,
+}
+
+impl Rootfs {
     /// # Errors
     /// The container is gone or cannot be looked into.
     pub fn open(pid: i64, id: &ContainerId, foreign: ForeignMounts) -> anyhow::Result<Self> {
-        let root = Root::open(pid, id)?;
+        let process = Process::open(pid, id)?;
         Ok(Self {
-            mounts: root.read_process_file("mountinfo")?,
-            users: root.users()?,
-            host: host_mounts().context("the host's mounts cannot be read")?,
-            root,
+            users: process.users()?,
+            process,
             foreign,
+            dev: Mutex::new(None),
         })
     }
 
+    /// # Errors
+    /// The container is gone or cannot be looked into.
+    pub fn enter(&self) -> anyhow::Result<Entered<'_>> {
+        Ok(Entered {
+            rootfs: self,
+            tree: self.process.root()?,
+            host: host_mounts().context("the host's mounts cannot be read")?,
+            mounts: OnceCell::new(),
+        })
+    }
+
+    /// One of its namespaces, e.g. `mnt` (namespaces(7)).
+    ///
+    /// # Errors
+    /// The container is gone.
+    pub fn namespace(&self, kind: &str) -> anyhow::Result<OwnedFd> {
+        self.process.namespace(kind)
+    }
+
+    /// Lets go of the container's file systems.
+    pub fn leave(&self) {
+        drop(self.judged().take());
+    }
+
+    fn judged(&self) -> MutexGuard<'_, Option<JudgedMount>> {
+        self.dev.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A container's root directory during one look, with the answer to where we may write in it.
+#[derive(Debug)]
+pub struct Entered<'a> {
+    pub rootfs: &'a Rootfs,
+    pub tree: Tree,
+    host: Arc<HostMounts>,
+    /// The container's mount table; read only where it is needed.
+    mounts: OnceCell<String>,
+}
+
+impl Entered<'_> {
     /// The directory, or the nearest one above it that exists, if it is one to write in.
     ///
     /// # Errors
     /// [`RootError::Forbidden`] if it is not.
     pub fn directory(&self, directory: &str) -> Result<Place, RootError> {
-        let place = self.root.directory(directory)?;
-        let forbidden = self.may_write(directory, &place).err();
-        if forbidden.is_some() {
-            // What a container's mounts were mounted on is seen once it has ended.
-            self.root.is_there()?;
+        let place = self.tree.directory(directory)?;
+        match self.may_write(directory, &place)? {
+            Ok(()) => Ok(place),
+            Err(reason) => {
+                // When a container has ended, what its mounts were mounted on comes to light.
+                self.is_there()?;
+                let directory = directory.to_owned();
+                Err(Forbidden { directory, reason }.into())
+            }
         }
-        forbidden.map_or(Ok(place), Err)
     }
 
-    /// One of the container's mounts, be it one that has come since it was entered.
-    fn mount(&self, id: u64) -> anyhow::Result<Option<Mount>> {
-        match mount_with_id(&self.mounts, id) {
-            Some(mount) => Ok(Some(mount)),
-            None => Ok(mount_with_id(
-                &self.root.read_process_file("mountinfo")?,
-                id,
-            )),
+    /// A process that has ended has no root directory, be it waited for or not (kernel,
+    /// fs/proc/base.c, proc_root_link).
+    ///
+    /// # Errors
+    /// The container is gone.
+    pub fn is_there(&self) -> anyhow::Result<()> {
+        self.rootfs.process.root().map(drop)
+    }
+
+    /// What is known of the mount of /dev need not be found out again.
+    fn may_write(
+        &self,
+        directory: &str,
+        place: &Place,
+    ) -> anyhow::Result<Result<(), &'static str>> {
+        let known = |judged: &&JudgedMount| {
+            judged.id == place.mount && Arc::ptr_eq(&judged.host, &self.host)
+        };
+        if let Some(judged) = self.rootfs.judged().as_ref().filter(known) {
+            return Ok(judged.verdict);
         }
+        let verdict = self.judge(place.mount)?;
+        if directory == "/dev" {
+            *self.rootfs.judged() = Some(JudgedMount {
+                _pin: place.fd.try_clone()?,
+                id: place.mount,
+                host: self.host.clone(),
+                verdict,
+            });
+        }
+        Ok(verdict)
     }
 
     /// A tmpfs of this container alone is a tmpfs, mounted whole, that Docker did not bring in from
     /// outside and that is mounted nowhere on the host. devtmpfs is the host's own /dev, whatever
     /// part of it was mounted wherever.
-    fn may_write(&self, directory: &str, place: &Place) -> Result<(), RootError> {
-        let forbid = |reason| {
-            let directory = directory.to_owned();
-            Err(Forbidden { directory, reason }.into())
+    fn judge(&self, id: u64) -> anyhow::Result<Result<(), &'static str>> {
+        let Some(mount) = self.mount(id)? else {
+            return Ok(Err("is on a mount that the container does not show"));
         };
-        let Some(mount) = self.mount(place.mount)? else {
-            return forbid("is on a mount that the container does not show");
+        Ok(match mount.kind.as_str() {
+            "devtmpfs" => Err("is the host's own /dev"),
+            "tmpfs" if mount.root != "/" || self.rootfs.foreign.contains(&mount.point) => {
+                Err("was mounted from outside the container")
+            }
+            "tmpfs" if self.host.filesystems.contains(&mount.device) => {
+                Err("is shared with the host")
+            }
+            "tmpfs" => Ok(()),
+            _ => Err("is not on a tmpfs"),
+        })
+    }
+
+    /// One of the container's mounts, be it one that has come since it was entered.
+    fn mount(&self, id: u64) -> anyhow::Result<Option<Mount>> {
+        let read = || self.rootfs.process.read("mountinfo");
+        let known = match self.mounts.get() {
+            Some(mounts) => mounts,
+            None => {
+                let mounts = read()?;
+                self.mounts.get_or_init(|| mounts)
+            }
         };
-        match mount.kind.as_str() {
-            "tmpfs" => {}
-            "devtmpfs" => return forbid("is the host's own /dev"),
-            _ => return forbid("is not on a tmpfs"),
+        match mount_with_id(known, id) {
+            Some(mount) => Ok(Some(mount)),
+            None => Ok(mount_with_id(&read()?, id)),
         }
-        if mount.root != "/" || self.foreign.contains(&mount.point) {
-            return forbid("was mounted from outside the container");
-        }
-        if self.host.filesystems.contains(&mount.device) {
-            return forbid("is shared with the host");
-        }
-        Ok(())
     }
 }
 
-/// The root directory of a container.
+/// The first process of a container.
 ///
 /// A descriptor of /proc/PID stays with that one process and answers ESRCH once it is gone, even
 /// if its number is used again (proc(5)).
 #[derive(Debug)]
-pub struct Root {
-    process: OwnedFd,
-    pub tree: Tree,
-}
+pub struct Process(OwnedFd);
 
 /// A directory that is the root of all paths in it, whatever links there are below.
 #[derive(Debug)]
@@ -184,82 +270,86 @@ fn mapped(map: &[IdRange], id: u32) -> Option<u32> {
     })
 }
 
-impl Root {
-    pub fn open(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
-        let directory = PATH_ONLY.union(OFlag::O_DIRECTORY);
-        let process = nix::fcntl::open(
-            &PathBuf::from(format!("/proc/{pid}")),
-            directory,
-            StatMode::empty(),
-        )
-        .with_context(|| format!("container {id} is gone: no process {pid}"))?;
-        let root = openat(&process, "root", directory, StatMode::empty()).with_context(|| {
-            format!("container {id} cannot be looked into; this takes root and CAP_SYS_PTRACE")
-        })?;
-        let root = Self {
-            process,
-            tree: Tree(root),
-        };
-        // Docker names a container's control group after its id, whichever driver it uses
-        // (moby, daemon/oci_linux.go, WithCgroups).
-        let cgroup = root.read_process_file("cgroup")?;
-        anyhow::ensure!(
-            cgroup.contains(&id.0),
-            "process {pid} is not of container {id} any more; it has just ended"
-        );
-        Ok(root)
-    }
-
-    /// A process that has ended has no root directory, be it waited for or not (kernel,
-    /// fs/proc/base.c, proc_root_link).
-    ///
+impl Process {
     /// # Errors
     /// The container is gone.
-    pub fn is_there(&self) -> anyhow::Result<()> {
-        let root = readlinkat(&self.process, "root");
-        root.context("the container has just ended").map(drop)
+    pub fn open(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
+        let process = nix::fcntl::open(
+            &PathBuf::from(format!("/proc/{pid}")),
+            PATH_ONLY | OFlag::O_DIRECTORY,
+            StatMode::empty(),
+        );
+        let process =
+            process.with_context(|| format!("container {id} is gone: no process {pid}"))?;
+        let process = Self(process);
+        // Docker names a container's control group after its id, whichever driver it uses
+        // (moby, daemon/oci_linux.go, WithCgroups).
+        anyhow::ensure!(
+            process.read("cgroup")?.contains(&id.0),
+            "process {pid} is not of container {id} any more; it has just ended"
+        );
+        Ok(process)
     }
 
-    pub fn read_process_file(&self, name: &str) -> anyhow::Result<String> {
+    /// Its root directory.
+    ///
+    /// # Errors
+    /// It has ended, or may not be looked into.
+    pub fn root(&self) -> anyhow::Result<Tree> {
+        let directory = PATH_ONLY | OFlag::O_DIRECTORY;
+        match openat(&self.0, "root", directory, StatMode::empty()) {
+            Ok(root) => Ok(Tree(root)),
+            Err(Errno::ENOENT | Errno::ESRCH) => anyhow::bail!("the container has just ended"),
+            Err(error) => Err(error).context(
+                "the container's root directory cannot be opened; this takes root and \
+                 CAP_SYS_PTRACE",
+            ),
+        }
+    }
+
+    /// One of its files in /proc.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn read(&self, name: &str) -> anyhow::Result<String> {
         let read = || -> io::Result<String> {
-            let fd = openat(
-                &self.process,
-                name,
-                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                StatMode::empty(),
-            )?;
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            let fd = openat(&self.0, name, flags, StatMode::empty())?;
             Ok(printable(&read_all(File::from(fd), u64::MAX)?))
         };
         read().with_context(|| format!("/proc/PID/{name} of the container cannot be read"))
     }
 
     /// # Errors
-    /// The container is gone.
+    /// It has ended.
     pub fn users(&self) -> anyhow::Result<Users> {
         Ok(Users {
-            uid_map: parse_id_map(&self.read_process_file("uid_map")?),
-            gid_map: parse_id_map(&self.read_process_file("gid_map")?),
+            uid_map: parse_id_map(&self.read("uid_map")?),
+            gid_map: parse_id_map(&self.read("gid_map")?),
         })
     }
 
-    /// One of its namespaces, e.g. `mnt` (namespaces(7)).
-    ///
+    fn namespace(&self, kind: &str) -> anyhow::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let name = format!("ns/{kind}");
+        openat(&self.0, name.as_str(), flags, StatMode::empty())
+            .with_context(|| format!("the container's {kind} namespace cannot be opened"))
+    }
+}
+
+impl Tree {
     /// # Errors
-    /// The container is gone.
-    pub fn namespace(&self, kind: &str) -> anyhow::Result<OwnedFd> {
-        openat(
-            &self.process,
-            format!("ns/{kind}").as_str(),
-            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-            StatMode::empty(),
-        )
-        .with_context(|| format!("the container's {kind} namespace cannot be opened"))
+    /// There is no such directory.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = PATH_ONLY | OFlag::O_DIRECTORY;
+        Ok(Self(nix::fcntl::open(path, flags, StatMode::empty())?))
     }
 
+    /// A directory below it, or the nearest one above that exists.
     fn directory(&self, directory: &str) -> anyhow::Result<Place> {
         let mut existing = directory;
         loop {
-            match self.tree.resolve(existing, PATH_ONLY | OFlag::O_DIRECTORY) {
+            match self.resolve(existing, PATH_ONLY | OFlag::O_DIRECTORY) {
                 Ok(fd) => {
                     let real = readlinkat(nix::fcntl::AT_FDCWD, &proc_path(&fd))?;
                     let real = printable(real.as_bytes());
@@ -282,15 +372,6 @@ impl Root {
                 }
             }
         }
-    }
-}
-
-impl Tree {
-    /// # Errors
-    /// There is no such directory.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = PATH_ONLY | OFlag::O_DIRECTORY;
-        Ok(Self(nix::fcntl::open(path, flags, StatMode::empty())?))
     }
 
     /// Opens a path as the container would, but never through the links in /proc that lead

@@ -6,9 +6,10 @@
 //! containers and devices say is neither counted apart nor shown here.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::daemon::status::{PortState, Status};
+use crate::daemon::status::document::{PortState, Status};
 use crate::hold::held_opens::Reason;
 use crate::model::problem::Failure;
 
@@ -49,22 +50,6 @@ impl Histogram {
     }
 }
 
-/// The words in the order of the enumeration.
-const FAILURES: [&str; 10] = [
-    "definition",
-    "engine",
-    "look",
-    "host_dev",
-    "account",
-    "in_the_way",
-    "exec",
-    "inject",
-    "right",
-    "disk",
-];
-
-const OUTCOMES: [&str; 4] = ["ready", "timeout", "let_go", "gone"];
-
 /// From below what an exec takes to what only an operator mends, in milliseconds.
 const READY_BOUNDS: [u64; 11] = [
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
@@ -84,8 +69,8 @@ pub struct Metrics {
     pub resyncs: Counter,
     pub engine_reconnects: Counter,
     pub events_lost: Counter,
-    failures: [Counter; FAILURES.len()],
-    outcomes: [Counter; OUTCOMES.len()],
+    failures: BTreeMap<Failure, Counter>,
+    outcomes: BTreeMap<Reason, Counter>,
     held: Histogram,
 }
 
@@ -98,8 +83,8 @@ impl Default for Metrics {
             resyncs: Counter::default(),
             engine_reconnects: Counter::default(),
             events_lost: Counter::default(),
-            failures: Default::default(),
-            outcomes: Default::default(),
+            failures: Failure::ALL.map(|failure| (failure, Counter::default())).into(),
+            outcomes: Reason::ALL.map(|reason| (reason, Counter::default())).into(),
             held: Histogram::new(&HOLD_BOUNDS),
         }
     }
@@ -108,12 +93,12 @@ impl Default for Metrics {
 impl Metrics {
     /// A failure has begun.
     pub fn failed(&self, failure: Failure) {
-        self.failures[failure as usize].add(1);
+        self.failures[&failure].add(1);
     }
 
     /// A held open has ended.
     pub fn held(&self, outcome: Reason, milliseconds: u64) {
-        self.outcomes[outcome as usize].add(1);
+        self.outcomes[&outcome].add(1);
         self.held.observe(milliseconds);
     }
 
@@ -170,18 +155,20 @@ impl Metrics {
         page.head(
             "failures_total",
             "counter",
-            "What came in the way, by its kind.",
+            "Failures by cause.",
         );
-        for (cause, counter) in FAILURES.iter().zip(&self.failures) {
-            page.sample("failures_total", &[("cause", cause)], counter.0.get());
+        for (failure, counter) in &self.failures {
+            let cause = [("cause", failure.word())];
+            page.sample("failures_total", &cause, counter.0.get());
         }
         page.head(
             "holds_total",
             "counter",
-            "Held opens that have ended, by how.",
+            "Held opens that have ended, by outcome.",
         );
-        for (outcome, counter) in OUTCOMES.iter().zip(&self.outcomes) {
-            page.sample("holds_total", &[("outcome", outcome)], counter.0.get());
+        for (reason, counter) in &self.outcomes {
+            let outcome = [("outcome", reason.word())];
+            page.sample("holds_total", &outcome, counter.0.get());
         }
         page.histogram("hold_seconds", "For how long opens were held.", &self.held);
         page.counter(

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use crate::config::ConfigError;
 use crate::config::labels::LabelError;
 use crate::daemon::metrics::Metrics;
-use crate::engine::EngineError;
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId};
 use crate::model::problem::{Failure, Problem};
@@ -24,17 +23,15 @@ pub enum Source {
 
 /// What has been told.
 #[derive(Debug, Default)]
-pub struct Reports {
+pub struct Problems {
     problems: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Problem>>>,
-    engine: Option<String>,
-    engine_was_there: bool,
     metrics: Rc<Metrics>,
     store: Option<String>,
     /// Devices, by their place in sysfs, whose bad links have been told.
     links: BTreeSet<String>,
 }
 
-impl Reports {
+impl Problems {
     pub fn new(metrics: Rc<Metrics>) -> Self {
         Self {
             metrics,
@@ -89,36 +86,6 @@ impl Reports {
     pub fn affected(&self) -> usize {
         let affected = |of: &&BTreeMap<_, BTreeSet<_>>| of.values().any(|set| !set.is_empty());
         self.problems.values().filter(affected).count()
-    }
-
-    pub fn engine_found(&mut self, version: &str, containers: usize) {
-        self.engine = None;
-        if std::mem::replace(&mut self.engine_was_there, true) {
-            self.metrics.engine_reconnects.add(1);
-        }
-        tracing::info!(
-            message_id = kind::ENGINE_FOUND,
-            engine_version = version,
-            containers,
-            "connected to the engine"
-        );
-    }
-
-    pub fn engine_lost(&mut self, error: &EngineError) {
-        let error = error.to_string();
-        if self.engine.as_ref() != Some(&error) {
-            tracing::warn!(
-                message_id = kind::ENGINE_LOST,
-                error,
-                "the engine is not there; waiting for it (systemctl status docker)"
-            );
-            self.engine = Some(error);
-        }
-    }
-
-    /// Why the engine does not answer now.
-    pub fn engine_error(&self) -> Option<&str> {
-        self.engine.as_deref()
     }
 
     /// The state could be kept, or not.

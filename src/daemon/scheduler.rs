@@ -30,13 +30,13 @@ const AT_ONCE: usize = 8;
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub struct Jobs {
+pub struct Scheduler {
     work: BTreeMap<ContainerId, Work>,
     running: JoinSet<(ContainerId, Vec<Problem>)>,
     slots: Rc<Semaphore>,
 }
 
-impl Default for Jobs {
+impl Default for Scheduler {
     fn default() -> Self {
         Self {
             work: BTreeMap::new(),
@@ -46,7 +46,7 @@ impl Default for Jobs {
     }
 }
 
-impl Jobs {
+impl Scheduler {
     /// Something has changed for a container.
     pub fn changed(&mut self, id: &ContainerId) {
         self.of(id).changed(Instant::now().into_std());
@@ -69,12 +69,10 @@ impl Jobs {
     }
 
     /// Starts the work that is due in containers that run. Much of it needs no engine.
-    pub fn start(&mut self, engine: Option<&Rc<Engine>>, world: &Rc<RefCell<World>>, now: Instant) {
-        let known = world.borrow();
-        for (id, container) in known
-            .inventory
-            .running(known.settings.inject.serves_paused())
-        {
+    pub fn start(&mut self, shared: &Rc<Shared>, now: Instant) {
+        let world = shared.world.borrow();
+        let serves_paused = world.settings.inject.serves_paused();
+        for (id, container) in world.inventory.running(serves_paused) {
             let Some(work) = self.work.get_mut(id) else {
                 continue;
             };
@@ -82,27 +80,21 @@ impl Jobs {
                 continue;
             };
             // One whose ports are all unplugged is looked up, to be known when they come.
-            if !known.assigned.shares.contains_key(id) && !known.store.has_record(id) {
+            if !world.assigned.shares.contains_key(id) && !world.store.has_record(id) {
                 work.end(now.into_std(), false);
                 continue;
             }
-            let (engine, world, slots) = (engine.cloned(), world.clone(), self.slots.clone());
-            let (id, name) = (id.clone(), container.name.clone());
-            let from_outside = known.settings.inject == InjectPolicy::Namespace;
-            self.running.spawn_local(async move {
-                let work = reconcile(Job {
-                    engine: engine.as_deref(),
-                    world: &world,
-                    id: &id,
-                    name: &name,
-                    since,
-                });
-                let problems = match from_outside {
-                    true => work.await,
-                    false => in_turn(&slots, work).await.unwrap_or_default(),
-                };
-                (id, problems)
-            });
+            let from_outside = world.settings.inject == InjectPolicy::Namespace;
+            let slots = (!from_outside).then(|| self.slots.clone());
+            let job = run(
+                shared.clone(),
+                world.engine.connection().cloned(),
+                id.clone(),
+                container.name.clone(),
+                since,
+                slots,
+            );
+            self.running.spawn_local(job);
         }
     }
 
@@ -136,6 +128,31 @@ impl Jobs {
         let drain = async { while self.running.join_next().await.is_some() {} };
         timeout(limit, drain).await.is_ok()
     }
+}
+
+/// Works on one container; with `slots` when one is free.
+async fn run(
+    shared: Rc<Shared>,
+    engine: Option<Rc<Engine>>,
+    id: ContainerId,
+    name: String,
+    since: std::time::Instant,
+    slots: Option<Rc<Semaphore>>,
+) -> (ContainerId, Vec<Problem>) {
+    let work = reconcile(Job {
+        engine: engine.as_deref(),
+        world: &shared.world,
+        notifier: &shared.notifier,
+        blocking: &shared.blocking,
+        id: &id,
+        name: &name,
+        since,
+    });
+    let problems = match slots {
+        Some(slots) => in_turn(&slots, work).await.unwrap_or_default(),
+        None => work.await,
+    };
+    (id, problems)
 }
 
 /// Does work when it has its turn. A turn is over after a while, even if the work is not: who

@@ -1,30 +1,24 @@
-//! What the daemon knows: what there is, what everybody should have, and what has been seen.
+//! What the daemon knows: what there is, who is to have what, and what has been seen.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use tokio::task::{AbortHandle, yield_now};
-
-use crate::config::settings::Settings;
-use crate::container::uevent::Announcement;
 use crate::daemon::metrics::Metrics;
-use crate::daemon::problems::Reports;
-use crate::daemon::reconcile::apply::Place;
-use crate::daemon::status::{HeardHolds, rows};
+use crate::daemon::problems::Problems;
+use crate::daemon::start::{Entrance, Life, Lives, Start};
 use crate::daemon::timeline::Timeline;
+use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::hold::Ports;
+use crate::hold::protocol::HeldOpen;
+use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
-use crate::model::problem::Problem;
-use crate::model::{DevNum, NodePath};
-use crate::plan::Made;
-use crate::plan::assign::{Assigned, Want, assign};
+use crate::plan::assign::{Assigned, Want};
+use crate::plan::{Made, both};
 use crate::store::Store;
+use crate::config::settings::Settings;
 use crate::sys::clock::Clock;
-use crate::sys::pidfd;
 
 /// All that is known, and what of it outlives the daemon.
 #[derive(Debug)]
@@ -32,74 +26,97 @@ pub struct World {
     pub settings: Settings,
     pub inventory: Inventory,
     pub assigned: Assigned,
+    /// What there is may have changed since `assigned` was computed.
+    pub stale: bool,
     pub store: Store,
-    /// Containers, by their start, that this daemon has served. A command that an earlier one
-    /// began may still be running in the others.
-    pub served: BTreeMap<ContainerId, String>,
-    /// Ports whose node and links have been seen in place, by node, per container.
-    pub ready: BTreeMap<ContainerId, BTreeMap<NodePath, DevNum>>,
-    /// The start of each container that has ended, because a wrapper is creating it anew: work
-    /// that is still under way for it says nothing of the new /dev.
-    pub ended: BTreeMap<ContainerId, String>,
-    /// The engine has told which containers there are.
-    pub listed: bool,
+    pub engine: EngineState,
+    pub lives: Lives,
     /// Opens that wait, as the keepers tell.
-    pub held: BTreeMap<ContainerId, HeardHolds>,
-    /// Work in containers' root directories that did not end in time. Its threads cannot be stopped,
-    /// so that nothing more is begun in a container before its last one has ended.
-    pub hanging: BTreeMap<(ContainerId, Place), AbortHandle>,
-    /// Containers, by their start, in which a command could not do what was done from outside.
-    pub from_outside: BTreeMap<ContainerId, String>,
-    /// Containers that run, as the engine last described them, each with its first process.
-    pub described: BTreeMap<ContainerId, (Running, OwnedFd)>,
-    /// What the applications in containers know, or would if they had listened.
-    pub announced: BTreeMap<ContainerId, BTreeMap<NodePath, Announcement>>,
+    pub held: BTreeMap<ContainerId, HeldByKeeper>,
+    pub problems: Problems,
     pub timeline: Timeline,
     /// Devices that were plugged in since the timeline was last brought up to date.
-    plugged: BTreeSet<String>,
+    pub plugged: BTreeSet<String>,
     pub clock: Clock,
     pub metrics: Rc<Metrics>,
 }
 
-/// Waits until what was put on record of a container is written: before, it must not be touched. All
-/// that have come as far as that by now are served by one write.
-///
-/// # Errors
-/// It cannot be written.
-pub async fn on_record(world: &RefCell<World>, id: &ContainerId) -> Result<(), Problem> {
-    yield_now().await;
-    let written = world.borrow_mut().store.write_record(id);
-    written.map_err(|error| Problem::disk(&error))
+/// What is known of the engine.
+#[derive(Debug)]
+pub enum EngineState {
+    /// It has not answered this daemon yet. Who the containers are is known from the state directory.
+    Unknown { error: Option<String> },
+    Connected(Rc<Engine>),
+    /// It has told which containers there are, and does not answer any more.
+    Lost { error: String },
+}
+
+impl EngineState {
+    pub fn connection(&self) -> Option<&Rc<Engine>> {
+        match self {
+            Self::Connected(engine) => Some(engine),
+            Self::Unknown { .. } | Self::Lost { .. } => None,
+        }
+    }
+
+    /// Whether it has told which containers there are.
+    pub fn has_listed(&self) -> bool {
+        !matches!(self, Self::Unknown { .. })
+    }
+
+    /// Why it does not answer now.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { error } => error.as_deref(),
+            Self::Connected(_) => None,
+            Self::Lost { error } => Some(error),
+        }
+    }
+
+    /// It answers. Returns whether it did before.
+    pub fn connect(&mut self, engine: Rc<Engine>) -> bool {
+        let again = self.has_listed();
+        *self = Self::Connected(engine);
+        again
+    }
+
+    /// It does not answer. Returns whether that is news.
+    pub fn lose(&mut self, error: String) -> bool {
+        let news = self.error() != Some(&error);
+        *self = match self.has_listed() {
+            true => Self::Lost { error },
+            false => Self::Unknown { error: Some(error) },
+        };
+        news
+    }
+}
+
+/// What a keeper has told, and when, by the daemon's clock.
+#[derive(Debug)]
+pub struct HeldByKeeper {
+    pub at: u64,
+    pub held: Vec<HeldOpen>,
 }
 
 impl World {
     /// What is known at the start: not much.
     pub fn new(settings: Settings, inventory: Inventory, store: Store) -> Self {
+        let metrics = Rc::<Metrics>::default();
         Self {
             settings,
             inventory,
             assigned: Assigned::default(),
+            stale: true,
             store,
-            served: BTreeMap::new(),
-            ready: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            listed: false,
+            engine: EngineState::Unknown { error: None },
+            lives: Lives::default(),
             held: BTreeMap::new(),
-            hanging: BTreeMap::new(),
-            from_outside: BTreeMap::new(),
-            described: BTreeMap::new(),
-            announced: BTreeMap::new(),
+            problems: Problems::new(metrics.clone()),
             timeline: Timeline::default(),
             plugged: BTreeSet::new(),
             clock: Clock::default(),
-            metrics: Rc::default(),
+            metrics,
         }
-    }
-
-    /// Whether a port's node and links have been seen in place.
-    pub fn is_ready(&self, id: &ContainerId, want: &Want) -> bool {
-        let ready = self.ready.get(id).and_then(|ready| ready.get(&want.node));
-        ready == Some(&want.devnum)
     }
 
     /// Takes in what udev has told.
@@ -108,12 +125,14 @@ impl World {
             let change = self.inventory.apply(event);
             self.count(change);
         }
+        self.stale = true;
     }
 
     /// Takes in all devices that there are.
     pub fn replace_devices(&mut self, devices: Vec<Device>) {
         let changes = self.inventory.replace_devices(devices);
         self.count(changes);
+        self.stale = true;
     }
 
     fn count(&mut self, changes: impl IntoIterator<Item = Hotplug>) {
@@ -131,64 +150,65 @@ impl World {
         }
     }
 
-    /// Takes note of how a container runs, for the time when the engine cannot be asked.
-    pub fn runs(&mut self, id: &ContainerId, running: Option<&Running>) {
-        let process = |running: &Running| pidfd::open(i32::try_from(running.pid).ok()?).ok();
-        match running.and_then(|running| Some((running.clone(), process(running)?))) {
-            Some(described) => self.described.insert(id.clone(), described),
-            None => self.described.remove(id),
-        };
+    /// The start in which a container runs, if it is the one that the engine describes.
+    pub fn known_start(&self, id: &ContainerId, running: &Running) -> Option<Rc<Start>> {
+        let start = self.lives.start(id)?;
+        start.describe(running).then(|| start.clone())
     }
 
-    /// A container as the engine last described it, while its first process lives: it has not been
-    /// started anew.
-    pub fn still_running(&self, id: &ContainerId) -> Option<Running> {
-        let (running, process) = self.described.get(id)?;
-        (!pidfd::has_ended(process)).then(|| running.clone())
+    /// A container runs in a start that was not known. What a command of an earlier one may have made
+    /// in it is on its record.
+    pub fn begin(&mut self, id: &ContainerId, running: Running, entrance: Entrance) -> Rc<Start> {
+        let started_at = running.started_at.clone();
+        let start = Rc::new(Start::new(running, entrance));
+        let unfinished = self.lives.begin(id, start.clone());
+        if !unfinished.is_empty() {
+            let record = both(self.store.record(id, &started_at), unfinished);
+            self.store.put_record(id, &started_at, record);
+        }
+        start
+    }
+
+    /// A container is being created. So it does not run, whatever was known of it: its new start has
+    /// a new /dev, in which nothing is ready. An engine that starts creates its containers first and
+    /// tells of them afterwards; until then a container is who it was.
+    pub fn being_created(&mut self, id: &ContainerId) {
+        self.lives.end(id);
+        if let Some(container) = self.inventory.containers.get_mut(id) {
+            container.state = ContainerState::Stopped;
+        } else if let Some(known) = self.store.container(id).filter(|_| !self.engine.has_listed()) {
+            self.inventory.containers.insert(id.clone(), known);
+            self.stale = true;
+        }
+    }
+
+    /// Whether a port's node has been seen in place and may be opened.
+    pub fn is_ready(&self, id: &ContainerId, want: &Want) -> bool {
+        let start = self.lives.start(id);
+        start.is_some_and(|start| start.is_ready(want))
     }
 
     /// Whether a node is bound in.
     pub fn is_bound(&self, id: &ContainerId, node: &NodePath) -> bool {
-        let running = self.described.get(id).map(|(running, _)| running);
-        let record = running.map(|running| self.store.record(id, &running.started_at));
-        let made = record.as_ref().and_then(|record| record.get(node));
-        made.is_some_and(|made| made.iter().any(|made| matches!(made, Made::Bound(_))))
+        let Some(start) = self.lives.start(id) else {
+            return false;
+        };
+        let record = self.store.record(id, &start.running().started_at);
+        let made = record.get(node).into_iter().flatten();
+        made.into_iter().any(|made| matches!(made, Made::Bound(_)))
     }
 
-    /// Takes note of how every port is now.
-    pub fn note(&mut self, reports: &Reports) {
-        let mut timeline = std::mem::take(&mut self.timeline);
-        let plugged = std::mem::take(&mut self.plugged);
-        let now = self.clock.now().clock;
-        for took in timeline.update(now, &rows(self, reports), &plugged) {
-            self.metrics.plug_to_ready.observe(took);
-        }
-        self.timeline = timeline;
-    }
-
-    /// A container is being created. So it does not run, whatever was known of it: its new start
-    /// has a new /dev, in which nothing is ready. An engine that starts creates its containers
-    /// first and tells of them afterwards; until then one is who it was.
-    pub fn being_created(&mut self, id: &ContainerId) {
-        self.ready.remove(id);
-        if let Some(ended) = self.served.remove(id) {
-            self.ended.insert(id.clone(), ended);
-        }
-        if let Some(container) = self.inventory.containers.get_mut(id) {
-            container.state = ContainerState::Stopped;
-        } else if let Some(known) = self.store.container(id).filter(|_| !self.listed) {
-            self.inventory.containers.insert(id.clone(), known);
-            self.assigned = assign(&self.settings, &self.inventory, self.store.choices());
-        }
-    }
-
-    /// What opens in a container may have to wait for. `None` while nobody can tell: the engine
-    /// has not said who it is, or it runs and has not been looked into yet, so that what it has
-    /// may be ready for long.
+    /// What opens in a container may have to wait for. `None` while nobody can tell: the engine has
+    /// not said who it is, or it runs and was not looked at yet, so its ports may have been ready for
+    /// long.
     pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
         let container = self.inventory.containers.get(id)?;
-        let looked_into = self.ready.contains_key(id) || self.assigned.wants(id).is_empty();
-        if container.state == ContainerState::Running && !looked_into {
+        let known = match self.lives.get(id) {
+            Some(Life::NotStarted { .. }) => true,
+            Some(Life::Running(start)) => start.is_looked_at(),
+            None => container.state != ContainerState::Running,
+        };
+        if self.stale || !known && !self.assigned.wants(id).is_empty() {
             return None;
         }
         Some(match self.assigned.shares.get(id) {

@@ -1,10 +1,25 @@
 //! Since when each port is as it is, and how long it took from a plug to a port that is ready.
 //! Pure; times are milliseconds of a clock that the caller keeps.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemon::status::{PortState, Row};
-use crate::model::inventory::{ContainerId, ContainerState};
+use crate::daemon::status::document::PortState;
+use crate::model::NodePath;
+use crate::model::inventory::{Container, ContainerId, ContainerState};
+
+/// One port in one container, and where it is known from.
+#[derive(Debug)]
+pub struct Row<'a> {
+    pub id: &'a ContainerId,
+    pub container: &'a Container,
+    pub port: &'a str,
+    pub node: Option<&'a NodePath>,
+    pub device: Option<&'a str>,
+    pub state: PortState,
+    /// Why it is not ready, and what to do about it.
+    pub why: Option<(&'a str, Cow<'a, str>)>,
+}
 
 /// Every port in every container, as it was last seen.
 #[derive(Debug, Default)]
@@ -20,38 +35,55 @@ struct Entry {
     plugged: Option<u64>,
 }
 
-impl Timeline {
-    /// These are all ports now, and these devices were plugged in just now. Returns how long it
-    /// took those that have become ready after a plug.
-    pub fn update(&mut self, now: u64, rows: &[Row], plugged: &BTreeSet<String>) -> Vec<u64> {
-        let mut old = std::mem::take(&mut self.ports);
-        let mut took = Vec::new();
-        for row in rows {
-            let before = old.get_mut(row.id).and_then(|ports| ports.remove(row.port));
-            let mut plugged = match row.device {
-                Some(device) if plugged.contains(device) => Some(now),
-                Some(_) => before.and_then(|before| before.plugged),
-                None => None,
-            };
+impl Entry {
+    fn next(before: Option<Self>, row: &Row, now: u64, plugged: &BTreeSet<String>) -> Self {
+        let since = before.filter(|before| before.state == row.state);
+        let plugged = match row.device {
+            Some(device) if plugged.contains(device) => Some(now),
+            Some(_) => before.and_then(|before| before.plugged),
+            None => None,
+        };
+        Self {
+            state: row.state,
+            since: since.map_or(now, |before| before.since),
             // What a stopped or a paused container lacks is not on its way.
-            if row.container.state != ContainerState::Running {
-                plugged = None;
-            }
-            let unchanged = before.filter(|before| before.state == row.state);
+            plugged: plugged.filter(|_| row.container.state == ContainerState::Running),
+        }
+    }
+}
+
+impl Timeline {
+    /// These are all ports of a container now, and these devices were plugged in just now. Returns
+    /// how long it took those that have become ready after a plug.
+    pub fn update(
+        &mut self,
+        now: u64,
+        id: &ContainerId,
+        rows: &[Row],
+        plugged: &BTreeSet<String>,
+    ) -> Vec<u64> {
+        let mut old = self.ports.remove(id).unwrap_or_default();
+        let mut took = Vec::new();
+        let mut new = BTreeMap::new();
+        for row in rows {
+            let before = old.remove(row.port);
+            let mut entry = Entry::next(before, row, now, plugged);
             if row.state == PortState::Ready {
-                let plugged = plugged.take().filter(|_| unchanged.is_none());
+                let was_ready = before.is_some_and(|before| before.state == PortState::Ready);
+                let plugged = entry.plugged.take().filter(|_| !was_ready);
                 took.extend(plugged.map(|plugged| now.saturating_sub(plugged)));
             }
-            let since = unchanged.map_or(now, |before| before.since);
-            let entry = Entry {
-                state: row.state,
-                since,
-                plugged,
-            };
-            let of_container = self.ports.entry(row.id.clone()).or_default();
-            of_container.insert(row.port.to_owned(), entry);
+            new.insert(row.port.to_owned(), entry);
+        }
+        if !new.is_empty() {
+            self.ports.insert(id.clone(), new);
         }
         took
+    }
+
+    /// Forgets all containers but these.
+    pub fn keep(&mut self, has_ports: impl Fn(&ContainerId) -> bool) {
+        self.ports.retain(|id, _| has_ports(id));
     }
 
     /// Since when a port is as it was last seen.
@@ -64,7 +96,6 @@ impl Timeline {
 mod tests {
     use super::*;
     use crate::model::fixtures::container;
-    use crate::model::inventory::Container;
 
     fn row<'a>(
         (id, container): &'a (ContainerId, Container),
@@ -99,14 +130,14 @@ mod tests {
         let app = app(ContainerState::Running);
         let mut timeline = Timeline::default();
         let mut since = |now, state| {
-            timeline.update(now, &[row(&app, None, state)], &BTreeSet::new());
+            timeline.update(now, &app.0, &[row(&app, None, state)], &BTreeSet::new());
             timeline.since(&app.0, "zwave").unwrap()
         };
         assert_eq!(since(10, PortState::Waiting), 10);
         assert_eq!(since(20, PortState::Waiting), 10);
         assert_eq!(since(30, PortState::Failed), 30);
         assert_eq!(since(40, PortState::Waiting), 40);
-        timeline.update(50, &[], &BTreeSet::new());
+        timeline.update(50, &app.0, &[], &BTreeSet::new());
         assert_eq!(timeline.since(&app.0, "zwave"), None);
     }
 
@@ -116,7 +147,7 @@ mod tests {
         let (app, none) = (app(ContainerState::Running), BTreeSet::new());
         let mut timeline = Timeline::default();
         let mut took = |now, device, state, plugged: &BTreeSet<String>| {
-            timeline.update(now, &[row(&app, device, state)], plugged)
+            timeline.update(now, &app.0, &[row(&app, device, state)], plugged)
         };
         let usb = Some("ttyUSB0");
         assert!(took(100, None, Waiting, &plugged("ttyUSB9")).is_empty());
@@ -142,9 +173,10 @@ mod tests {
             let usb = Some("ttyUSB0");
             let mut timeline = Timeline::default();
             let rows = [row(&away, usb, PortState::Waiting)];
-            timeline.update(100, &rows, &plugged("ttyUSB0"));
+            timeline.update(100, &away.0, &rows, &plugged("ttyUSB0"));
             let rows = [row(&back, usb, PortState::Ready)];
-            assert!(timeline.update(900, &rows, &BTreeSet::new()).is_empty());
+            let took = timeline.update(900, &back.0, &rows, &BTreeSet::new());
+            assert!(took.is_empty());
         }
     }
 }

@@ -18,6 +18,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{EventsOptions, ListContainersOptions};
 use futures_util::{Stream, StreamExt};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::engine::container::{Described, Running};
@@ -375,11 +376,17 @@ impl Engine {
         }
     }
 
-    /// Runs a command in a container as its user 0 and waits for its end.
+    /// Runs a command in a container as its user 0 and waits for its end. `output` is notified of
+    /// everything that the command says, which is known some milliseconds before its end.
     ///
     /// # Errors
     /// The engine refuses, the container is gone, or it is paused.
-    pub async fn exec(&self, id: &ContainerId, argv: Vec<String>) -> Result<Executed> {
+    pub async fn exec(
+        &self,
+        id: &ContainerId,
+        argv: Vec<String>,
+        output: &Notify,
+    ) -> Result<Executed> {
         let config = ExecConfig {
             cmd: Some(argv),
             user: Some("0".to_owned()),
@@ -392,10 +399,12 @@ impl Engine {
         let exec = limited(self.docker.create_exec(&id.0, config)).await?.id;
         let run = async {
             let mut said = String::new();
-            if let StartExecResults::Attached { mut output, .. } =
-                self.docker.start_exec(&exec, None).await?
+            if let StartExecResults::Attached {
+                output: mut chunks, ..
+            } = self.docker.start_exec(&exec, None).await?
             {
-                while let Some(chunk) = output.next().await {
+                while let Some(chunk) = chunks.next().await {
+                    output.notify_one();
                     let text = String::from_utf8_lossy(&chunk?.into_bytes()).into_owned();
                     if said.len() < OUTPUT_LIMIT {
                         said.push_str(&text);

@@ -40,7 +40,7 @@ pub struct Held {
 }
 
 /// Why an open goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// Its port is there.
@@ -53,6 +53,20 @@ pub enum Reason {
     /// killed. So is whatever a later keeper may have to say.
     #[serde(other)]
     Gone,
+}
+
+impl Reason {
+    pub const ALL: [Self; 4] = [Self::Ready, Self::Timeout, Self::LetGo, Self::Gone];
+
+    /// Its name in the metrics, which never changes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Timeout => "timeout",
+            Self::LetGo => "let_go",
+            Self::Gone => "gone",
+        }
+    }
 }
 
 /// All opens of one container that wait, and those that have vanished and may come again.

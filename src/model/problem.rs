@@ -72,3 +72,34 @@ pub enum Failure {
     /// The state directory cannot be written.
     Disk,
 }
+
+impl Failure {
+    pub const ALL: [Self; 10] = [
+        Self::Definition,
+        Self::Engine,
+        Self::Look,
+        Self::HostDev,
+        Self::Account,
+        Self::InTheWay,
+        Self::Exec,
+        Self::Inject,
+        Self::Right,
+        Self::Disk,
+    ];
+
+    /// Its name in the metrics, which never changes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Definition => "definition",
+            Self::Engine => "engine",
+            Self::Look => "look",
+            Self::HostDev => "host_dev",
+            Self::Account => "account",
+            Self::InTheWay => "in_the_way",
+            Self::Exec => "exec",
+            Self::Inject => "inject",
+            Self::Right => "right",
+            Self::Disk => "disk",
+        }
+    }
+}

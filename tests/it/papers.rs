@@ -10,7 +10,9 @@ use ttyplugd::config;
 use ttyplugd::config::labels;
 use ttyplugd::config::settings::{LabelPolicy, Settings};
 use ttyplugd::hold::DEFAULT_HOLD;
+use ttyplugd::hold::held_opens::Reason;
 use ttyplugd::model::port::Look;
+use ttyplugd::model::problem::Failure;
 use ttyplugd::model::selector::MATCH_KEYS;
 
 use crate::tidy::code;
@@ -301,20 +303,11 @@ fn every_test_that_the_readme_names_is_there() {
 #[test]
 fn the_manual_page_has_every_cause_and_outcome_that_is_counted() {
     let page = read("man/ttyplugd.8");
-    let source = read("src/daemon/metrics.rs");
-    for constant in ["FAILURES", "OUTCOMES"] {
-        let words = source.split(&format!("const {constant}: ")).nth(1).unwrap();
-        let words = words
-            .split("];")
-            .next()
-            .unwrap()
-            .split('"')
-            .skip(1)
-            .step_by(2);
-        for word in words {
-            let named = |line: &str| line.split(' ').any(|known| known == word);
-            assert!(page.lines().any(named), "{word} is not in man/ttyplugd.8");
-        }
+    let causes = Failure::ALL.map(Failure::word);
+    let outcomes = Reason::ALL.map(Reason::word);
+    for word in causes.iter().chain(&outcomes) {
+        let named = |line: &str| line.split(' ').any(|known| known == *word);
+        assert!(page.lines().any(named), "{word} is not in man/ttyplugd.8");
     }
 }
 

@@ -14,7 +14,7 @@ use super::scene::Scene;
 use crate::config::labels;
 use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
 use crate::container::observe::{has_remapped_users, missing_programs};
-use crate::container::rootfs::Grounds;
+use crate::container::rootfs::Rootfs;
 use crate::daemon::reconcile::{Inspected, Seen, preview};
 use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
@@ -66,12 +66,13 @@ impl Inside {
         let look = Self::look(scene, running, id);
         let (pid, id, foreign) = (running.pid, id.clone(), running.foreign.clone());
         move || {
-            let grounds = Grounds::open(pid, &id, foreign).ok()?;
-            grounds.directory("/dev").ok()?;
+            let rootfs = Rootfs::open(pid, &id, foreign).ok()?;
+            let entered = rootfs.enter().ok()?;
+            entered.directory("/dev").ok()?;
             let mut inside = look();
             inside.nodes.retain(|(path, _)| {
                 let (directory, name) = path.rsplit_once('/').unwrap_or_default();
-                let place = grounds.directory(directory);
+                let place = entered.directory(directory);
                 let found = place.map(|place| place.look(name));
                 matches!(found, Ok(Ok(Found::Node { .. })))
             });

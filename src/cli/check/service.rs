@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::codes;
 use super::finding::Report;
-use crate::daemon::status::{PortState, Status};
+use crate::daemon::status::document::{PortState, Status};
 
 const UNIT: &str = "ttyplugd.service";
 

@@ -1,58 +1,42 @@
-//! Whom to tell of which port, and when: after its node has appeared, and after it has gone.
+//! Which ports the applications in a container are told of, and when: after a node has appeared, and
+//! after it has gone.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::container::announce::announce;
-use crate::container::observe::View;
 use crate::container::uevent::{Action, Announcement};
-use crate::daemon::reconcile::apply::in_its_root;
-use crate::daemon::state::World;
-use crate::model::inventory::ContainerId;
-use crate::model::{DevNum, NodePath};
-use crate::plan::assign::Want;
+use crate::daemon::reconcile::handle::Handle;
+use crate::daemon::reconcile::look::Seen;
+use crate::model::NodePath;
 use crate::sys::logging::kind;
-
-/// Tells the applications of one container.
-#[derive(Debug, Clone, Copy)]
-pub struct Herald<'a> {
-    pub world: &'a RefCell<World>,
-    pub id: &'a ContainerId,
-    pub pid: i64,
-    pub wants: &'a [Want],
-    /// Devices that the container may not open yet.
-    pub shut: &'a BTreeSet<DevNum>,
-}
 
 type Announced = BTreeMap<NodePath, Announcement>;
 
-impl Herald<'_> {
+impl Handle<'_> {
     /// What was there before this daemon looked is no news.
-    pub fn knows(self, view: &View) {
-        let there = self.there(view);
-        let announced = &mut self.world.borrow_mut().announced;
-        announced.insert(self.id.clone(), there);
+    pub fn was_announced(&self, seen: &Seen) {
+        self.start.set_announced(self.to_announce(seen));
     }
 
-    /// What is seen now that was not when it was last told.
-    pub async fn tells(self, view: &View) {
-        for (action, announcements) in self.learn(view) {
-            self.tell(action, announcements).await;
+    /// Announces what has changed since the last time.
+    pub async fn announce(&self, seen: &Seen) {
+        for (action, announcements) in self.take_news(seen) {
+            self.send(action, announcements).await;
         }
     }
 
     /// Takes note of what is there. A node whose device has just gone stays what it was until it goes
     /// itself.
-    fn learn(self, view: &View) -> [(Action, Vec<Announcement>); 3] {
-        let mut new = self.there(view);
-        let announced = &mut self.world.borrow_mut().announced;
-        let known = announced.entry(self.id.clone()).or_default();
-        let (stays, gone): (Announced, Announced) = std::mem::take(known)
+    fn take_news(&self, seen: &Seen) -> [(Action, Vec<Announcement>); 3] {
+        let mut new = self.to_announce(seen);
+        let (stays, gone): (Announced, Announced) = self
+            .start
+            .announced()
             .into_iter()
-            .partition(|(path, known)| view.actual.has(path, known.devnum));
+            .partition(|(path, known)| seen.view.actual.has(path, known.devnum));
         new.retain(|path, announcement| stays.get(path) != Some(announcement));
-        *known = stays.clone();
-        known.extend(new.clone());
+        let known = stays.clone().into_iter().chain(new.clone());
+        self.start.set_announced(known.collect());
         let (changed, come): (Announced, Announced) = new
             .into_iter()
             .partition(|(path, _)| stays.contains_key(path));
@@ -64,30 +48,22 @@ impl Herald<'_> {
         .map(|(action, ports)| (action, ports.into_values().collect()))
     }
 
-    fn there(self, view: &View) -> Announced {
-        let world = self.world.borrow();
-        // What is not wanted any more as it was when this work began is for the work that follows.
-        let is_there = |want: &&Want| {
-            view.actual.has(&want.node, want.devnum)
-                && !self.shut.contains(&want.devnum)
-                && world.assigned.wants(self.id).contains(want)
-        };
-        let there = self.wants.iter().filter(is_there).filter_map(|want| {
-            let device = world.inventory.devices.get(&want.device)?;
-            let announcement = Announcement::new(device, &want.node, &want.links);
-            Some((want.node.clone(), announcement))
+    /// Nodes that are in place and may be opened.
+    fn to_announce(&self, seen: &Seen) -> Announced {
+        let there = self.wants.iter().filter(|want| {
+            seen.view.actual.has(&want.node, want.devnum) && self.may_open(want.devnum)
         });
+        let there = there.filter_map(|want| Some((want.node.clone(), self.announcement(want)?)));
         there.collect()
     }
 
-    /// Nobody depends on it: what cannot be told is for the log alone.
-    async fn tell(self, action: Action, announcements: Vec<Announcement>) {
-        if announcements.is_empty() || !self.world.borrow().settings.announce {
+    /// Nothing depends on it: what cannot be sent goes to the log alone.
+    async fn send(&self, action: Action, announcements: Vec<Announcement>) {
+        if announcements.is_empty() || !self.announces() {
             return;
         }
-        let (pid, id) = (self.pid, self.id.clone());
-        let work = move || announce(pid, &id, action, &announcements);
-        if let Ok(Err(error)) = in_its_root(self.world, self.id, work).await {
+        let work = self.in_root(move |entrance| announce(&entrance.rootfs, action, &announcements));
+        if let Ok(Err(error)) = work.await {
             tracing::warn!(
                 message_id = kind::NOT_ANNOUNCED,
                 container_id = %self.id.0,

@@ -1,161 +1,240 @@
-//! The two ways in which the operations of a plan are carried out: by one command in the container,
-//! and from outside through its root directory.
+//! Carries out a plan: by one command in the container, or from outside through its root directory.
+//!
+//! Attempt, fall back, settle. A port is ready as soon as it has been seen in place; what goes on
+//! record, to the log and to the applications comes after that.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::sync::Notify;
 
 use crate::config::settings::InjectPolicy;
 use crate::container::inject::{InjectError, inject};
-use crate::container::observe::{View, observe};
-use crate::container::rootfs::{Grounds, RootError};
+use crate::container::observe::observe;
+use crate::container::rootfs::RootError;
 use crate::container::script::{self, Explained};
-use crate::daemon::reconcile::{Job, Seen};
-use crate::daemon::state::World;
-use crate::engine::container::Running;
+use crate::daemon::reconcile::handle::{Handle, Stop, engine_problem};
+use crate::daemon::reconcile::look::{Seen, not_seen};
+use crate::daemon::start::Entrance;
 use crate::engine::{Engine, EngineError, Executed};
-use crate::model::NodePath;
-use crate::model::inventory::ContainerId;
-use crate::model::problem::Failure;
-use crate::model::problem::Problem;
-use crate::plan::{Op, Plan};
+use crate::model::problem::{Failure, Problem};
+use crate::plan::{Op, Plan, Record, both, settled};
 
+/// How the operations of a plan are carried out.
 #[derive(Debug, Clone, Copy)]
-pub enum Way<'a> {
+enum Method<'a> {
     /// By one command in the container.
     Exec(&'a Engine),
-    /// Through its root directory.
+    /// From outside, through its root directory.
     Namespace,
 }
 
-/// How it went.
+/// How that went.
 #[derive(Debug)]
-pub enum Outcome {
+enum Outcome {
     Exec(Result<Executed, EngineError>),
     Namespace(Result<(), InjectError>),
 }
 
-/// How long something in a container's root directory may take: it may be on a file system that
-/// hangs.
-const ROOT_LIMIT: Duration = Duration::from_secs(5);
+/// How often a command that says something is taken at its word that there is something to see.
+const MOST_EARLY_LOOKS: usize = 4;
 
-impl<'a> Way<'a> {
-    /// The way for a container as it runs now, if there is one: nothing can be executed in a paused
-    /// container, or while the engine is away.
-    pub fn into(job: Job<'a>, running: &Running, seen: &Seen) -> Option<Self> {
-        let world = job.world.borrow();
-        // Whatever the policy is now: no command can take a mount away.
-        let unbinds = |op: &Op| matches!(op, Op::RemoveNode { bound: true, .. });
-        if seen.plan.ops.iter().any(unbinds) {
-            return Some(Self::Namespace);
-        }
-        let has_not_worked = world.from_outside.get(job.id) == Some(&running.started_at);
-        let cannot_work = running.drops_mknod || seen.view.actual.remapped || has_not_worked;
-        let exec = job.engine.filter(|_| !running.paused).map(Self::Exec);
-        match world.settings.inject {
-            InjectPolicy::Exec => exec,
-            InjectPolicy::Auto if !cannot_work => exec.or(Some(Self::Namespace)),
-            InjectPolicy::Auto | InjectPolicy::Namespace => Some(Self::Namespace),
-        }
-    }
+/// What may still appear in the container though nobody makes it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    /// A command whose end was not seen goes on without us.
+    Command,
+}
 
-    /// Carries out a plan, whatever comes of it, and looks at what has come of it.
+impl Handle<'_> {
+    /// Looks into the container and makes and removes what is to be. Returns the problems that are
+    /// left.
     ///
     /// # Errors
-    /// It cannot even be begun, or what has come of it cannot be seen.
-    pub async fn carry_out(
-        self,
-        job: Job<'_>,
-        running: &Running,
-        plan: &Plan,
-        view: View,
-        paths: &BTreeSet<NodePath>,
-    ) -> Result<(Outcome, View), Problem> {
-        let Job { world, id, .. } = job;
-        match self {
-            Self::Exec(engine) => {
-                let argv = script::command(plan, &view.real).ok_or_else(|| {
-                    let cause = "a directory of the plan was not looked at";
-                    Problem::lasting(Failure::Look, cause, "report this")
-                })?;
-                leave(view);
-                let outcome = Outcome::Exec(engine.exec(id, argv).await);
-                Ok((outcome, look(world, id, running, paths.clone()).await?))
-            }
-            Self::Namespace => {
-                let (grounds, ops, paths) = (view.grounds, plan.ops.clone(), paths.clone());
-                let work = move || (inject(&grounds, &ops), observe(grounds, &paths));
-                let (done, view) = in_its_root(world, id, work).await?;
-                Ok((Outcome::Namespace(done), seen(world, view)?))
+    /// The start has ended, or the one problem for which nothing could be done at all.
+    pub async fn apply(&self, engine: Option<&Engine>) -> Result<Vec<Problem>, Stop> {
+        let record = self.record();
+        let before = self.look(&record).await;
+        let before = before.inspect_err(|problem| self.without_a_dev(problem))?;
+        // What brings it here again is the event that unpauses it, or the engine.
+        let Some(method) = self.method(engine, &before) else {
+            self.set_ready(before.ready(self));
+            return Ok(before.problems);
+        };
+        let mut pending = match self.start.begin_first_look() {
+            true => Pending::Command,
+            false => Pending::Nothing,
+        };
+        if pending == Pending::Command {
+            self.was_announced(&before);
+        }
+        if before.plan.ops.is_empty() {
+            self.set_ready(before.ready(self));
+            self.settle(&record, &before.plan.record, &before, pending).await?;
+            return Ok(before.problems);
+        }
+        let planned = both(record.clone(), before.plan.record.clone());
+        self.put_record(planned).await?;
+
+        let (mut outcome, mut after) = self.attempt(method, &before).await?;
+        pending = pending.and(&outcome);
+        if let (Method::Exec(_), true) = (method, self.falls_back(&after)) {
+            let failed = outcome;
+            (outcome, after) = self.attempt(Method::Namespace, &after).await?;
+            if failed.is_the_containers() && after.plan.ops.is_empty() {
+                self.use_namespace_from_now_on(failed, &before);
             }
         }
+        let latency = self.since.elapsed();
+        self.settle(&record, &before.plan.record, &after, pending).await?;
+        self.log_done(&before, &after, latency);
+        let left = after.plan.ops.first();
+        let left = left.map(|first| outcome.problem(&first.to_string()));
+        Ok(after.problems.into_iter().chain(left).collect())
+    }
+
+    /// Where nothing may be written there is nothing to wait for but the device itself.
+    fn without_a_dev(&self, problem: &Problem) {
+        if problem.failure == Failure::HostDev {
+            let wants = self.wants.iter();
+            let ready = wants.filter(|want| self.may_open(want.devnum));
+            let ready = ready.map(|want| (want.node.clone(), want.devnum));
+            self.set_ready(ready.collect());
+        }
+    }
+
+    /// The method for the container as it runs now, if there is one: nothing can be executed in a
+    /// paused container, or while the engine is away.
+    fn method<'a>(&self, engine: Option<&'a Engine>, seen: &Seen) -> Option<Method<'a>> {
+        // Whatever the policy is now: no command can unmount a node.
+        let unmounts = |op: &Op| matches!(op, Op::RemoveNode { bound: true, .. });
+        if seen.plan.ops.iter().any(unmounts) {
+            return Some(Method::Namespace);
+        }
+        let actual = &seen.view.actual;
+        let cannot_work = self.running.drops_mknod || actual.remapped || self.start.exec_fails();
+        let exec = engine.filter(|_| !self.running.paused).map(Method::Exec);
+        match self.inject_policy() {
+            InjectPolicy::Exec => exec,
+            InjectPolicy::Auto if !cannot_work => exec.or(Some(Method::Namespace)),
+            InjectPolicy::Auto | InjectPolicy::Namespace => Some(Method::Namespace),
+        }
+    }
+
+    /// Carries out what is planned, whatever comes of it, and looks at what has come of it. What is in
+    /// place then is ready.
+    async fn attempt(
+        &self,
+        method: Method<'_>,
+        seen: &Seen,
+    ) -> Result<(Outcome, Seen), Stop> {
+        let record = &seen.plan.record;
+        let (outcome, after) = match method {
+            Method::Exec(engine) => {
+                let outcome = self.execute(engine, seen).await?;
+                (outcome, self.look(record).await?)
+            }
+            Method::Namespace => {
+                let (ops, paths) = (seen.plan.ops.clone(), self.paths(record));
+                let work = move |entrance: &Entrance| -> Result<_, RootError> {
+                    let entered = entrance.rootfs.enter()?;
+                    let done = inject(&entered, &ops);
+                    Ok((done, observe(&entered, &paths)?))
+                };
+                let (done, view) = self.in_root(work).await?.map_err(not_seen)?;
+                (Outcome::Namespace(done), self.compare(view, record))
+            }
+        };
+        self.set_ready(after.ready(self));
+        Ok((outcome, after))
+    }
+
+    /// Executes one command for the whole plan. As soon as it says that it is done, what it has made is
+    /// looked at: that it has ended is known some milliseconds later.
+    async fn execute(&self, engine: &Engine, seen: &Seen) -> Result<Outcome, Stop> {
+        let argv = script::command(&seen.plan, &seen.view.real).ok_or_else(|| {
+            let cause = "a directory of the plan was not looked at";
+            Problem::lasting(Failure::Look, cause, "report this bug")
+        })?;
+        let record = &seen.plan.record;
+        self.start.begin_command(record);
+        let is_done = Notify::new();
+        let look = async {
+            for _ in 0..MOST_EARLY_LOOKS {
+                is_done.notified().await;
+                if let Ok(seen) = self.look(record).await {
+                    self.set_ready(seen.ready(self));
+                }
+            }
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            outcome = engine.exec(self.id, argv, &is_done) => Outcome::Exec(outcome),
+            outcome = look => outcome,
+        };
+        // It ran in this start if this start is still there.
+        if outcome.has_ended() && !self.start.has_ended() {
+            self.start.end_command();
+        }
+        Ok(outcome)
+    }
+
+    fn falls_back(&self, after: &Seen) -> bool {
+        self.inject_policy() == InjectPolicy::Auto && !after.plan.ops.is_empty()
+    }
+
+    fn use_namespace_from_now_on(&self, failed: Outcome, before: &Seen) {
+        let what = before.plan.ops.first().map(Op::to_string);
+        let reason = failed.problem(&what.unwrap_or_default()).cause;
+        tracing::info!(
+            container_name = self.name, container_id = %self.id.0, reason,
+            "docker exec cannot create nodes here; using namespace injection"
+        );
+        self.start.set_exec_fails();
+    }
+
+    /// Puts on record what is there now, and announces it.
+    async fn settle(
+        &self,
+        before: &Record,
+        planned: &Record,
+        seen: &Seen,
+        pending: Pending,
+    ) -> Result<(), Stop> {
+        let record = match pending {
+            Pending::Nothing => settled(planned, &seen.view.actual),
+            // Nothing is forgotten for not being there yet.
+            Pending::Command => both(before.clone(), planned.clone()),
+        };
+        self.put_record(record).await?;
+        self.announce(seen).await;
+        Ok(())
     }
 }
 
-/// Looks into a container.
-///
-/// # Errors
-/// It cannot be looked into, or nothing may be written there.
-pub async fn look(
-    world: &RefCell<World>,
-    id: &ContainerId,
-    running: &Running,
-    paths: BTreeSet<NodePath>,
-) -> Result<View, Problem> {
-    let (pid, container, foreign) = (running.pid, id.clone(), running.foreign.clone());
-    let work = move || {
-        let grounds = Grounds::open(pid, &container, foreign)?;
-        observe(grounds, &paths)
-    };
-    seen(world, in_its_root(world, id, work).await?)
-}
-
-/// Lets go of a container's root directory. Nobody waits for that: once the container has ended, its
-/// file system may be written out then.
-pub fn leave(view: View) {
-    spawn_blocking(move || drop(view.grounds));
-}
-
-fn seen(world: &RefCell<World>, looked: Result<View, RootError>) -> Result<View, Problem> {
-    match looked {
-        Ok(mut view) => {
-            // A command in the container can make nodes and nothing else.
-            view.actual.remapped &= world.borrow().settings.inject != InjectPolicy::Exec;
-            Ok(view)
-        }
-        Err(RootError::Forbidden(forbidden)) => Err(Problem::lasting(
-            Failure::HostDev,
-            format!("{forbidden}: nothing is ever written there"),
-            "where the container sees the host's /dev it needs only the right to open the device; \
-             else take that mount out of its definition",
-        )),
-        Err(RootError::Other(error)) => {
-            let fix = "wait for the next try";
-            Err(Problem::passing(Failure::Look, format!("{error:#}"), fix))
+impl Pending {
+    fn and(self, outcome: &Outcome) -> Self {
+        match outcome.has_ended() {
+            true => self,
+            false => Self::Command,
         }
     }
 }
 
 impl Outcome {
     /// Whether nothing of it can still be coming.
-    pub fn has_ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         matches!(
             self,
             Self::Exec(Ok(Executed::Ended(_))) | Self::Namespace(_)
         )
     }
 
-    /// Whether it is for a reason of the container's that something is left, and not of the
-    /// engine's.
-    pub fn is_the_containers(&self) -> bool {
+    /// Whether it is for a reason of the container's that something is left, and not of the engine's.
+    fn is_the_containers(&self) -> bool {
         matches!(self, Self::Exec(Ok(_) | Err(EngineError::Other(_))))
     }
 
     /// Why something is left to be done: `what`.
-    pub fn problem(self, what: &str) -> Problem {
+    fn problem(self, what: &str) -> Problem {
         let (failure, Explained { cause, fix }) = match self {
             Self::Exec(Ok(Executed::Ended(said)) | Err(EngineError::Other(said))) => {
                 (Failure::Exec, script::explain(&said))
@@ -171,8 +250,9 @@ impl Outcome {
                 (Failure::Inject, explained(cause, error.fix()))
             }
             Self::Namespace(Ok(())) => {
+                let cause = "the container removed the node immediately";
                 let fix = "look at what the container does in its /dev";
-                (Failure::Inject, explained("it was undone at once", fix))
+                (Failure::Inject, explained(cause, fix))
             }
         };
         Problem::passing(failure, format!("{what} failed: {cause}"), fix)
@@ -183,87 +263,5 @@ fn explained(cause: impl Into<String>, fix: &str) -> Explained {
     Explained {
         cause: cause.into(),
         fix: fix.into(),
-    }
-}
-
-pub fn engine_problem(error: &EngineError) -> Problem {
-    Problem::passing(
-        Failure::Engine,
-        error.to_string(),
-        "look at the engine's log",
-    )
-}
-
-/// What of a container is worked on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// What is below its root directory, which the container can make hang.
-    Root,
-    /// Its control group, which it cannot.
-    Group,
-}
-
-/// Does something in a container's root directory.
-///
-/// # Errors
-/// It takes too long.
-pub async fn in_its_root<T: Send + 'static>(
-    world: &RefCell<World>,
-    id: &ContainerId,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    in_place(world, (id.clone(), Place::Root), work).await
-}
-
-/// Does something in a container's control group.
-///
-/// # Errors
-/// It takes too long.
-pub async fn in_its_group<T: Send + 'static>(
-    world: &RefCell<World>,
-    id: &ContainerId,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    in_place(world, (id.clone(), Place::Group), work).await
-}
-
-/// What hangs cannot be stopped; as long as it does nothing else is begun in the same place.
-async fn in_place<T: Send + 'static>(
-    world: &RefCell<World>,
-    place: (ContainerId, Place),
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    let hangs = match place.1 {
-        Place::Root => Problem::passing(
-            Failure::Look,
-            "looking into the container takes too long",
-            "look for a file system in it that hangs",
-        ),
-        Place::Group => Problem::passing(
-            Failure::Right,
-            "changing what the container may open takes too long",
-            "look at whether systemd answers: systemctl status",
-        ),
-    };
-    let still_hangs = {
-        let hanging = &mut world.borrow_mut().hanging;
-        hanging.retain(|_, work| !work.is_finished());
-        hanging.contains_key(&place)
-    };
-    if still_hangs {
-        return Err(hangs);
-    }
-    let mut work = spawn_blocking(work);
-    match timeout(ROOT_LIMIT, &mut work).await {
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(panicked)) => {
-            let cause = panicked.to_string();
-            Err(Problem::passing(Failure::Look, cause, "report this"))
-        }
-        Err(_) => {
-            let mut world = world.borrow_mut();
-            world.hanging.insert(place, work.abort_handle());
-            Err(hangs)
-        }
     }
 }
