@@ -34,7 +34,7 @@ pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::R
                 continue;
             }
             let (ops, problems) = match preview(&engine, &world, &id).await {
-                Ok(Some((_, seen))) => (seen.plan.ops, seen.problems),
+                Ok(Some(previewed)) => (previewed.seen.plan.ops, previewed.seen.problems),
                 Ok(None) => continue,
                 Err(problem) => (Vec::new(), vec![problem]),
             };

@@ -5,7 +5,7 @@
 //! Whoever watches gets a document whenever something has changed. It is put together when the
 //! reader has taken the last one, so that a slow reader misses some and costs nothing.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::ready;
 use std::path::Path;
@@ -27,10 +27,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::daemon::notifier::{Changed, Changes};
-use crate::daemon::problems::Reports;
-use crate::daemon::state::World;
-use crate::daemon::status::{Status, status};
+use crate::daemon::notifier::Changed;
+use crate::daemon::shared::Shared;
+use crate::daemon::status::document::Status;
+use crate::daemon::status::status;
 use crate::sys::socket::Listener;
 
 pub const SOCKET: &str = "api.sock";
@@ -53,13 +53,9 @@ const BUFFER: usize = 64 << 10;
 /// The content type of a stream of documents, one JSON value a line.
 pub const STREAM: &str = "application/x-ndjson";
 
-/// What is told from.
+/// Answers requests from the daemon's state.
 #[derive(Debug, Clone)]
-pub struct Api {
-    pub world: Rc<RefCell<World>>,
-    pub reports: Rc<RefCell<Reports>>,
-    pub changes: Rc<Changes>,
-}
+pub struct Api(pub Rc<Shared>);
 
 impl Api {
     /// Answers at `api.sock` in the run directory, for ever. Only root can connect to it.
@@ -77,7 +73,7 @@ impl Api {
                 let stream = listener.accept().await;
                 let (api, watchers) = (self.clone(), watchers.clone());
                 tokio::task::spawn_local(async move {
-                    api.converse(stream, &watchers).await;
+                    api.serve_connection(stream, &watchers).await;
                     drop(place);
                 });
             }
@@ -85,7 +81,7 @@ impl Api {
         Ok(())
     }
 
-    async fn converse(&self, stream: UnixStream, watchers: &Arc<Semaphore>) {
+    async fn serve_connection(&self, stream: UnixStream, watchers: &Arc<Semaphore>) {
         let watches = Cell::new(false);
         let answer = service_fn(|request| {
             let response = self.answer(&request, watchers);
@@ -119,18 +115,18 @@ impl Api {
                         let documents = StreamBody::new(self.documents(place));
                         (StatusCode::OK, STREAM, Either::Right(documents))
                     }
-                    Err(_) => no(StatusCode::SERVICE_UNAVAILABLE, "too many watch already"),
+                    Err(_) => no(StatusCode::SERVICE_UNAVAILABLE, "too many watchers"),
                 }
             }
             (&Method::GET, "/v1/status", _) => whole(StatusCode::OK, JSON, text(&self.status())),
             (&Method::GET, "/metrics", _) => {
-                let text = self.world.borrow().metrics.text(&self.status());
+                let text = self.0.world.borrow().metrics.text(&self.status());
                 whole(StatusCode::OK, "text/plain; version=0.0.4", text)
             }
             (_, "/v1/status" | "/metrics", _) => no(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
             _ => {
-                let there_is = "there are /v1/status, /v1/status?watch=1 and /metrics";
-                no(StatusCode::NOT_FOUND, there_is)
+                let known = "not found; try /v1/status, /v1/status?watch=1 or /metrics";
+                no(StatusCode::NOT_FOUND, known)
             }
         };
         let mut response = Response::new(body);
@@ -141,8 +137,8 @@ impl Api {
     }
 
     fn status(&self) -> Status {
-        let world = self.world.borrow();
-        status(&world, &self.reports.borrow(), world.clock.now())
+        let world = self.0.world.borrow();
+        status(&world, world.clock.now())
     }
 
     /// The status now, and a new one whenever it has changed.
@@ -152,7 +148,7 @@ impl Api {
     ) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + use<> {
         let watching = Watching {
             api: self.clone(),
-            changed: self.changes.watch(),
+            changed: self.0.notifier.watchers(),
             told: None,
             not_before: Instant::now(),
             _place: place,

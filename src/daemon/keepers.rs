@@ -1,5 +1,4 @@
-//! The daemon's side of holding: it tells the wrappers what to prepare and the keepers what to
-//! wait for, and hears from them who waits.
+//! Tells the keepers what opens wait for, and hears from them which do.
 //!
 //! A keeper never depends on this. It is found again by its socket, whoever of the two was first.
 
@@ -15,143 +14,30 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::inotify::AddWatchFlags;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::config::settings::GrantPolicy;
-use crate::daemon::notifier::Changes;
-use crate::daemon::state::World;
-use crate::daemon::status::HeardHolds;
-use crate::hold::protocol::{
-    Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take,
-};
+use crate::daemon::line::next;
+use crate::daemon::shared::Shared;
+use crate::daemon::state::HeldByKeeper;
+use crate::hold::protocol::{FromKeeper, ToKeeper, VERSION, line};
 use crate::model::inventory::ContainerId;
-use crate::plan::assign::Want;
 use crate::sys::inotify::Arrivals;
 use crate::sys::logging::kind;
-use crate::sys::socket::Listener;
 
-/// How long a wrapper may take to say what it wants.
+/// How long a keeper may take to answer.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);
-
-/// How long a container that is being created may take to become known. Its `create` event has
-/// come before the runtime was started, and is on its way through the engine's event stream.
-const KNOWN_LIMIT: Duration = Duration::from_millis(300);
 
 /// How long to wait before a keeper is followed again whose connection has ended.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
-
-/// Answers wrappers at `runtime.sock` in the run directory, for ever.
-///
-/// # Errors
-/// The socket cannot be made.
-pub fn serve_wrappers(
-    run_dir: &Path,
-    world: Rc<RefCell<World>>,
-    changes: Rc<Changes>,
-) -> anyhow::Result<()> {
-    let path = run_dir.join("runtime.sock");
-    let listener =
-        Listener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    tokio::task::spawn_local(async move {
-        loop {
-            let stream = listener.accept().await;
-            let (world, changes) = (world.clone(), changes.clone());
-            tokio::task::spawn_local(async move {
-                if let Err(error) = answer(stream, &world, &changes).await {
-                    tracing::debug!(%error, "a wrapper has gone before it was answered");
-                }
-            });
-        }
-    });
-    Ok(())
-}
-
-async fn answer(
-    mut stream: UnixStream,
-    world: &RefCell<World>,
-    changes: &Changes,
-) -> io::Result<()> {
-    let mut received = Vec::new();
-    let question = timeout(QUESTION_LIMIT, next::<Creating>(&mut stream, &mut received));
-    let question = question.await??;
-    let id = ContainerId(question.container);
-    world.borrow_mut().being_created(&id);
-    changes.tell_watchers();
-
-    let mut changed = changes.subscribe();
-    let known = async {
-        while world.borrow().ports(&id).is_none() {
-            if changed.next().await.is_none() {
-                break;
-            }
-        }
-    };
-    let _ = timeout(KNOWN_LIMIT, known).await;
-    let mut created = {
-        let world = world.borrow();
-        let nodes = world.assigned.wants(&id).iter().map(node_to_make);
-        world.ports(&id).map(|ports| Created {
-            ttyplugd: VERSION,
-            nodes: nodes.collect(),
-            rights: world.settings.grant == GrantPolicy::Auto,
-            ports,
-        })
-    };
-    if let Some(created) = created.as_mut().filter(|created| created.rights) {
-        let numbers = created.nodes.iter().map(|node| node.number).collect();
-        if let Err(error) = world
-            .borrow_mut()
-            .store
-            .remember_wrapper_grants(&id, numbers)
-        {
-            tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error:#}");
-            // What is not written down would never be taken back. Its ports come when it runs.
-            created.nodes.clear();
-        }
-    }
-    // Not known in time: the wrapper goes by the configuration, and its keeper hears more later.
-    match created {
-        Some(created) => stream.write_all(&line(&created)).await,
-        None => Ok(()),
-    }
-}
-
-fn node_to_make(want: &Want) -> NodeToMake {
-    NodeToMake {
-        path: want.node.clone(),
-        number: want.devnum,
-        mode: want.mode.to_string(),
-        owner: want.owner.to_string(),
-        group: want.group.to_string(),
-    }
-}
-
-async fn next<T: for<'de> serde::Deserialize<'de>>(
-    stream: &mut UnixStream,
-    received: &mut Vec<u8>,
-) -> io::Result<T> {
-    loop {
-        if let Some(message) = take(received).map_err(io::Error::other)? {
-            return Ok(message);
-        }
-        if stream.read_buf(received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-}
 
 /// Follows all keepers that there are and that will be.
 ///
 /// # Errors
 /// The directory of their sockets cannot be made or watched.
-pub fn follow_keepers(
-    run_dir: &Path,
-    world: Rc<RefCell<World>>,
-    changes: Rc<Changes>,
-) -> anyhow::Result<()> {
+pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
     let directory = run_dir.join("k");
     let made = fs::DirBuilder::new()
         .recursive(true)
@@ -175,10 +61,10 @@ pub fn follow_keepers(
             for name in sockets.into_iter().flatten() {
                 if following.borrow_mut().insert(name.clone()) {
                     let socket = directory.join(&name);
-                    let (world, changes) = (world.clone(), changes.clone());
+                    let shared = shared.clone();
                     let (following, ended) = (following.clone(), ended.clone());
                     tokio::task::spawn_local(async move {
-                        follow(&socket, &world, &changes).await;
+                        follow(&socket, &shared).await;
                         following.borrow_mut().remove(&name);
                         ended.notify_one();
                     });
@@ -247,16 +133,16 @@ const FOLLOW: ToKeeper = ToKeeper {
 };
 
 /// Tells one keeper what to wait for, whenever that changes, and hears who waits.
-async fn follow(socket: &Path, world: &RefCell<World>, changes: &Changes) {
+async fn follow(socket: &Path, shared: &Shared) {
     let Some(mut stream) = connect(socket).await else {
         return;
     };
     let mut container = None;
-    let ended = converse(&mut stream, world, changes, &mut container).await;
+    let ended = tell_and_hear(&mut stream, shared, &mut container).await;
     if let (Some(id), Err(error)) = (container, ended) {
         tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
-        world.borrow_mut().held.remove(&id);
-        changes.tell_watchers();
+        shared.world.borrow_mut().held.remove(&id);
+        shared.notifier.notify_watchers();
     }
 }
 
@@ -283,10 +169,9 @@ async fn connect(socket: &Path) -> Option<UnixStream> {
     }
 }
 
-async fn converse(
+async fn tell_and_hear(
     stream: &mut UnixStream,
-    world: &RefCell<World>,
-    changes: &Changes,
+    shared: &Shared,
     container: &mut Option<ContainerId>,
 ) -> io::Result<()> {
     let counts = ToKeeper {
@@ -298,12 +183,12 @@ async fn converse(
     let first: FromKeeper = next(stream, &mut received).await?;
     let id = ContainerId(first.container.clone());
     *container = Some(id.clone());
-    heard(world, changes, &id, first);
+    heard(shared, &id, first);
 
-    let mut changed = changes.subscribe();
+    let mut changed = shared.notifier.container(&id);
     let mut told = None;
     loop {
-        let ports = world.borrow().ports(&id);
+        let ports = shared.world.borrow().ports(&id);
         if ports.is_some() && ports != told {
             let message = ToKeeper {
                 ttyplugd: VERSION,
@@ -315,22 +200,20 @@ async fn converse(
         }
         tokio::select! {
             more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
-            message = next::<FromKeeper>(stream, &mut received) => {
-                heard(world, changes, &id, message?);
-            }
+            message = next::<FromKeeper>(stream, &mut received) => heard(shared, &id, message?),
         }
     }
 }
 
-fn heard(world: &RefCell<World>, changes: &Changes, id: &ContainerId, message: FromKeeper) {
-    let mut world = world.borrow_mut();
+fn heard(shared: &Shared, id: &ContainerId, message: FromKeeper) {
+    let mut world = shared.world.borrow_mut();
     for ended in message.released {
         world.metrics.held(ended.reason, ended.waited_ms);
     }
-    let heard = HeardHolds {
+    let heard = HeldByKeeper {
         at: world.clock.now().clock,
         held: message.held,
     };
     world.held.insert(id.clone(), heard);
-    changes.tell_watchers();
+    shared.notifier.notify_watchers();
 }

@@ -83,8 +83,12 @@ impl Default for Metrics {
             resyncs: Counter::default(),
             engine_reconnects: Counter::default(),
             events_lost: Counter::default(),
-            failures: Failure::ALL.map(|failure| (failure, Counter::default())).into(),
-            outcomes: Reason::ALL.map(|reason| (reason, Counter::default())).into(),
+            failures: Failure::ALL
+                .map(|failure| (failure, Counter::default()))
+                .into(),
+            outcomes: Reason::ALL
+                .map(|reason| (reason, Counter::default()))
+                .into(),
             held: Histogram::new(&HOLD_BOUNDS),
         }
     }
@@ -152,11 +156,7 @@ impl Metrics {
             "Time from a plug to the port being ready in a container that runs.",
             &self.plug_to_ready,
         );
-        page.head(
-            "failures_total",
-            "counter",
-            "Failures by cause.",
-        );
+        page.head("failures_total", "counter", "Failures by cause.");
         for (failure, counter) in &self.failures {
             let cause = [("cause", failure.word())];
             page.sample("failures_total", &cause, counter.0.get());
@@ -240,7 +240,7 @@ fn seconds(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::status::PortStatus;
+    use crate::daemon::status::document::PortStatus;
 
     fn empty() -> Status {
         Status {

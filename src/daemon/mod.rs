@@ -5,7 +5,6 @@
 //!
 //! Imports: `model`, `config`, `hold`, `plan`, `sys`, `monitor`, `engine`, `container`, `store`.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,12 +21,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::config;
 use crate::config::settings::Settings;
 use crate::daemon::api::Api;
-use crate::daemon::keepers::{follow_keepers, serve_wrappers};
-use crate::daemon::notifier::Changes;
-use crate::daemon::problems::{Reports, Source};
-use crate::daemon::scheduler::Jobs;
+use crate::daemon::problems::Source;
+use crate::daemon::scheduler::Scheduler;
+use crate::daemon::shared::Shared;
 use crate::daemon::state::World;
-use crate::engine::Engine;
+use crate::daemon::status::{note, note_all};
 use crate::engine::events::{News, watch};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::problem::Problem;
@@ -37,16 +35,21 @@ use crate::store::Store;
 use crate::sys::logging::kind;
 
 pub mod api;
+pub mod blocking;
 pub mod keepers;
+pub mod line;
 pub mod metrics;
 pub mod notifier;
 pub mod problems;
 pub mod reconcile;
 pub mod retry;
 pub mod scheduler;
+pub mod shared;
+pub mod start;
 pub mod state;
 pub mod status;
 pub mod timeline;
+pub mod wrappers;
 
 /// Where the daemon keeps things.
 #[derive(Debug, Clone)]
@@ -71,20 +74,18 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
 struct Daemon {
     directories: Directories,
-    /// Wakes those who tell others what has changed.
-    changes: Rc<Changes>,
-    world: Rc<RefCell<World>>,
-    engine: Option<Rc<Engine>>,
-    jobs: Jobs,
-    reports: Rc<RefCell<Reports>>,
+    shared: Rc<Shared>,
+    scheduler: Scheduler,
+    /// Has the engine list its containers again.
     list_again: Rc<Notify>,
     next_resync: Instant,
     /// Since the last resync, and a message has said so.
     events_lost: bool,
-    /// What there is may have changed since it was last computed who should have what.
-    stale: bool,
+    /// What outlives the daemon could not be written, and is tried again at the next turn.
+    unsaved: bool,
     /// When the work was last dispatched.
     turn: Instant,
+    /// What the service manager was told last.
     status: String,
 }
 
@@ -115,21 +116,19 @@ pub async fn run(
     let world = World::new(settings, inventory, store);
     let mut daemon = Daemon {
         directories,
-        changes: Rc::default(),
-        reports: Rc::new(RefCell::new(Reports::new(world.metrics.clone()))),
-        world: Rc::new(RefCell::new(world)),
-        engine: None,
-        jobs: Jobs::default(),
+        shared: Rc::new(Shared::new(world)),
+        scheduler: Scheduler::default(),
         list_again,
         next_resync: Instant::now() + RESYNC,
         events_lost: false,
-        stale: true,
+        unsaved: false,
         turn: Instant::now(),
         status: String::new(),
     };
     daemon.serve()?;
     tell(&[NotifyState::Ready]);
     daemon.dispatch();
+    let shared = daemon.shared.clone();
 
     // Half of what the service manager allows (sd_watchdog_enabled(3)).
     let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
@@ -139,7 +138,8 @@ pub async fn run(
         tokio::select! {
             heard = monitor.next() => daemon.on_heard(heard?),
             Some(news) = news.recv() => daemon.on_news(news),
-            Some(done) = daemon.jobs.next() => daemon.on_done(done?),
+            Some(done) = daemon.scheduler.next() => daemon.on_done(done?),
+            () = shared.notifier.stale() => {}
             Some(()) = hangup.recv() => daemon.reload()?,
             () = sleep_until(wake) => daemon.on_timer(&mut monitor)?,
             _ = terminate.recv() => break,
@@ -158,7 +158,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Two daemons would each take what the other has made for a stranger's.
+/// Two daemons would each take the nodes of the other for somebody else's.
 fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
     let path = directory.join("lock");
     let open = || -> std::io::Result<File> {
@@ -171,7 +171,7 @@ fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
     };
     let file = open().with_context(|| {
         let path = path.display();
-        format!("{path} cannot be opened; run as root, or choose another place with --run-dir")
+        format!("cannot open {path}; run as root, or choose another directory with --run-dir")
     })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
         let path = path.display();
@@ -184,8 +184,8 @@ fn listen() -> anyhow::Result<Monitor> {
     if monitor.is_deaf() {
         tracing::warn!(
             message_id = kind::UDEVD_MISSING,
-            "udevd is not running, so that no plug is heard; start systemd-udevd.service (it is \
-             looked for every minute)"
+            "udevd is not running, so hotplug events cannot be received; start \
+             systemd-udevd.service (ttyplugd looks for it every minute)"
         );
     }
     Ok(monitor)
@@ -194,7 +194,7 @@ fn listen() -> anyhow::Result<Monitor> {
 /// Without a service manager there is nobody to tell, which is no error.
 fn tell(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager cannot be told");
+        tracing::debug!(%error, "cannot notify the service manager");
     }
 }
 
@@ -202,28 +202,20 @@ impl Daemon {
     /// Answers wrappers, keepers and operators from now on.
     fn serve(&self) -> anyhow::Result<()> {
         let run_dir = &self.directories.run;
-        let (world, changes) = (&self.world, &self.changes);
-        serve_wrappers(run_dir, world.clone(), changes.clone())?;
-        follow_keepers(run_dir, world.clone(), changes.clone())?;
-        let api = Api {
-            world: world.clone(),
-            reports: self.reports.clone(),
-            changes: changes.clone(),
-        };
-        api.serve(run_dir)
+        wrappers::serve(run_dir, self.shared.clone())?;
+        keepers::follow_all(run_dir, self.shared.clone())?;
+        Api(self.shared.clone()).serve(run_dir)
     }
 
     fn on_heard(&mut self, heard: Heard) {
-        self.stale = true;
-        let mut world = self.world.borrow_mut();
+        let mut world = self.shared.world.borrow_mut();
         world.apply(heard.events);
         world.metrics.events_lost.add(heard.lost.into());
-        drop(world);
         if heard.lost && !self.events_lost {
             tracing::warn!(
                 message_id = kind::EVENTS_LOST,
-                "udev's events came faster than they could be read and some were lost; looking \
-                 at everything again"
+                "hotplug events were lost because they came faster than they could be read; \
+                 looking at all devices again"
             );
             self.events_lost = true;
             // They may still be coming in a flood.
@@ -232,76 +224,99 @@ impl Daemon {
     }
 
     fn on_news(&mut self, news: News) {
-        self.stale = true;
         match news {
             News::Found {
                 engine,
                 version,
                 containers,
             } => {
-                self.reports
-                    .borrow_mut()
-                    .engine_found(&version, containers.len());
-                self.engine = Some(engine);
+                tracing::info!(
+                    message_id = kind::ENGINE_FOUND,
+                    engine_version = version,
+                    containers = containers.len(),
+                    "connected to the engine"
+                );
+                let mut world = self.shared.world.borrow_mut();
+                let again = world.engine.connect(engine);
+                world.metrics.engine_reconnects.add(again.into());
+                drop(world);
                 self.on_listed(containers);
                 self.mark_all();
-                let list_again = self.list_again.clone();
-                tokio::task::spawn_local(async move {
-                    sleep(SECOND_LOOK).await;
-                    list_again.notify_one();
-                });
+                self.look_again_soon();
             }
             News::Listed(containers) => self.on_listed(containers),
-            News::Changed(id, Some(container)) => {
-                match container.state {
-                    ContainerState::Running => self.jobs.changed(&id),
-                    ContainerState::Paused => {}
-                    ContainerState::Stopped => self.reports.borrow_mut().stopped(&id),
-                }
-                let mut world = self.world.borrow_mut();
-                let container = container.recognised(world.store.labels(&id));
-                world.inventory.containers.insert(id, container);
-            }
-            News::Changed(id, None) => {
-                self.world.borrow_mut().inventory.containers.remove(&id);
-            }
+            News::Changed(id, container) => self.on_changed(id, container),
             News::Lost(error) => {
-                self.engine = None;
-                self.reports.borrow_mut().engine_lost(&error);
+                let error = error.to_string();
+                if self.shared.world.borrow_mut().engine.lose(error.clone()) {
+                    tracing::warn!(
+                        message_id = kind::ENGINE_LOST,
+                        error,
+                        "the engine does not answer; waiting for it (systemctl status docker)"
+                    );
+                }
+                self.shared.notifier.notify_watchers();
             }
         }
     }
 
     fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
-        let mut world = self.world.borrow_mut();
-        let World {
-            settings,
-            inventory,
-            store,
-            ..
-        } = &mut *world;
+        let world = &mut *self.shared.world.borrow_mut();
         let recognise = |(id, container): (_, Container)| {
-            let container = container.recognised(store.labels(&id));
+            let container = container.recognised(world.store.labels(&id));
             (id, container)
         };
-        inventory.containers = containers.into_iter().map(recognise).collect();
-        for (id, _) in inventory.running(settings.inject.serves_paused()) {
-            self.jobs.revisit(id);
+        world.inventory.containers = containers.into_iter().map(recognise).collect();
+        world.stale = true;
+        for (id, _) in world
+            .inventory
+            .running(world.settings.inject.serves_paused())
+        {
+            self.scheduler.revisit(id);
         }
+        self.shared.notifier.notify_all();
+    }
+
+    /// `None` is a container that is gone.
+    fn on_changed(&mut self, id: ContainerId, container: Option<Container>) {
+        let mut world = self.shared.world.borrow_mut();
+        self.shared.notifier.notify_container(&id);
+        world.stale = true;
+        let Some(container) = container else {
+            world.inventory.containers.remove(&id);
+            return;
+        };
+        match container.state {
+            ContainerState::Running => self.scheduler.changed(&id),
+            ContainerState::Paused => {}
+            ContainerState::Stopped => world.problems.stopped(&id),
+        }
+        let container = container.recognised(world.store.labels(&id));
+        world.inventory.containers.insert(id, container);
+    }
+
+    /// A command that a killed daemon had begun in a container goes on without it.
+    fn look_again_soon(&self) {
+        let list_again = self.list_again.clone();
+        tokio::task::spawn_local(async move {
+            sleep(SECOND_LOOK).await;
+            list_again.notify_one();
+        });
     }
 
     fn on_done(&mut self, done: Vec<(ContainerId, Vec<Problem>)>) {
-        let world = self.world.borrow();
-        let alive: BTreeMap<_, _> = world.inventory.alive().collect();
+        let world = &mut *self.shared.world.borrow_mut();
         for (id, problems) in done {
-            match alive.get(&id) {
+            let container = world.inventory.containers.get(&id);
+            match container.filter(|container| container.state != ContainerState::Stopped) {
                 Some(container) => {
-                    let mut reports = self.reports.borrow_mut();
-                    reports.tell(&id, &container.name, Source::Work, problems);
+                    let name = container.name.clone();
+                    world.problems.tell(&id, &name, Source::Work, problems);
+                    note(world, &id);
+                    self.shared.notifier.notify_watchers();
                 }
-                // It has ended meanwhile, and its problems with it. What the work has found out is
-                // forgotten, too.
-                None => self.stale = true,
+                // It has ended meanwhile, and its problems with it.
+                None => world.stale = true,
             }
         }
     }
@@ -312,8 +327,8 @@ impl Daemon {
         tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
         match config::load(&self.directories.config) {
             Ok(settings) => {
-                self.world.borrow_mut().settings = settings;
-                tracing::info!("configuration read again");
+                self.shared.world.borrow_mut().settings = settings;
+                tracing::info!("configuration reloaded");
             }
             Err(errors) => problems::rejected(&errors),
         }
@@ -328,12 +343,14 @@ impl Daemon {
             return Ok(());
         }
         if monitor.could_hear_now() {
-            tracing::info!("udevd is there; listening to it from now on");
+            tracing::info!("udevd is running; receiving hotplug events from now on");
             *monitor = listen()?;
         }
         // Nothing is missed by what is read here: everything is looked at again.
         let lost = monitor.has_lost()?;
-        self.world.borrow().metrics.events_lost.add(lost.into());
+        let world = self.shared.world.borrow();
+        world.metrics.events_lost.add(lost.into());
+        drop(world);
         self.events_lost = false;
         self.resync()
     }
@@ -341,9 +358,8 @@ impl Daemon {
     /// Looks at everything again: at the devices now, at the containers as soon as the engine has
     /// listed them.
     fn resync(&mut self) -> anyhow::Result<()> {
-        self.stale = true;
         let devices = enumerate()?;
-        let mut world = self.world.borrow_mut();
+        let mut world = self.shared.world.borrow_mut();
         world.metrics.resyncs.add(1);
         world.replace_devices(devices);
         self.list_again.notify_one();
@@ -351,12 +367,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// The operator or a new engine may have mended what was in the way, whatever it was.
+    /// The operator or a new engine may have fixed what was wrong, whatever it was.
     fn mark_all(&mut self) {
-        let world = self.world.borrow();
-        let paused_too = world.settings.inject.serves_paused();
-        for (id, _) in world.inventory.running(paused_too) {
-            self.jobs.changed(id);
+        let world = self.shared.world.borrow();
+        let serves_paused = world.settings.inject.serves_paused();
+        for (id, _) in world.inventory.running(serves_paused) {
+            self.scheduler.changed(id);
         }
     }
 
@@ -365,105 +381,76 @@ impl Daemon {
     fn dispatch(&mut self) {
         self.turn = Instant::now();
         // That work has ended changes nothing in what anybody should have.
-        if std::mem::take(&mut self.stale) {
+        if self.shared.world.borrow().stale || self.unsaved {
             self.reassign();
         }
-        if self.engine.is_some() {
-            self.world.borrow_mut().listed = true;
-        }
-        let engine = self.engine.as_ref();
-        self.jobs.start(engine, &self.world, self.turn);
-        self.world.borrow_mut().note(&self.reports.borrow());
-        self.changes.tell();
+        self.scheduler.start(&self.shared, self.turn);
         self.tell_status();
     }
 
     fn reassign(&mut self) {
-        let mut world = self.world.borrow_mut();
-        let World {
-            settings,
-            inventory,
-            assigned,
-            store,
-            served,
-            ready,
-            ended,
-            from_outside,
-            announced,
-            described,
-            ..
-        } = &mut *world;
-        let new = assign(settings, inventory, store.choices());
-        let old = std::mem::replace(assigned, new);
-        let alive: BTreeSet<_> = inventory.alive().map(|(id, _)| id).collect();
-        // Before the engine has told what there is, nothing is known to be gone.
-        if self.engine.is_some() {
-            let kept = store
-                .put_assignments(settings.labels, inventory, assigned)
-                .and_then(|()| store.keep_records_of(&inventory.containers));
-            self.stale = kept.is_err();
-            self.reports.borrow_mut().store(kept);
-            self.reports.borrow_mut().keep(&inventory.containers);
-        }
-        self.reports
-            .borrow_mut()
-            .devices(inventory.devices.values());
-        let running: BTreeSet<_> = inventory
-            .running(settings.inject.serves_paused())
-            .map(|(id, _)| id.clone())
+        let world = &mut *self.shared.world.borrow_mut();
+        let new = assign(&world.settings, &world.inventory, world.store.choices());
+        let old = std::mem::replace(&mut world.assigned, new);
+        world.stale = false;
+        world.problems.devices(world.inventory.devices.values());
+        let containers = &world.inventory.containers;
+        let state = |id: &ContainerId| Some(containers.get(id)?.state);
+        world.lives.update(state);
+
+        let running = world
+            .inventory
+            .running(world.settings.inject.serves_paused());
+        let running: BTreeSet<_> = running.map(|(id, _)| id.clone()).collect();
+        self.scheduler.keep(&running);
+        let ids: BTreeSet<_> = old
+            .shares
+            .keys()
+            .chain(world.assigned.shares.keys())
             .collect();
-        self.jobs.keep(&running);
-        served.retain(|id, _| alive.contains(id));
-        from_outside.retain(|id, _| alive.contains(id));
-        announced.retain(|id, _| alive.contains(id));
-        described.retain(|id, _| alive.contains(id));
-        ready.retain(|id, _| alive.contains(id));
-        ended.retain(|id, _| inventory.containers.contains_key(id));
-        let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();
-        let changed: Vec<ContainerId> = ids
-            .into_iter()
-            .filter(|id| old.shares.get(id) != assigned.shares.get(id))
-            .cloned()
-            .collect();
-        for id in &changed {
-            if let Some(container) = inventory.containers.get(id) {
-                let problems = assigned.shares.get(id).map(problems::of_share);
-                let problems = problems.into_iter().flatten();
-                self.reports
-                    .borrow_mut()
-                    .tell(id, &container.name, Source::Definition, problems);
+        let differs = |id: &&&ContainerId| old.shares.get(*id) != world.assigned.shares.get(*id);
+        for id in ids.iter().filter(differs) {
+            if let Some(container) = world.inventory.containers.get(*id) {
+                let share = world.assigned.shares.get(*id);
+                let problems = share.map(problems::of_share).into_iter().flatten();
+                let source = Source::Definition;
+                world.problems.tell(id, &container.name, source, problems);
             }
+            if running.contains(*id) {
+                self.scheduler.changed(id);
+            }
+            self.shared.notifier.notify_container(id);
         }
-        drop(world);
-        for id in changed.iter().filter(|id| running.contains(id)) {
-            self.jobs.changed(id);
+        note_all(world);
+        // Before the engine has told what there is, nothing is known to be gone.
+        if world.engine.connection().is_some() {
+            self.unsaved = !remember(world);
         }
+        self.shared.notifier.notify_assigned();
+        self.shared.notifier.notify_watchers();
     }
 
     fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
-        let retry = self.jobs.wake(self.turn);
+        let retry = self.scheduler.wake(self.turn);
         let wakes = retry.into_iter().chain([self.next_resync]).chain(watchdog);
         wakes.min().unwrap_or(self.next_resync)
     }
 
+    /// Tells the service manager, for `systemctl status`.
     fn tell_status(&mut self) {
-        let world = self.world.borrow();
-        let affected = self.reports.borrow().affected();
-        let offered = world
-            .inventory
-            .devices
-            .values()
-            .filter(|device| device.is_offered());
-        let engine = match self.engine {
+        let world = self.shared.world.borrow();
+        let devices = world.inventory.devices.values();
+        let offered = devices.filter(|device| device.is_offered()).count();
+        let engine = match world.engine.connection() {
             Some(_) => "",
             None => "waiting for the engine; ",
         };
         let status = format!(
-            "{engine}{} USB ports, {} containers served, {} nodes and links made, {affected} \
+            "{engine}{offered} USB ports, {} containers served, {} nodes and links made, {} \
              containers with problems",
-            offered.count(),
             world.assigned.shares.len(),
             world.store.entries(),
+            world.problems.affected(),
         );
         drop(world);
         if status != self.status {
@@ -474,11 +461,30 @@ impl Daemon {
 
     /// Lets the work that has begun come to its end. Nodes stay: applications go on working.
     async fn drain(&mut self) {
-        if !self.jobs.drain(DRAIN_LIMIT).await {
+        if !self.scheduler.drain(DRAIN_LIMIT).await {
             tracing::warn!(
                 message_id = kind::UNFINISHED,
-                "stopping in the middle of an operation; the next start goes on with it"
+                "stopped during an operation; the next start completes it"
             );
         }
     }
+}
+
+/// Writes what outlives the daemon. Returns whether it could be written.
+fn remember(world: &mut World) -> bool {
+    let World {
+        settings,
+        inventory,
+        assigned,
+        store,
+        problems,
+        ..
+    } = world;
+    let written = store
+        .put_assignments(settings.labels, inventory, assigned)
+        .and_then(|()| store.keep_records_of(&inventory.containers));
+    let is_written = written.is_ok();
+    problems.store(written);
+    problems.keep(&inventory.containers);
+    is_written
 }

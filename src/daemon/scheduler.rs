@@ -2,7 +2,6 @@
 //!
 //! Each container is worked on by one job at a time, and nobody waits for a container that hangs.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::settings::InjectPolicy;
 use crate::daemon::reconcile::{Job, reconcile};
 use crate::daemon::retry::Work;
-use crate::daemon::state::World;
+use crate::daemon::shared::Shared;
 use crate::engine::Engine;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Problem;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::config::settings::Settings;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::problems::Problems;
 use crate::daemon::start::{Entrance, Life, Lives, Start};
@@ -17,7 +18,6 @@ use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug,
 use crate::plan::assign::{Assigned, Want};
 use crate::plan::{Made, both};
 use crate::store::Store;
-use crate::config::settings::Settings;
 use crate::sys::clock::Clock;
 
 /// All that is known, and what of it outlives the daemon.
@@ -45,10 +45,14 @@ pub struct World {
 #[derive(Debug)]
 pub enum EngineState {
     /// It has not answered this daemon yet. Who the containers are is known from the state directory.
-    Unknown { error: Option<String> },
+    Unknown {
+        error: Option<String>,
+    },
     Connected(Rc<Engine>),
     /// It has told which containers there are, and does not answer any more.
-    Lost { error: String },
+    Lost {
+        error: String,
+    },
 }
 
 impl EngineState {
@@ -176,7 +180,11 @@ impl World {
         self.lives.end(id);
         if let Some(container) = self.inventory.containers.get_mut(id) {
             container.state = ContainerState::Stopped;
-        } else if let Some(known) = self.store.container(id).filter(|_| !self.engine.has_listed()) {
+        } else if let Some(known) = self
+            .store
+            .container(id)
+            .filter(|_| !self.engine.has_listed())
+        {
             self.inventory.containers.insert(id.clone(), known);
             self.stale = true;
         }

@@ -15,7 +15,8 @@ use crate::config::labels;
 use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
 use crate::container::observe::{has_remapped_users, missing_programs};
 use crate::container::rootfs::Rootfs;
-use crate::daemon::reconcile::{Inspected, Seen, preview};
+use crate::daemon::reconcile::look::Seen;
+use crate::daemon::reconcile::{Preview, preview};
 use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
 use crate::model::device_access::Origin;
@@ -162,9 +163,10 @@ impl Report {
         self.holding(subject, scene, id, is_ours);
         match preview(&scene.engine, &scene.world, id).await {
             Ok(None) => {}
-            Ok(Some((inspected, seen))) => {
-                self.problems(subject, &seen);
-                self.access(subject, scene, id, &inspected, &seen);
+            Ok(Some(previewed)) => {
+                let seen = &previewed.seen;
+                self.problems(subject, seen);
+                self.access(subject, scene, id, &previewed);
                 let ours = |path: &str| {
                     seen.plan.record.keys().any(|own| own.as_str() == path)
                         || seen.plan.ops.iter().any(|op| op.path() == path)
@@ -298,19 +300,12 @@ impl Report {
     }
 
     /// Whether its processes may open the nodes.
-    fn access(
-        &mut self,
-        subject: &str,
-        scene: &Scene,
-        id: &ContainerId,
-        inspected: &Inspected,
-        seen: &Seen,
-    ) {
+    fn access(&mut self, subject: &str, scene: &Scene, id: &ContainerId, previewed: &Preview) {
         let inside: Vec<_> = scene.host.inside(id).collect();
-        let (passwd, group) = (&seen.view.passwd, &seen.view.group);
-        for want in &inspected.wants {
+        let (passwd, group) = (&previewed.seen.view.passwd, &previewed.seen.view.group);
+        for want in &previewed.wants {
             if let Ok(node) = passwd::resolve(want, passwd, group) {
-                let main = inspected.running.pid;
+                let main = previewed.running.pid;
                 self.access_to(subject, &node, main, &inside, &scene.host.group, group);
             }
         }

@@ -15,7 +15,7 @@ use crate::daemon::reconcile::look::{Seen, not_seen};
 use crate::daemon::start::Entrance;
 use crate::engine::{Engine, EngineError, Executed};
 use crate::model::problem::{Failure, Problem};
-use crate::plan::{Op, Plan, Record, both, settled};
+use crate::plan::{Op, Record, both, settled};
 
 /// How the operations of a plan are carried out.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,8 @@ impl Handle<'_> {
         }
         if before.plan.ops.is_empty() {
             self.set_ready(before.ready(self));
-            self.settle(&record, &before.plan.record, &before, pending).await?;
+            self.settle(&record, &before.plan.record, &before, pending)
+                .await?;
             return Ok(before.problems);
         }
         let planned = both(record.clone(), before.plan.record.clone());
@@ -84,7 +85,8 @@ impl Handle<'_> {
             }
         }
         let latency = self.since.elapsed();
-        self.settle(&record, &before.plan.record, &after, pending).await?;
+        self.settle(&record, &before.plan.record, &after, pending)
+            .await?;
         self.log_done(&before, &after, latency);
         let left = after.plan.ops.first();
         let left = left.map(|first| outcome.problem(&first.to_string()));
@@ -121,11 +123,7 @@ impl Handle<'_> {
 
     /// Carries out what is planned, whatever comes of it, and looks at what has come of it. What is in
     /// place then is ready.
-    async fn attempt(
-        &self,
-        method: Method<'_>,
-        seen: &Seen,
-    ) -> Result<(Outcome, Seen), Stop> {
+    async fn attempt(&self, method: Method<'_>, seen: &Seen) -> Result<(Outcome, Seen), Stop> {
         let record = &seen.plan.record;
         let (outcome, after) = match method {
             Method::Exec(engine) => {

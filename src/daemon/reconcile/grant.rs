@@ -41,7 +41,8 @@ impl Handle<'_> {
         self.write().await?;
         // Before the change, which then has the last word.
         self.tell_systemd(grants).await?;
-        self.change_access(|change| change == AccessChange::Grant).await
+        self.change_access(|change| change == AccessChange::Grant)
+            .await
     }
 
     /// Revokes what is not wanted any more, and again what somebody else has put in force since.
@@ -52,7 +53,8 @@ impl Handle<'_> {
         if self.running.rights.everything {
             return Ok(());
         }
-        self.change_access(|change| change != AccessChange::Grant).await
+        self.change_access(|change| change != AccessChange::Grant)
+            .await
     }
 
     /// Grants to be, each with what the container may do with the device before: what is in force,

@@ -121,10 +121,15 @@ impl Handle<'_> {
         if self.start.has_ended() {
             return Err(Stop::Ended);
         }
-        let written = self.change(|world, started_at| match world.store.has_wrapper_grants(self.id) {
-            true => world.store.record_wrapper_grants(self.id, started_at, grant),
-            false => Ok(()),
-        })?;
+        let written =
+            self.change(
+                |world, started_at| match world.store.has_wrapper_grants(self.id) {
+                    true => world
+                        .store
+                        .record_wrapper_grants(self.id, started_at, grant),
+                    false => Ok(()),
+                },
+            )?;
         written.map_err(|error| Problem::disk(&error).into())
     }
 
@@ -183,7 +188,9 @@ impl Handle<'_> {
         work: impl FnOnce(&Entrance) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let entrance = self.start.entrance().clone();
-        self.blocking.in_root(self.id, move || work(&entrance)).await
+        self.blocking
+            .in_root(self.id, move || work(&entrance))
+            .await
     }
 
     /// Does something in the container's control group, by the descriptors of this start.
@@ -195,7 +202,9 @@ impl Handle<'_> {
         work: impl FnOnce(&Entrance) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let entrance = self.start.entrance().clone();
-        self.blocking.in_group(self.id, move || work(&entrance)).await
+        self.blocking
+            .in_group(self.id, move || work(&entrance))
+            .await
     }
 
     /// Changes what is known of this start.

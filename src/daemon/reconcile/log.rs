@@ -58,7 +58,10 @@ impl Handle<'_> {
                 "link removed"
             ),
             Op::Sweep { path } => tracing::info!(
-                action = "sweep", container_name = name, container_id = id, container_path = path,
+                action = "sweep",
+                container_name = name,
+                container_id = id,
+                container_path = path,
                 "temporary file of an earlier run removed"
             ),
         }

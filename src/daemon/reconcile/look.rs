@@ -86,7 +86,11 @@ impl Seen {
 
     /// Whether an operation is left to be done, or cannot be.
     pub fn is_left(&self, op: &Op) -> bool {
-        let blocked = self.plan.blocked.iter().map(|blocked| blocked.path.as_str());
+        let blocked = self
+            .plan
+            .blocked
+            .iter()
+            .map(|blocked| blocked.path.as_str());
         let mut paths = self.plan.ops.iter().map(Op::path).chain(blocked);
         paths.any(|path| path == op.path())
     }

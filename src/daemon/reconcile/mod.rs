@@ -13,8 +13,8 @@ use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
 use crate::daemon::reconcile::look::Seen;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::World;
-use crate::engine::container::Running;
 use crate::engine::Engine;
+use crate::engine::container::Running;
 use crate::model::DevNum;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::{Failure, Problem};
@@ -23,7 +23,7 @@ use crate::plan::assign::Want;
 mod announce;
 mod apply;
 mod grant;
-mod handle;
+pub mod handle;
 mod log;
 pub mod look;
 

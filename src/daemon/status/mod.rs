@@ -79,10 +79,15 @@ fn rows_of_share<'a>(
         let node = absent.node.as_ref();
         row(&absent.port, node, None, PortState::Waiting)
     });
-    let left_out = share.conflicts.iter().filter_map(|conflict| match conflict {
-        Conflict::Node { port, node, .. } => Some(row(port, Some(node), None, PortState::Failed)),
-        Conflict::Link { .. } => None,
-    });
+    let left_out = share
+        .conflicts
+        .iter()
+        .filter_map(|conflict| match conflict {
+            Conflict::Node { port, node, .. } => {
+                Some(row(port, Some(node), None, PortState::Failed))
+            }
+            Conflict::Link { .. } => None,
+        });
     wants.chain(absent).chain(left_out).collect()
 }
 
@@ -141,7 +146,7 @@ pub fn status(world: &World, now: Now) -> Status {
 
 fn port_status(world: &World, row: Row, now: Now) -> PortStatus {
     let since = world.timeline.since(row.id, row.port);
-    let (cause, remedy) = row.why.unzip();
+    let (cause, fix) = row.why.unzip();
     PortStatus {
         port: row.port.to_owned(),
         container: row.container.name.clone(),
@@ -152,7 +157,7 @@ fn port_status(world: &World, row: Row, now: Now) -> PortStatus {
         state: row.state,
         since: since.map(|at| now.date_of(at)),
         cause: cause.map(str::to_owned),
-        remedy: remedy.map(Cow::into_owned),
+        fix: fix.map(Cow::into_owned),
         holding: world.held.contains_key(row.id),
         bound: row.node.is_some_and(|node| world.is_bound(row.id, node)),
     }
