@@ -281,8 +281,8 @@ mod tests {
         );
         let containers: Vec<_> = port.containers.iter().map(ToString::to_string).collect();
         assert_eq!(containers, ["zwave-*", "home/zwave", "label role=zwave"]);
-        assert_eq!(port.look.mode.to_string(), "0600");
-        assert_eq!(port.look.owner.to_string(), "1000");
+        assert_eq!(port.node.mode.to_string(), "0600");
+        assert_eq!(port.node.owner.to_string(), "1000");
     }
 
     #[test]

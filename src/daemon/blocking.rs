@@ -69,7 +69,11 @@ impl Blocking {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(panicked)) => {
                 let cause = panicked.to_string();
-                Err(Problem::passing(Failure::Look, cause, "report this bug"))
+                Err(Problem::passing(
+                    Failure::NodeSpec,
+                    cause,
+                    "report this bug",
+                ))
             }
             Err(_) => {
                 let key = (id.clone(), part);
@@ -90,7 +94,7 @@ impl Part {
     fn hangs(self) -> Problem {
         match self {
             Self::Root => Problem::passing(
-                Failure::Look,
+                Failure::NodeSpec,
                 "reading the container's /dev takes too long",
                 "look for a file system in the container that hangs",
             ),

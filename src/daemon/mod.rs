@@ -390,7 +390,11 @@ impl Daemon {
 
     fn reassign(&mut self) {
         let world = &mut *self.shared.world.borrow_mut();
-        let new = assign(&world.settings, &world.inventory, world.store.choices());
+        let new = assign(
+            &world.settings,
+            &world.inventory,
+            world.store.last_devices(),
+        );
         let old = std::mem::replace(&mut world.assigned, new);
         world.stale = false;
         world.problems.devices(world.inventory.devices.values());
@@ -404,15 +408,19 @@ impl Daemon {
         let running: BTreeSet<_> = running.map(|(id, _)| id.clone()).collect();
         self.scheduler.keep(&running);
         let ids: BTreeSet<_> = old
-            .shares
+            .by_container
             .keys()
-            .chain(world.assigned.shares.keys())
+            .chain(world.assigned.by_container.keys())
             .collect();
-        let differs = |id: &&&ContainerId| old.shares.get(*id) != world.assigned.shares.get(*id);
+        let differs =
+            |id: &&&ContainerId| old.by_container.get(*id) != world.assigned.by_container.get(*id);
         for id in ids.iter().filter(differs) {
             if let Some(container) = world.inventory.containers.get(*id) {
-                let share = world.assigned.shares.get(*id);
-                let problems = share.map(problems::of_share).into_iter().flatten();
+                let assignment = world.assigned.by_container.get(*id);
+                let problems = assignment
+                    .map(problems::of_assignment)
+                    .into_iter()
+                    .flatten();
                 let source = Source::Definition;
                 world.problems.tell(id, &container.name, source, problems);
             }
@@ -448,7 +456,7 @@ impl Daemon {
         let status = format!(
             "{engine}{offered} USB ports, {} containers served, {} nodes and links made, {} \
              containers with problems",
-            world.assigned.shares.len(),
+            world.assigned.by_container.len(),
             world.store.entries(),
             world.problems.affected(),
         );

@@ -79,7 +79,7 @@ impl Scheduler {
                 continue;
             };
             // One whose ports are all unplugged is looked up, to be known when they come.
-            if !world.assigned.shares.contains_key(id) && !world.store.has_record(id) {
+            if !world.assigned.by_container.contains_key(id) && !world.store.has_record(id) {
                 work.end(now.into_std(), false);
                 continue;
             }

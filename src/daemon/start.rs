@@ -15,7 +15,7 @@ use crate::engine::container::Running;
 use crate::model::inventory::{ContainerId, ContainerState};
 use crate::model::{DevNum, NodePath};
 use crate::plan::Record;
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 use crate::sys::pidfd;
 
 /// Whether a container runs.
@@ -170,7 +170,7 @@ impl Start {
         self.ready.borrow().is_some()
     }
 
-    pub fn is_ready(&self, want: &Want) -> bool {
+    pub fn is_ready(&self, want: &WantedPort) -> bool {
         let ready = self.ready.borrow();
         let devnum = ready.as_ref().and_then(|ready| ready.get(&want.node));
         devnum == Some(&want.devnum)

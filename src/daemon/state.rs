@@ -10,12 +10,12 @@ use crate::daemon::start::{Entrance, Life, Lives, Start};
 use crate::daemon::timeline::Timeline;
 use crate::engine::Engine;
 use crate::engine::container::Running;
-use crate::hold::Ports;
+use crate::hold::ContainerPorts;
 use crate::hold::protocol::HeldOpen;
 use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
-use crate::plan::assign::{Assigned, Want};
+use crate::plan::assign::{Assignments, WantedPort};
 use crate::plan::{Made, both};
 use crate::store::Store;
 use crate::sys::clock::Clock;
@@ -25,7 +25,7 @@ use crate::sys::clock::Clock;
 pub struct World {
     pub settings: Settings,
     pub inventory: Inventory,
-    pub assigned: Assigned,
+    pub assigned: Assignments,
     /// What there is may have changed since `assigned` was computed.
     pub stale: bool,
     pub store: Store,
@@ -109,7 +109,7 @@ impl World {
         Self {
             settings,
             inventory,
-            assigned: Assigned::default(),
+            assigned: Assignments::default(),
             stale: true,
             store,
             engine: EngineState::Unknown { error: None },
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// Whether a port's node has been seen in place and may be opened.
-    pub fn is_ready(&self, id: &ContainerId, want: &Want) -> bool {
+    pub fn is_ready(&self, id: &ContainerId, want: &WantedPort) -> bool {
         let start = self.lives.start(id);
         start.is_some_and(|start| start.is_ready(want))
     }
@@ -209,7 +209,7 @@ impl World {
     /// What opens in a container may have to wait for. `None` while nobody can tell: the engine has
     /// not said who it is, or it runs and was not looked at yet, so its ports may have been ready for
     /// long.
-    pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
+    pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
         let container = self.inventory.containers.get(id)?;
         let known = match self.lives.get(id) {
             Some(Life::NotStarted { .. }) => true,
@@ -219,9 +219,9 @@ impl World {
         if self.stale || !known && !self.assigned.wants(id).is_empty() {
             return None;
         }
-        Some(match self.assigned.shares.get(id) {
-            Some(Ok(share)) => share.ports(|want| self.is_ready(id, want)),
-            _ => Ports::default(),
+        Some(match self.assigned.by_container.get(id) {
+            Some(Ok(assignment)) => assignment.ports(|want| self.is_ready(id, want)),
+            _ => ContainerPorts::default(),
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
 use crate::hold::protocol::{Created, Creating, NodeToMake, VERSION, line};
 use crate::model::inventory::ContainerId;
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 use crate::sys::logging::kind;
 use crate::sys::socket::Listener;
 
@@ -93,7 +93,7 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     Some(created)
 }
 
-fn node_to_make(want: &Want) -> NodeToMake {
+fn node_to_make(want: &WantedPort) -> NodeToMake {
     NodeToMake {
         path: want.node.clone(),
         number: want.devnum,

@@ -24,7 +24,7 @@ use crate::model::inventory::ContainerId;
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
 use crate::plan::Record;
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 
 /// The container does not run any more in the start that was worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct Handle<'a> {
     pub since: Instant,
     pub start: Rc<Start>,
     pub running: Rc<Running>,
-    pub wants: Vec<Want>,
+    pub wants: Vec<WantedPort>,
     /// Devices that it may not open, since access could not be granted.
     pub denied: BTreeSet<DevNum>,
 }
@@ -172,7 +172,7 @@ impl Handle<'_> {
     }
 
     /// How a port is announced; `None` where it is not wanted any more as it was when this work began.
-    pub fn announcement(&self, want: &Want) -> Option<Announcement> {
+    pub fn announcement(&self, want: &WantedPort) -> Option<Announcement> {
         let world = self.world.borrow();
         let device = world.inventory.devices.get(&want.device)?;
         let is_wanted = world.assigned.wants(self.id).contains(want);

@@ -8,7 +8,7 @@ use crate::container::rootfs::RootError;
 use crate::daemon::reconcile::handle::Handle;
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 use crate::plan::{Made, Op, Plan, Record, both, passwd, plan};
 
 /// What was found in a container and what follows from it, before anything is done.
@@ -75,7 +75,7 @@ impl Seen {
     /// and a link that is missing does not keep a node from being opened.
     pub fn ready(&self, of: &Handle) -> BTreeMap<NodePath, DevNum> {
         let is_left = |path: &NodePath| self.plan.ops.iter().any(|op| op.path() == path.as_str());
-        let is_ready = |want: &&Want| {
+        let is_ready = |want: &&WantedPort| {
             self.view.actual.has(&want.node, want.devnum)
                 && !is_left(&want.node)
                 && of.may_open(want.devnum)
@@ -97,7 +97,7 @@ impl Seen {
 }
 
 /// What a port consists of in a container.
-fn entries(want: &Want) -> Record {
+fn entries(want: &WantedPort) -> Record {
     let node = (want.node.clone(), Made::Node(want.devnum));
     let links = want.links.iter().map(|link| {
         let target = link.relative_target(&want.node);
@@ -109,7 +109,7 @@ fn entries(want: &Want) -> Record {
         .collect()
 }
 
-fn no_account(want: &Want, unknown: &passwd::UnknownAccount) -> Problem {
+fn no_account(want: &WantedPort, unknown: &passwd::UnknownAccount) -> Problem {
     let key = match unknown.kind {
         "user" => "owner",
         kind => kind,
@@ -126,8 +126,10 @@ pub fn not_seen(error: RootError) -> Problem {
             "a container that uses the host's /dev needs only access to the device; otherwise \
              remove that mount from its definition",
         ),
-        RootError::Other(error) => {
-            Problem::passing(Failure::Look, format!("{error:#}"), "wait for the next try")
-        }
+        RootError::Other(error) => Problem::passing(
+            Failure::NodeSpec,
+            format!("{error:#}"),
+            "wait for the next try",
+        ),
     }
 }

@@ -18,7 +18,7 @@ use crate::engine::container::Running;
 use crate::model::DevNum;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::{Failure, Problem};
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 
 mod announce;
 mod apply;
@@ -60,7 +60,7 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Problem> {
 #[derive(Debug)]
 pub struct Preview {
     pub running: Rc<Running>,
-    pub wants: Vec<Want>,
+    pub wants: Vec<WantedPort>,
     pub seen: Seen,
 }
 
@@ -132,7 +132,11 @@ impl<'a> Job<'a> {
         let open = move || Entrance::open(&described, &id);
         let entrance = self.blocking.in_root(self.id, open).await?;
         let entrance = entrance.map_err(|error| {
-            Problem::passing(Failure::Look, format!("{error:#}"), "wait for the next try")
+            Problem::passing(
+                Failure::NodeSpec,
+                format!("{error:#}"),
+                "wait for the next try",
+            )
         })?;
         // A wrapper may have been asked to create it anew meanwhile, and that counts.
         if entrance.has_ended() {

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use crate::daemon::state::{HeldByKeeper, World};
 use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
 use crate::daemon::timeline::Row;
-use crate::hold::Ports;
+use crate::hold::ContainerPorts;
 use crate::model::NodePath;
 use crate::model::inventory::{Container, ContainerId, ContainerState};
-use crate::plan::assign::{Conflict, Share};
+use crate::plan::assign::{Assignment, Conflict};
 use crate::sys::clock::Now;
 
 pub mod document;
@@ -18,8 +18,8 @@ pub fn note_all(world: &mut World) {
     let plugged = std::mem::take(&mut world.plugged);
     let mut timeline = std::mem::take(&mut world.timeline);
     let now = world.clock.now().clock;
-    timeline.keep(|id| world.assigned.shares.contains_key(id));
-    for id in world.assigned.shares.keys() {
+    timeline.keep(|id| world.assigned.by_container.contains_key(id));
+    for id in world.assigned.by_container.keys() {
         for took in timeline.update(now, id, &rows_of(world, id), &plugged) {
             world.metrics.plug_to_ready.observe(took);
         }
@@ -39,9 +39,9 @@ pub fn note(world: &mut World, id: &ContainerId) {
 
 /// All ports of one container.
 fn rows_of<'a>(world: &'a World, id: &'a ContainerId) -> Vec<Row<'a>> {
-    let share = world.assigned.shares.get(id);
+    let assignment = world.assigned.by_container.get(id);
     let container = world.inventory.containers.get(id);
-    let (Some(share), Some(container)) = (share, container) else {
+    let (Some(assignment), Some(container)) = (assignment, container) else {
         return Vec::new();
     };
     let row = |port, node, device, state| {
@@ -56,30 +56,30 @@ fn rows_of<'a>(world: &'a World, id: &'a ContainerId) -> Vec<Row<'a>> {
             why,
         }
     };
-    match share {
+    match assignment {
         Err(_) => vec![row("", None, None, PortState::Failed)],
-        Ok(share) => rows_of_share(world, id, share, row),
+        Ok(assignment) => rows_of_share(world, id, assignment, row),
     }
 }
 
 fn rows_of_share<'a>(
     world: &World,
     id: &ContainerId,
-    share: &'a Share,
+    assignment: &'a Assignment,
     row: impl Fn(&'a str, Option<&'a NodePath>, Option<&'a str>, PortState) -> Row<'a>,
 ) -> Vec<Row<'a>> {
-    let wants = share.wants.iter().map(|want| {
+    let wants = assignment.wants.iter().map(|want| {
         let state = match world.is_ready(id, want) {
             true => PortState::Ready,
             false => PortState::Waiting,
         };
         row(&want.port, Some(&want.node), Some(&want.device), state)
     });
-    let absent = share.absent.iter().map(|absent| {
+    let absent = assignment.absent.iter().map(|absent| {
         let node = absent.node.as_ref();
         row(&absent.port, node, None, PortState::Waiting)
     });
-    let left_out = share
+    let left_out = assignment
         .conflicts
         .iter()
         .filter_map(|conflict| match conflict {
@@ -128,7 +128,7 @@ const UNPLUGGED: (&str, Cow<str>) = (
 
 /// Puts the document together.
 pub fn status(world: &World, now: Now) -> Status {
-    let rows = world.assigned.shares.keys();
+    let rows = world.assigned.by_container.keys();
     let mut rows: Vec<Row> = rows.flat_map(|id| rows_of(world, id)).collect();
     rows.sort_by_key(|row| (&row.container.name, row.id, row.port));
     let ports = rows.into_iter().map(|row| port_status(world, row, now));
@@ -169,9 +169,9 @@ fn held_status(
     heard: &HeldByKeeper,
     now: Now,
 ) -> impl Iterator<Item = HeldStatus> {
-    let ports = match world.assigned.shares.get(id) {
-        Some(Ok(share)) => share.ports(|_| false),
-        _ => Ports::default(),
+    let ports = match world.assigned.by_container.get(id) {
+        Some(Ok(assignment)) => assignment.ports(|_| false),
+        _ => ContainerPorts::default(),
     };
     let port_of = move |path: &String| {
         let port = ports.ports.iter().find(|port| port.names.contains(path));
@@ -229,7 +229,11 @@ mod tests {
             containers: [(ContainerId("1".repeat(64)), app)].into(),
         };
         let mut world = World::new(settings, inventory, Store::read(Path::new("/none")));
-        world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
+        world.assigned = assign(
+            &world.settings,
+            &world.inventory,
+            world.store.last_devices(),
+        );
         let now = Now { clock: 0, unix: 0 };
         let status = status(&world, now);
         let [port] = status.ports.as_slice() else {
