@@ -43,6 +43,10 @@ pub(super) async fn survey(
     inventory.containers = engine.containers().await?;
     let store = Store::read(state);
     let mut world = World::new(settings, inventory, store);
-    world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
+    world.assigned = assign(
+        &world.settings,
+        &world.inventory,
+        world.store.last_devices(),
+    );
     Ok((engine, RefCell::new(world)))
 }

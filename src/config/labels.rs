@@ -9,7 +9,7 @@ use crate::model::port::{Port, Words};
 
 /// What a container's labels ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct PortRequests {
     /// `ttyplugd.enable=true`: every USB serial device, under its host name.
     pub every_port: bool,
     /// Ports that the labels define themselves.
@@ -73,12 +73,12 @@ pub fn compose_service(
 ///
 /// # Errors
 /// The first label under `ttyplugd.` that is not understood.
-pub fn wishes(
+pub fn port_requests(
     labels: &BTreeMap<String, String>,
     policy: LabelPolicy,
     defined: &[Port],
-) -> Result<Wishes, LabelError> {
-    let mut wishes = Wishes::default();
+) -> Result<PortRequests, LabelError> {
+    let mut wishes = PortRequests::default();
     if policy == LabelPolicy::Off {
         return Ok(wishes);
     }
@@ -138,7 +138,7 @@ pub fn wishes(
         let device = device
             .parse()
             .map_err(|reason| fail("match", format!("{device:?} {reason}")))?;
-        let (look, hold) = Words {
+        let (node, hold) = Words {
             node: word("node"),
             mode: word("mode"),
             owner: word("owner"),
@@ -151,7 +151,7 @@ pub fn wishes(
             name,
             device,
             containers: Vec::new(),
-            look,
+            node,
             hold,
         });
     }
@@ -182,13 +182,13 @@ mod tests {
         owned.collect()
     }
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Wishes, LabelError> {
+    fn read(pairs: &[(&str, &str)]) -> Result<PortRequests, LabelError> {
         let file = (
             "config.toml".into(),
             "[[port]]\nname = \"meter\"\nmatch = { vendor = \"0403\" }".to_owned(),
         );
         let settings = crate::config::parse(&[file]).unwrap();
-        wishes(&map(pairs), LabelPolicy::Container, &settings.ports)
+        port_requests(&map(pairs), LabelPolicy::Container, &settings.ports)
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
         .unwrap();
         assert!(wishes.every_port);
         assert_eq!(
-            wishes.own[0].look.node.as_ref().unwrap().as_str(),
+            wishes.own[0].node.path.as_ref().unwrap().as_str(),
             "/dev/zwave"
         );
         assert_eq!(wishes.used[0].as_str(), "meter");
@@ -267,8 +267,8 @@ mod tests {
     fn labels_that_are_off_ask_for_nothing() {
         let labels = map(&[("ttyplugd.enable", "true")]);
         assert_eq!(
-            wishes(&labels, LabelPolicy::Off, &[]),
-            Ok(Wishes::default())
+            port_requests(&labels, LabelPolicy::Off, &[]),
+            Ok(PortRequests::default())
         );
     }
 

@@ -205,11 +205,11 @@ impl Place<'_> {
             fail(fragment.span_of(bad), format!("port {name:?}: {bad}"));
         }
         match (checked_name, device, words) {
-            (Ok(name), Ok(device), Ok((look, hold))) if errors.is_empty() => Ok(Port {
+            (Ok(name), Ok(device), Ok((node, hold))) if errors.is_empty() => Ok(Port {
                 name,
                 device,
                 containers,
-                look,
+                node,
                 hold,
             }),
             _ => Err(errors),
@@ -281,8 +281,8 @@ mod tests {
         );
         let containers: Vec<_> = port.containers.iter().map(ToString::to_string).collect();
         assert_eq!(containers, ["zwave-*", "home/zwave", "label role=zwave"]);
-        assert_eq!(port.look.mode.to_string(), "0600");
-        assert_eq!(port.look.owner.to_string(), "1000");
+        assert_eq!(port.node.mode.to_string(), "0600");
+        assert_eq!(port.node.owner.to_string(), "1000");
     }
 
     #[test]

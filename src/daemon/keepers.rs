@@ -28,7 +28,7 @@ use crate::hold::protocol::{
     Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take,
 };
 use crate::model::inventory::ContainerId;
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 use crate::sys::inotify::Arrivals;
 use crate::sys::logging::kind;
 
@@ -132,7 +132,7 @@ async fn answer(
     }
 }
 
-fn node_to_make(want: &Want) -> NodeToMake {
+fn node_to_make(want: &WantedPort) -> NodeToMake {
     NodeToMake {
         path: want.node.clone(),
         number: want.devnum,

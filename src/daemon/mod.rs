@@ -393,7 +393,7 @@ impl Daemon {
             described,
             ..
         } = &mut *world;
-        let new = assign(settings, inventory, store.choices());
+        let new = assign(settings, inventory, store.last_devices());
         let old = std::mem::replace(assigned, new);
         let alive: BTreeSet<_> = inventory.alive().map(|(id, _)| id).collect();
         // Before the engine has told what there is, nothing is known to be gone.
@@ -419,15 +419,19 @@ impl Daemon {
         described.retain(|id, _| alive.contains(id));
         ready.retain(|id, _| alive.contains(id));
         ended.retain(|id, _| inventory.containers.contains_key(id));
-        let ids: BTreeSet<_> = old.shares.keys().chain(assigned.shares.keys()).collect();
+        let ids: BTreeSet<_> = old
+            .by_container
+            .keys()
+            .chain(assigned.by_container.keys())
+            .collect();
         let changed: Vec<ContainerId> = ids
             .into_iter()
-            .filter(|id| old.shares.get(id) != assigned.shares.get(id))
+            .filter(|id| old.by_container.get(id) != assigned.by_container.get(id))
             .cloned()
             .collect();
         for id in &changed {
             if let Some(container) = inventory.containers.get(id) {
-                let problems = assigned.shares.get(id).map(problems::of_share);
+                let problems = assigned.by_container.get(id).map(problems::of_assignment);
                 let problems = problems.into_iter().flatten();
                 self.reports
                     .borrow_mut()
@@ -462,7 +466,7 @@ impl Daemon {
             "{engine}{} USB ports, {} containers served, {} nodes and links made, {affected} \
              containers with problems",
             offered.count(),
-            world.assigned.shares.len(),
+            world.assigned.by_container.len(),
             world.store.entries(),
         );
         drop(world);

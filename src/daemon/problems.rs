@@ -10,7 +10,7 @@ use crate::engine::EngineError;
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId};
 use crate::model::problem::{Failure, Problem};
-use crate::plan::assign::{Conflict, Share};
+use crate::plan::assign::{Assignment, Conflict};
 use crate::sys::logging::kind;
 
 /// Where a problem was found; each finds its own anew every time.
@@ -152,9 +152,9 @@ impl Reports {
 }
 
 /// What is wrong with what a container is to have.
-pub fn of_share(share: &Result<Share, LabelError>) -> Vec<Problem> {
-    match share {
-        Ok(share) => share
+pub fn of_assignment(assignment: &Result<Assignment, LabelError>) -> Vec<Problem> {
+    match assignment {
+        Ok(assignment) => assignment
             .conflicts
             .iter()
             .map(|conflict| {

@@ -82,7 +82,7 @@ impl Jobs {
                 continue;
             };
             // One whose ports are all unplugged is looked up, to be known when they come.
-            if !known.assigned.shares.contains_key(id) && !known.store.has_record(id) {
+            if !known.assigned.by_container.contains_key(id) && !known.store.has_record(id) {
                 work.end(now.into_std(), false);
                 continue;
             }

@@ -15,13 +15,13 @@ use crate::daemon::reconcile::apply::Place;
 use crate::daemon::status::{HeardHolds, rows};
 use crate::daemon::timeline::Timeline;
 use crate::engine::container::Running;
-use crate::hold::Ports;
+use crate::hold::ContainerPorts;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
 use crate::model::problem::Problem;
 use crate::model::{DevNum, NodePath};
 use crate::plan::Made;
-use crate::plan::assign::{Assigned, Want, assign};
+use crate::plan::assign::{Assignments, WantedPort, assign};
 use crate::store::Store;
 use crate::sys::clock::Clock;
 use crate::sys::pidfd;
@@ -31,7 +31,7 @@ use crate::sys::pidfd;
 pub struct World {
     pub settings: Settings,
     pub inventory: Inventory,
-    pub assigned: Assigned,
+    pub assigned: Assignments,
     pub store: Store,
     /// Containers, by their start, that this daemon has served. A command that an earlier one
     /// began may still be running in the others.
@@ -78,7 +78,7 @@ impl World {
         Self {
             settings,
             inventory,
-            assigned: Assigned::default(),
+            assigned: Assignments::default(),
             store,
             served: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -97,7 +97,7 @@ impl World {
     }
 
     /// Whether a port's node and links have been seen in place.
-    pub fn is_ready(&self, id: &ContainerId, want: &Want) -> bool {
+    pub fn is_ready(&self, id: &ContainerId, want: &WantedPort) -> bool {
         let ready = self.ready.get(id).and_then(|ready| ready.get(&want.node));
         ready == Some(&want.devnum)
     }
@@ -178,22 +178,22 @@ impl World {
             container.state = ContainerState::Stopped;
         } else if let Some(known) = self.store.container(id).filter(|_| !self.listed) {
             self.inventory.containers.insert(id.clone(), known);
-            self.assigned = assign(&self.settings, &self.inventory, self.store.choices());
+            self.assigned = assign(&self.settings, &self.inventory, self.store.last_devices());
         }
     }
 
     /// What opens in a container may have to wait for. `None` while nobody can tell: the engine
     /// has not said who it is, or it runs and has not been looked into yet, so that what it has
     /// may be ready for long.
-    pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
+    pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
         let container = self.inventory.containers.get(id)?;
         let looked_into = self.ready.contains_key(id) || self.assigned.wants(id).is_empty();
         if container.state == ContainerState::Running && !looked_into {
             return None;
         }
-        Some(match self.assigned.shares.get(id) {
-            Some(Ok(share)) => share.ports(|want| self.is_ready(id, want)),
-            _ => Ports::default(),
+        Some(match self.assigned.by_container.get(id) {
+            Some(Ok(assignment)) => assignment.ports(|want| self.is_ready(id, want)),
+            _ => ContainerPorts::default(),
         })
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::problems::Reports;
 use crate::daemon::state::World;
-use crate::hold::Ports;
+use crate::hold::ContainerPorts;
 use crate::hold::protocol::HeldOpen;
 use crate::model::NodePath;
 use crate::model::inventory::{Container, ContainerId, ContainerState};
@@ -108,7 +108,7 @@ pub struct Row<'a> {
 /// All ports in all containers, by container and port.
 pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
-    for (id, share) in &world.assigned.shares {
+    for (id, assignment) in &world.assigned.by_container {
         let Some(container) = world.inventory.containers.get(id) else {
             continue;
         };
@@ -137,21 +137,21 @@ pub fn rows<'a>(world: &'a World, reports: &'a Reports) -> Vec<Row<'a>> {
                 why,
             });
         };
-        let Ok(share) = share else {
+        let Ok(assignment) = assignment else {
             add("", None, None, PortState::Failed);
             continue;
         };
-        for want in &share.wants {
+        for want in &assignment.wants {
             let state = match runs && world.is_ready(id, want) {
                 true => PortState::Ready,
                 false => PortState::Waiting,
             };
             add(&want.port, Some(&want.node), Some(&want.device), state);
         }
-        for absent in &share.absent {
+        for absent in &assignment.absent {
             add(&absent.port, absent.node.as_ref(), None, PortState::Waiting);
         }
-        for conflict in &share.conflicts {
+        for conflict in &assignment.conflicts {
             if let Conflict::Node { port, node, .. } = conflict {
                 add(port, Some(node), None, PortState::Failed);
             }
@@ -186,9 +186,9 @@ pub fn status(world: &World, reports: &Reports, now: Now) -> Status {
         bound: row.node.is_some_and(|node| world.is_bound(row.id, node)),
     };
     let held = world.held.iter().flat_map(|(id, heard)| {
-        let ports = match world.assigned.shares.get(id) {
-            Some(Ok(share)) => share.ports(|_| false),
-            _ => Ports::default(),
+        let ports = match world.assigned.by_container.get(id) {
+            Some(Ok(assignment)) => assignment.ports(|_| false),
+            _ => ContainerPorts::default(),
         };
         let port_of = move |path: &String| {
             let port = ports.ports.iter().find(|port| port.names.contains(path));
@@ -277,7 +277,11 @@ mod tests {
             containers: [(ContainerId("1".repeat(64)), app)].into(),
         };
         let mut world = World::new(settings, inventory, Store::read(Path::new("/none")));
-        world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
+        world.assigned = assign(
+            &world.settings,
+            &world.inventory,
+            world.store.last_devices(),
+        );
         let now = Now { clock: 0, unix: 0 };
         let status = status(&world, &Reports::default(), now);
         let [port] = status.ports.as_slice() else {

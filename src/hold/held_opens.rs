@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hold::Ports;
+use crate::hold::ContainerPorts;
 use crate::model::Hold;
 
 /// One place in one thread's program that opens one thing: by this an open that the kernel
@@ -57,7 +57,7 @@ pub enum Reason {
 
 /// All opens of one container that wait, and those that have vanished and may come again.
 #[derive(Debug, Default)]
-pub struct Holds {
+pub struct HeldOpens {
     held: Vec<Held>,
     vanished: Vec<Vanished>,
     gone: Vec<u64>,
@@ -70,7 +70,7 @@ struct Vanished {
     at: u64,
 }
 
-impl Holds {
+impl HeldOpens {
     pub fn held(&self) -> &[Held] {
         &self.held
     }
@@ -128,7 +128,12 @@ impl Holds {
     }
 
     /// Takes out those that go on now, with the reason.
-    pub fn release(&mut self, now: u64, ports: &Ports, let_all_go: bool) -> Vec<(Held, Reason)> {
+    pub fn release(
+        &mut self,
+        now: u64,
+        ports: &ContainerPorts,
+        let_all_go: bool,
+    ) -> Vec<(Held, Reason)> {
         let mut released = Vec::new();
         self.held.retain(|held| {
             let reason = if let_all_go {
@@ -175,11 +180,11 @@ impl Holds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hold::{DEFAULT_HOLD, Managed};
+    use crate::hold::{ContainerPort, DEFAULT_HOLD};
 
-    fn ports(ready: bool, hold: Hold) -> Ports {
-        Ports {
-            ports: vec![Managed {
+    fn ports(ready: bool, hold: Hold) -> ContainerPorts {
+        ContainerPorts {
+            ports: vec![ContainerPort {
                 port: "zwave".into(),
                 names: vec!["/dev/zwave".into(), "/dev/serial/by-id/x".into()],
                 ready,
@@ -205,7 +210,7 @@ mod tests {
         }
     }
 
-    fn hold(holds: &mut Holds, id: u64, caller: Caller, now: u64) {
+    fn hold(holds: &mut HeldOpens, id: u64, caller: Caller, now: u64) {
         holds.hold(
             (0, id),
             caller,
@@ -223,7 +228,7 @@ mod tests {
         assert_eq!(waiting.hold("/dev/ttyUSB0"), None);
         assert_eq!(ports(true, DEFAULT_HOLD).hold("/dev/zwave"), None);
         assert_eq!(ports(false, Hold::Off).hold("/dev/zwave"), None);
-        let every = Ports {
+        let every = ContainerPorts {
             every: true,
             ..ports(true, DEFAULT_HOLD)
         };
@@ -252,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_held_open_goes_on_when_its_port_is_ready_or_its_time_is_over() {
-        let mut holds = Holds::default();
+        let mut holds = HeldOpens::default();
         hold(&mut holds, 1, caller(1), 1000);
         let waiting = ports(false, DEFAULT_HOLD);
         assert_eq!(holds.release(10_999, &waiting, false), []);
@@ -269,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_restarted_open_keeps_its_first_deadline_and_a_retry_starts_a_new_one() {
-        let mut holds = Holds::default();
+        let mut holds = HeldOpens::default();
         hold(&mut holds, 1, caller(1), 1000);
         assert!(holds.sweep(2000, |_| false, |_| true));
         hold(&mut holds, 2, caller(1), 5000);
@@ -300,7 +305,7 @@ mod tests {
 
     #[test]
     fn one_that_vanished_is_gone_when_it_cannot_come_again_and_only_once() {
-        let mut holds = Holds::default();
+        let mut holds = HeldOpens::default();
         // Restarted: it goes on to wait.
         hold(&mut holds, 1, caller(1), 1000);
         holds.sweep(2000, |_| false, |_| true);

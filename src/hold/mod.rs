@@ -16,7 +16,7 @@ pub const DEFAULT_SECONDS: u64 = 60;
 
 /// A port as far as holding matters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Managed {
+pub struct ContainerPort {
     pub port: String,
     /// The paths in the container that lead to it, links among them.
     pub names: Vec<String>,
@@ -27,17 +27,17 @@ pub struct Managed {
 
 /// What is to be held in one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ports {
-    pub ports: Vec<Managed>,
+pub struct ContainerPorts {
+    pub ports: Vec<ContainerPort>,
     /// The container asked for every USB serial port, so that any name of that kind may yet
     /// become one.
     pub every: bool,
 }
 
-impl Ports {
+impl ContainerPorts {
     /// For how long an open of `path` is to be held; `None` if it is to go on at once.
     pub fn hold(&self, path: &str) -> Option<Hold> {
-        let names = |managed: &&Managed| managed.names.iter().any(|name| name == path);
+        let names = |managed: &&ContainerPort| managed.names.iter().any(|name| name == path);
         let hold = match self.ports.iter().find(names) {
             Some(managed) if managed.ready => return None,
             Some(managed) => managed.hold,

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hold::Ports;
+use crate::hold::ContainerPorts;
 use crate::hold::held_opens::Reason;
 use crate::model::{DevNum, NodePath};
 
@@ -22,7 +22,7 @@ pub struct ToKeeper {
     pub ttyplugd: u32,
     /// All of what is to be held, in place of what was said before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ports: Option<Ports>,
+    pub ports: Option<ContainerPorts>,
     /// They are a guess, made without the daemon: nothing is held by it for longer than the default
     /// hold.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -86,7 +86,7 @@ pub struct Created {
     pub nodes: Vec<NodeToMake>,
     /// Whether the container is given the right to open them.
     pub rights: bool,
-    pub ports: Ports,
+    pub ports: ContainerPorts,
 }
 
 /// A node for the bundle.

@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::hold::held_opens::{Caller, Held, Holds, Opener, Reason};
+use crate::hold::held_opens::{Caller, Held, HeldOpens, Opener, Reason};
 use crate::hold::protocol::{FromKeeper, HeldOpen, ReleasedOpen, VERSION, line};
-use crate::hold::{DEFAULT_SECONDS, Ports};
+use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
 use crate::keeper::open_target::{decode, read_path, resolve};
 use crate::keeper::seccomp_notify::{Listener, Notification};
 use crate::sys::descriptors::{close_inherited, take_stdin};
@@ -59,11 +59,11 @@ pub struct Birth {
 struct Keeper {
     birth: Birth,
     clock: Instant,
-    ports: Ports,
+    ports: ContainerPorts,
     /// Until when ports count that nobody has confirmed.
     provisional_until: Option<u64>,
     let_all_go: bool,
-    holds: Holds,
+    holds: HeldOpens,
     swept: u64,
     /// Opens that have ended and that nobody has counted yet.
     ended: Vec<ReleasedOpen>,
@@ -89,12 +89,12 @@ pub fn take_over(starter: &OwnedFd) -> io::Result<UnixListener> {
 pub fn keep(birth: Birth, socket: &UnixListener) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let mut keeper = Keeper {
-        ports: Ports::default(),
+        ports: ContainerPorts::default(),
         birth,
         clock: Instant::now(),
         provisional_until: None,
         let_all_go: false,
-        holds: Holds::default(),
+        holds: HeldOpens::default(),
         swept: 0,
         ended: Vec::new(),
         listeners: BTreeMap::new(),
@@ -134,7 +134,7 @@ impl Keeper {
                 .provisional_until
                 .is_some_and(|until| until <= self.now())
             {
-                self.ports = Ports::default();
+                self.ports = ContainerPorts::default();
                 self.provisional_until = None;
             }
             changed |= self.release();

@@ -12,7 +12,7 @@ pub struct Port {
     pub device: DeviceMatch,
     /// Who gets it. Empty for a port that containers ask for by label.
     pub containers: Vec<ContainerMatch>,
-    pub look: Look,
+    pub node: NodeSpec,
     /// For how long an early open() is to be held; `None` is the default.
     pub hold: Option<Hold>,
 }
@@ -21,7 +21,7 @@ impl Port {
     /// The paths by which the port may be opened while its device is absent: its node, and the
     /// stable names that its match spells out.
     pub fn known_names(&self) -> Vec<String> {
-        let node = self.look.node.iter().map(|node| node.as_str().to_owned());
+        let node = self.node.path.iter().map(|node| node.as_str().to_owned());
         let links = self.device.pairs().filter_map(|(key, glob)| {
             let directory = match key {
                 "by-id" => LINK_DIRECTORIES[0],
@@ -35,21 +35,21 @@ impl Port {
     }
 }
 
-/// How a port appears in a container.
+/// The node of a port in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct NodeSpec {
     /// `None` is the host's own name for the device.
-    pub node: Option<NodePath>,
+    pub path: Option<NodePath>,
     pub mode: Mode,
     pub owner: Account,
     /// `None` is the group of the host's node.
     pub group: Option<Account>,
 }
 
-impl Default for Look {
+impl Default for NodeSpec {
     fn default() -> Self {
         Self {
-            node: None,
+            path: None,
             mode: Mode::DEFAULT,
             owner: Account::Number(0),
             group: None,
@@ -79,15 +79,15 @@ pub struct BadWord {
 impl Words<'_> {
     /// # Errors
     /// The first word that is not valid.
-    pub fn check(&self) -> Result<(Look, Option<Hold>), BadWord> {
-        let default = Look::default();
-        let look = Look {
-            node: check("node", self.node)?,
+    pub fn check(&self) -> Result<(NodeSpec, Option<Hold>), BadWord> {
+        let default = NodeSpec::default();
+        let node = NodeSpec {
+            path: check("node", self.node)?,
             mode: check("mode", self.mode)?.unwrap_or(default.mode),
             owner: check("owner", self.owner)?.unwrap_or(default.owner),
             group: check("group", self.group)?,
         };
-        Ok((look, check("hold", self.hold)?))
+        Ok((node, check("hold", self.hold)?))
     }
 }
 

@@ -6,17 +6,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::labels::{self, LabelError, Wishes};
+use crate::config::labels::{self, LabelError, PortRequests};
 use crate::config::settings::{LabelPolicy, Settings};
-use crate::hold::{DEFAULT_HOLD, Managed, Ports};
+use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, Inventory};
-use crate::model::port::{Look, Port};
+use crate::model::port::{NodeSpec, Port};
 use crate::model::{Account, DevNum, Hold, Mode, NodePath};
 
 /// One port as it should appear in one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
+pub struct WantedPort {
     /// The port's name, or the device's for a container that asked for every port.
     pub port: String,
     /// The device's sysname.
@@ -33,10 +33,10 @@ pub struct Want {
 
 /// What one container should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Share {
-    pub wants: Vec<Want>,
+pub struct Assignment {
+    pub wants: Vec<WantedPort>,
     /// Ports that are assigned to it and whose device is not plugged in.
-    pub absent: Vec<Absent>,
+    pub absent: Vec<AbsentPort>,
     pub conflicts: Vec<Conflict>,
     /// It asked for every USB serial port.
     pub every: bool,
@@ -85,7 +85,7 @@ impl Conflict {
 
 /// A port without its device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Absent {
+pub struct AbsentPort {
     pub port: String,
     /// Where it will appear; `None` where that is the host's name for the device.
     pub node: Option<NodePath>,
@@ -98,10 +98,10 @@ pub struct Absent {
 
 /// The device that each port has been given, by the port's key, so that the choice among several
 /// is kept for as long as the device stays, over restarts of the daemon too.
-pub type Choices = BTreeMap<String, Choice>;
+pub type LastDevices = BTreeMap<String, LastDevice>;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct LastDevice {
     /// The device's place in sysfs.
     pub devpath: String,
     /// Names by which the port's device was known, kept while it is unplugged.
@@ -110,38 +110,38 @@ pub struct Choice {
 
 /// What everybody should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Assigned {
+pub struct Assignments {
     /// Only containers that ask for something are in it.
-    pub shares: BTreeMap<ContainerId, Result<Share, LabelError>>,
-    pub choices: Choices,
+    pub by_container: BTreeMap<ContainerId, Result<Assignment, LabelError>>,
+    pub last_devices: LastDevices,
 }
 
-impl Assigned {
+impl Assignments {
     /// What a container should have; nothing where it asks for nothing or cannot be understood.
-    pub fn wants(&self, id: &ContainerId) -> &[Want] {
-        match self.shares.get(id) {
-            Some(Ok(share)) => &share.wants,
+    pub fn wants(&self, id: &ContainerId) -> &[WantedPort] {
+        match self.by_container.get(id) {
+            Some(Ok(assignment)) => &assignment.wants,
             _ => &[],
         }
     }
 }
 
 /// Computes what every container should have.
-pub fn assign(settings: &Settings, inventory: &Inventory, before: &Choices) -> Assigned {
-    let mut assigned = Assigned::default();
+pub fn assign(settings: &Settings, inventory: &Inventory, before: &LastDevices) -> Assignments {
+    let mut assigned = Assignments::default();
     let mut choose = |key: String, port: &Port| {
         let known = before.get(&key);
         let device = chosen(port, &inventory.devices, known);
         let choice = match (device, known) {
-            (Some(device), _) => Choice {
+            (Some(device), _) => LastDevice {
                 devpath: device.devpath.clone(),
                 links: device.links.clone(),
             },
             (None, known) => known.cloned().unwrap_or_default(),
         };
         let given = device.ok_or_else(|| choice.links.iter().cloned().collect());
-        if choice != Choice::default() {
-            assigned.choices.insert(key, choice);
+        if choice != LastDevice::default() {
+            assigned.last_devices.insert(key, choice);
         }
         given
     };
@@ -153,10 +153,10 @@ pub fn assign(settings: &Settings, inventory: &Inventory, before: &Choices) -> A
         .collect();
     for (id, container) in &inventory.containers {
         let own = container.counting_labels(settings.labels);
-        let wishes = match labels::wishes(&own, settings.labels, &settings.ports) {
+        let wishes = match labels::port_requests(&own, settings.labels, &settings.ports) {
             Ok(wishes) => wishes,
             Err(error) => {
-                assigned.shares.insert(id.clone(), Err(error));
+                assigned.by_container.insert(id.clone(), Err(error));
                 continue;
             }
         };
@@ -177,8 +177,8 @@ pub fn assign(settings: &Settings, inventory: &Inventory, before: &Choices) -> A
         }
         ports.sort_by(|a, b| a.0.name.cmp(&b.0.name));
         if !ports.is_empty() || wishes.every_port {
-            let share = share(&ports, &wishes, &inventory.devices);
-            assigned.shares.insert(id.clone(), Ok(share));
+            let assignment = assignment(&ports, &wishes, &inventory.devices);
+            assigned.by_container.insert(id.clone(), Ok(assignment));
         }
     }
     assigned
@@ -209,7 +209,7 @@ impl Container {
 fn chosen<'a>(
     port: &Port,
     devices: &'a BTreeMap<String, Device>,
-    before: Option<&Choice>,
+    before: Option<&LastDevice>,
 ) -> Option<&'a Device> {
     let candidates = || {
         devices
@@ -221,61 +221,65 @@ fn chosen<'a>(
     kept.or_else(|| candidates().min_by(|a, b| a.by_path_order().cmp(&b.by_path_order())))
 }
 
-fn share(ports: &[(&Port, Given)], wishes: &Wishes, devices: &BTreeMap<String, Device>) -> Share {
-    let mut share = Share::default();
+fn assignment(
+    ports: &[(&Port, Given)],
+    wishes: &PortRequests,
+    devices: &BTreeMap<String, Device>,
+) -> Assignment {
+    let mut assignment = Assignment::default();
     for (port, device) in ports {
         match device {
             Ok(device) => {
                 let hold = port.hold.unwrap_or(DEFAULT_HOLD);
-                share.add(want(port.name.to_string(), &port.look, hold, device));
+                assignment.add(want(port.name.to_string(), &port.node, hold, device));
             }
-            Err(links) => share.absent.push(Absent {
+            Err(links) => assignment.absent.push(AbsentPort {
                 port: port.name.to_string(),
-                node: port.look.node.clone(),
+                node: port.node.path.clone(),
                 links: links.clone(),
                 known: port.known_names(),
                 hold: port.hold.unwrap_or(DEFAULT_HOLD),
             }),
         }
     }
-    share.every = wishes.every_port;
+    assignment.every = wishes.every_port;
     if wishes.every_port {
         for device in devices.values().filter(|device| device.is_offered()) {
             let want = want(
                 device.sysname.clone(),
-                &Look::default(),
+                &NodeSpec::default(),
                 DEFAULT_HOLD,
                 device,
             );
             // The same device may already be there under its host name through a port.
-            if !share
+            if !assignment
                 .wants
                 .iter()
                 .any(|w| w.node == want.node && w.devnum == want.devnum)
             {
-                share.add(want);
+                assignment.add(want);
             }
         }
     }
-    share.settle_links();
-    share
+    assignment.settle_links();
+    assignment
 }
 
-fn want(port: String, look: &Look, hold: Hold, device: &Device) -> Want {
-    Want {
+fn want(port: String, node: &NodeSpec, hold: Hold, device: &Device) -> WantedPort {
+    WantedPort {
         port,
         device: device.sysname.clone(),
-        node: look.node.clone().unwrap_or_else(|| device.node.clone()),
+        node: node.path.clone().unwrap_or_else(|| device.node.clone()),
         devnum: device.devnum,
-        mode: look.mode,
-        owner: look.owner.clone(),
-        group: look.group.clone().unwrap_or(Account::Number(device.gid)),
+        mode: node.mode,
+        owner: node.owner.clone(),
+        group: node.group.clone().unwrap_or(Account::Number(device.gid)),
         links: device.links.iter().cloned().collect(),
         hold,
     }
 }
 
-impl Share {
+impl Assignment {
     /// Whether a port is assigned to it, plugged in or not.
     pub fn has(&self, port: &str) -> bool {
         self.wants.iter().any(|want| want.port == port)
@@ -284,8 +288,8 @@ impl Share {
 
     /// What an open in the container may have to wait for. `ready` says whether a port's node and
     /// links are in place.
-    pub fn ports(&self, ready: impl Fn(&Want) -> bool) -> Ports {
-        let present = self.wants.iter().map(|want| Managed {
+    pub fn ports(&self, ready: impl Fn(&WantedPort) -> bool) -> ContainerPorts {
+        let present = self.wants.iter().map(|want| ContainerPort {
             port: want.port.clone(),
             names: std::iter::once(&want.node)
                 .chain(&want.links)
@@ -294,7 +298,7 @@ impl Share {
             ready: ready(want),
             hold: want.hold,
         });
-        let absent = self.absent.iter().map(|absent| Managed {
+        let absent = self.absent.iter().map(|absent| ContainerPort {
             port: absent.port.clone(),
             names: absent
                 .links
@@ -305,15 +309,15 @@ impl Share {
             ready: false,
             hold: absent.hold,
         });
-        Ports {
+        ContainerPorts {
             ports: present.chain(absent).collect(),
             every: self.every,
         }
     }
 
     /// Two ports want the same node, or one of them below the other's: the first by name has it.
-    fn add(&mut self, want: Want) {
-        let clash = |first: &&Want| {
+    fn add(&mut self, want: WantedPort) {
+        let clash = |first: &&WantedPort| {
             first.node == want.node
                 || first.node.is_below(&want.node)
                 || want.node.is_below(&first.node)

@@ -18,7 +18,7 @@ pub mod passwd;
 
 /// A port as it should be in the container, with its owner and group as the container's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ResolvedPort {
     pub port: String,
     pub node: NodePath,
     pub devnum: DevNum,
@@ -249,7 +249,7 @@ impl Op {
 
 /// Computes the operations that turn `actual` into what is wanted. What is in `keep` may stay as
 /// it is, though it is not known how it should be.
-pub fn plan(wanted: &[Wanted], keep: &Record, actual: &Actual, record: &Record) -> Plan {
+pub fn plan(wanted: &[ResolvedPort], keep: &Record, actual: &Actual, record: &Record) -> Plan {
     let mut plan = Plan::default();
     for path in &actual.leftovers {
         plan.ops.push(Op::Sweep { path: path.clone() });
@@ -268,7 +268,7 @@ pub fn plan(wanted: &[Wanted], keep: &Record, actual: &Actual, record: &Record) 
 impl Plan {
     fn remove_what_nobody_wants(
         &mut self,
-        wanted: &[Wanted],
+        wanted: &[ResolvedPort],
         keep: &Record,
         actual: &Actual,
         record: &Record,
@@ -305,7 +305,7 @@ impl Plan {
     }
 
     /// Returns whether the node is there or will be, so that links to it make sense.
-    fn node(&mut self, want: &Wanted, actual: &Actual, record: &Record) -> bool {
+    fn node(&mut self, want: &ResolvedPort, actual: &Actual, record: &Record) -> bool {
         let path = &want.node;
         let found = actual.at(path);
         let right = Found::Node {
@@ -342,7 +342,7 @@ impl Plan {
         true
     }
 
-    fn link(&mut self, want: &Wanted, path: &NodePath, actual: &Actual, record: &Record) {
+    fn link(&mut self, want: &ResolvedPort, path: &NodePath, actual: &Actual, record: &Record) {
         let found = actual.at(path);
         let target = path.relative_target(&want.node);
         let right = Found::Link {
@@ -368,7 +368,7 @@ impl Plan {
         self.record.entry(path.clone()).or_default().insert(made);
     }
 
-    fn block(&mut self, want: &Wanted, path: &NodePath, found: &Found) {
+    fn block(&mut self, want: &ResolvedPort, path: &NodePath, found: &Found) {
         let fix = match found {
             Found::Mount(_) => "take the mount out of the container's definition".to_owned(),
             _ => format!("remove {path} in the container, or give the port another `node`"),
@@ -396,7 +396,7 @@ fn may_replace(path: &NodePath, found: &Found, record: &Record) -> bool {
 }
 
 /// Everything that is in one of the two.
-pub fn both(mut record: Record, more: Record) -> Record {
+pub fn merged(mut record: Record, more: Record) -> Record {
     for (path, made) in more {
         record.entry(path).or_default().extend(made);
     }
@@ -404,7 +404,7 @@ pub fn both(mut record: Record, more: Record) -> Record {
 }
 
 /// What is left of the record once `actual` has been seen: entries of which something is there.
-pub fn settled(record: &Record, actual: &Actual) -> Record {
+pub fn pruned(record: &Record, actual: &Actual) -> Record {
     let mut settled = Record::new();
     for (path, made) in record {
         let found = actual.at(path);

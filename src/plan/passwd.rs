@@ -1,8 +1,8 @@
 //! Looking up users and groups in the text of a container's passwd(5) and group(5). Pure.
 
 use crate::model::Account;
-use crate::plan::Wanted;
-use crate::plan::assign::Want;
+use crate::plan::ResolvedPort;
+use crate::plan::assign::WantedPort;
 
 /// A user or group name that the container does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +17,12 @@ pub struct UnknownAccount {
 ///
 /// # Errors
 /// A name that is not in the text.
-pub fn resolve(want: &Want, passwd: &str, group: &str) -> Result<Wanted, UnknownAccount> {
-    Ok(Wanted {
+pub fn resolve(
+    want: &WantedPort,
+    passwd: &str,
+    group: &str,
+) -> Result<ResolvedPort, UnknownAccount> {
+    Ok(ResolvedPort {
         port: want.port.clone(),
         node: want.node.clone(),
         devnum: want.devnum,

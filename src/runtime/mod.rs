@@ -23,7 +23,7 @@ use crate::container::rootfs::Tree;
 use crate::hold::protocol::{
     Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take,
 };
-use crate::hold::{DEFAULT_HOLD, Managed, Ports};
+use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
 use crate::model::inventory::ContainerId;
 use crate::runtime::oci_args::Verb;
 use crate::runtime::oci_config::BundleNode;
@@ -142,7 +142,7 @@ fn prepare(options: &Options, directory: &Path, id: &str) -> anyhow::Result<Prep
             .unwrap_or_else(|| of_configuration(options)),
         ..Created::default()
     });
-    if created.ports == Ports::default() {
+    if created.ports == ContainerPorts::default() {
         return Ok(Prepared::NothingToHold);
     }
     let nodes = nodes(&config, directory, &created.nodes);
@@ -336,15 +336,15 @@ where
 }
 
 /// Every name that any configured port could have, where there is no daemon to say whose it is.
-fn of_configuration(options: &Options) -> Ports {
+fn of_configuration(options: &Options) -> ContainerPorts {
     let settings = config::load(&options.config).unwrap_or_default();
-    let ports = settings.ports.iter().map(|port| Managed {
+    let ports = settings.ports.iter().map(|port| ContainerPort {
         port: port.name.to_string(),
         names: port.known_names(),
         ready: false,
         hold: port.hold.unwrap_or(DEFAULT_HOLD),
     });
-    Ports {
+    ContainerPorts {
         ports: ports.collect(),
         every: true,
     }

@@ -19,12 +19,12 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::config::settings::LabelPolicy;
-use crate::hold::{Managed, Ports};
+use crate::hold::{ContainerPort, ContainerPorts};
 use crate::model::device_access::{Grant, Grants, Origin};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
-use crate::plan::assign::{Assigned, Choices};
+use crate::plan::assign::{Assignments, LastDevices};
 
 mod document;
 
@@ -64,11 +64,11 @@ struct KnownContainer {
     /// record of the start that follows.
     #[serde(rename = "granted", default)]
     wrapper_grants: BTreeSet<DevNum>,
-    assignments: Vec<KnownAssignment>,
+    assignments: Vec<KnownPort>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct KnownAssignment {
+struct KnownPort {
     port: String,
     /// Absent while the port's device is unplugged and no `node` is configured.
     node: Option<NodePath>,
@@ -79,7 +79,7 @@ struct KnownAssignment {
 /// Which of several devices each port was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Chosen {
-    ports: Choices,
+    ports: LastDevices,
 }
 
 /// The state directory and what is in it. One process at a time writes it.
@@ -308,9 +308,9 @@ impl Store {
 
     /// The names that a container's ports are opened by, and whether it asked for every port, as
     /// far as that was known when it was last assigned any.
-    pub fn ports(&self, id: &ContainerId) -> Option<Ports> {
+    pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
         let known = self.containers.containers.get(id)?;
-        let ports = known.assignments.iter().map(|assigned| Managed {
+        let ports = known.assignments.iter().map(|assigned| ContainerPort {
             port: assigned.port.clone(),
             names: assigned
                 .node
@@ -321,7 +321,7 @@ impl Store {
             ready: false,
             hold: assigned.hold,
         });
-        Some(Ports {
+        Some(ContainerPorts {
             ports: ports.collect(),
             every: known
                 .labels
@@ -330,7 +330,7 @@ impl Store {
         })
     }
 
-    pub fn choices(&self) -> &Choices {
+    pub fn last_devices(&self) -> &LastDevices {
         &self.chosen.ports
     }
 
@@ -342,34 +342,38 @@ impl Store {
         &mut self,
         policy: LabelPolicy,
         inventory: &Inventory,
-        assigned: &Assigned,
+        assigned: &Assignments,
     ) -> anyhow::Result<()> {
         let chosen = Chosen {
-            ports: assigned.choices.clone(),
+            ports: assigned.last_devices.clone(),
         };
         if chosen != self.chosen {
             write(&self.directory, PORTS, &chosen)?;
             self.chosen = chosen;
         }
         let known = inventory.containers.iter().map(|(id, container)| {
-            let share = assigned
-                .shares
+            let assignment = assigned
+                .by_container
                 .get(id)
-                .and_then(|share| share.as_ref().ok());
-            let present = share.into_iter().flat_map(|share| &share.wants);
-            let absent = share.into_iter().flat_map(|share| &share.absent);
+                .and_then(|assignment| assignment.as_ref().ok());
+            let present = assignment
+                .into_iter()
+                .flat_map(|assignment| &assignment.wants);
+            let absent = assignment
+                .into_iter()
+                .flat_map(|assignment| &assignment.absent);
             let known = KnownContainer {
                 name: container.name.clone(),
                 labels: container.counting_labels(policy),
                 wrapper_grants: self.wrapper_grants(id),
                 assignments: present
-                    .map(|want| KnownAssignment {
+                    .map(|want| KnownPort {
                         port: want.port.clone(),
                         node: Some(want.node.clone()),
                         links: want.links.clone(),
                         hold: want.hold,
                     })
-                    .chain(absent.map(|absent| KnownAssignment {
+                    .chain(absent.map(|absent| KnownPort {
                         port: absent.port.clone(),
                         node: absent.node.clone(),
                         links: absent.links.clone(),

@@ -64,7 +64,7 @@ fn what_the_wrapper_grants_belongs_to_the_start_that_follows() {
         containers: [(id.clone(), container)].into(),
         ..Inventory::default()
     };
-    let assigned = Assigned::default();
+    let assigned = Assignments::default();
     let policy = LabelPolicy::default();
     store
         .put_assignments(policy, &inventory, &assigned)

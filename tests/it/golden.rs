@@ -16,7 +16,7 @@ use ttyplugd::config;
 use ttyplugd::model::device::Device;
 use ttyplugd::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use ttyplugd::model::{DevNum, Mode, NodePath};
-use ttyplugd::plan::assign::{Choices, assign};
+use ttyplugd::plan::assign::{LastDevices, assign};
 use ttyplugd::plan::passwd;
 use ttyplugd::plan::{Actual, Found, Record, plan};
 
@@ -91,18 +91,18 @@ fn run(directory: &Path) -> String {
         inventory.containers.insert(id(number), container);
     }
 
-    let assigned = assign(&settings, &inventory, &Choices::default());
+    let assigned = assign(&settings, &inventory, &LastDevices::default());
     let mut text = String::new();
     for (number, case) in cases.iter().enumerate() {
         let id = id(number);
         writeln!(text, "{}", case.name).unwrap();
-        match assigned.shares.get(&id) {
+        match assigned.by_container.get(&id) {
             Some(Err(error)) => writeln!(text, "  left out: {error}").unwrap(),
-            Some(Ok(share)) => {
-                for absent in &share.absent {
+            Some(Ok(assignment)) => {
+                for absent in &assignment.absent {
                     writeln!(text, "  waiting: {}", absent.port).unwrap();
                 }
-                for conflict in &share.conflicts {
+                for conflict in &assignment.conflicts {
                     writeln!(text, "  conflict: {conflict}; {}", conflict.fix()).unwrap();
                 }
             }

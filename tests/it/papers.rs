@@ -10,7 +10,7 @@ use ttyplugd::config;
 use ttyplugd::config::labels;
 use ttyplugd::config::settings::{LabelPolicy, Settings};
 use ttyplugd::hold::DEFAULT_HOLD;
-use ttyplugd::model::port::Look;
+use ttyplugd::model::port::NodeSpec;
 use ttyplugd::model::selector::MATCH_KEYS;
 
 use crate::tidy::code;
@@ -56,9 +56,9 @@ fn the_shipped_configuration_has_every_key_with_its_default() {
     let [port] = settings.ports.as_slice() else {
         panic!("not one port: {settings:#?}");
     };
-    let default = Look::default();
-    assert_eq!(port.look.mode, default.mode);
-    assert_eq!(port.look.owner, default.owner);
+    let default = NodeSpec::default();
+    assert_eq!(port.node.mode, default.mode);
+    assert_eq!(port.node.owner, default.owner);
     assert_eq!(port.hold, Some(DEFAULT_HOLD));
 
     let top = known_keys("");
@@ -229,7 +229,7 @@ fn the_manual_page_of_the_configuration_has_every_key_and_label() {
     }
     let wishes = |label: &str| {
         let labels = BTreeMap::from([(format!("ttyplugd.{label}"), "1".to_owned())]);
-        labels::wishes(&labels, LabelPolicy::Container, &[])
+        labels::port_requests(&labels, LabelPolicy::Container, &[])
             .unwrap_err()
             .to_string()
     };

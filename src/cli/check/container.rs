@@ -245,7 +245,7 @@ impl Report {
                 );
             }
         }
-        let share = match world.assigned.shares.get(id) {
+        let assignment = match world.assigned.by_container.get(id) {
             None => return false,
             Some(Err(error)) => {
                 let fix = "correct the label and create the container again";
@@ -253,9 +253,9 @@ impl Report {
                 self.error(codes::LABEL, subject, what, fix);
                 return false;
             }
-            Some(Ok(share)) => share,
+            Some(Ok(assignment)) => assignment,
         };
-        for conflict in &share.conflicts {
+        for conflict in &assignment.conflicts {
             let (what, fix) = (conflict.to_string(), conflict.fix());
             match conflict {
                 Conflict::Node { .. } => self.error(codes::PORTS_QUARREL, subject, what, fix),

@@ -77,7 +77,11 @@ fn found(directory: &Path) -> Report {
     }
     let settings = config::load(&directory.join("config.toml")).unwrap();
     let mut world = World::new(settings, inventory, Store::read(&directory.join("state")));
-    world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
+    world.assigned = assign(
+        &world.settings,
+        &world.inventory,
+        world.store.last_devices(),
+    );
 
     let host = Host::look(&root, &number_of);
     let mut report = Report::default();

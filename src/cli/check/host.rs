@@ -10,7 +10,7 @@ use super::kernel::{self, Console, Majors, UsbId};
 use super::processes::{self, NumberOf, Process};
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, Inventory};
-use crate::plan::assign::Assigned;
+use crate::plan::assign::Assignments;
 
 /// Everything that is read from the host's files, once.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ const fn id(vendor: u16, product: u16) -> UsbId {
 }
 
 impl Report {
-    pub(super) fn host(&mut self, host: &Host, inventory: &Inventory, assigned: &Assigned) {
+    pub(super) fn host(&mut self, host: &Host, inventory: &Inventory, assigned: &Assignments) {
         self.brltty(host, &inventory.devices);
         self.modem_manager(host, &inventory.devices);
         for device in inventory.devices.values() {
@@ -69,7 +69,7 @@ impl Report {
                 let mut wants = assigned.wants(id).iter();
                 wants.any(|want| want.devnum == device.devnum)
             };
-            let containers: Vec<&ContainerId> = assigned.shares.keys().filter(has).collect();
+            let containers: Vec<&ContainerId> = assigned.by_container.keys().filter(has).collect();
             if !containers.is_empty() {
                 self.console(host, device);
                 self.openers(host, inventory, device, &containers);

@@ -179,12 +179,12 @@ async fn scene(
 
 /// Whether a port of the container says itself for how long opens of it are to be held.
 fn asks_to_hold(world: &World, id: &ContainerId, container: &Container) -> bool {
-    let Some(Ok(share)) = world.assigned.shares.get(id) else {
+    let Some(Ok(assignment)) = world.assigned.by_container.get(id) else {
         return false;
     };
     let mut of_file = world.settings.ports.iter().filter(|port| {
         let asks = port.hold.is_some_and(|hold| hold != Hold::Off);
-        asks && share.has(port.name.as_str())
+        asks && assignment.has(port.name.as_str())
     });
     let own = container.counting_labels(world.settings.labels);
     let asks = |(key, value): (&String, &String)| {

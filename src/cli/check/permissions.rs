@@ -14,7 +14,7 @@ use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
 use crate::model::device::Device;
 use crate::model::device_access::DeviceRules;
-use crate::plan::Wanted;
+use crate::plan::ResolvedPort;
 
 impl Report {
     /// The device cgroup, as it was defined and, where that can be read, as it is.
@@ -109,7 +109,7 @@ impl Report {
     pub(super) fn access_to(
         &mut self,
         subject: &str,
-        node: &Wanted,
+        node: &ResolvedPort,
         main: i64,
         inside: &[&Process],
         host_group: &str,
@@ -222,7 +222,7 @@ fn number_of_group(name: &str, group: &str) -> Option<u32> {
 }
 
 /// The line that lets a process open a node.
-fn fix(who: &Credentials, node: &Wanted, host_group: &str, group: &str) -> String {
+fn fix(who: &Credentials, node: &ResolvedPort, host_group: &str, group: &str) -> String {
     let host = group_name(node.gid, host_group);
     let own = host.and_then(|name| number_of_group(name, group));
     let group_may = node.mode.0 & 0o060 == 0o060;

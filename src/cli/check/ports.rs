@@ -82,10 +82,12 @@ impl Report {
 
     fn users_of(&mut self, subject: &str, port: &Port, world: &World) {
         let name = port.name.as_str();
-        let shares = world.assigned.shares.iter();
+        let shares = world.assigned.by_container.iter();
         let users: Vec<&str> = shares
-            .filter_map(|(id, share)| {
-                let has = share.as_ref().is_ok_and(|share| share.has(name));
+            .filter_map(|(id, assignment)| {
+                let has = assignment
+                    .as_ref()
+                    .is_ok_and(|assignment| assignment.has(name));
                 let container = world.inventory.containers.get(id)?;
                 has.then_some(container.name.as_str())
             })

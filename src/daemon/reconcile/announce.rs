@@ -10,7 +10,7 @@ use crate::daemon::reconcile::apply::in_its_root;
 use crate::daemon::state::World;
 use crate::model::inventory::ContainerId;
 use crate::model::{DevNum, NodePath};
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 use crate::sys::logging::kind;
 
 /// Tells the applications of one container.
@@ -19,7 +19,7 @@ pub struct Herald<'a> {
     pub world: &'a RefCell<World>,
     pub id: &'a ContainerId,
     pub pid: i64,
-    pub wants: &'a [Want],
+    pub wants: &'a [WantedPort],
     /// Devices that the container may not open yet.
     pub shut: &'a BTreeSet<DevNum>,
 }
@@ -67,7 +67,7 @@ impl Herald<'_> {
     fn there(self, view: &View) -> Announced {
         let world = self.world.borrow();
         // What is not wanted any more as it was when this work began is for the work that follows.
-        let is_there = |want: &&Want| {
+        let is_there = |want: &&WantedPort| {
             view.actual.has(&want.node, want.devnum)
                 && !self.shut.contains(&want.devnum)
                 && world.assigned.wants(self.id).contains(want)

@@ -16,7 +16,7 @@ use crate::model::device_access::{
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Failure;
 use crate::model::problem::Problem;
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 use crate::sys::logging::kind;
 
 /// The gate of one container in one of its starts.
@@ -26,7 +26,7 @@ pub struct Gate<'a> {
     pub id: &'a ContainerId,
     pub name: &'a str,
     pub running: &'a Running,
-    pub wants: &'a [Want],
+    pub wants: &'a [WantedPort],
 }
 
 impl Gate<'_> {

@@ -21,9 +21,9 @@ use crate::model::inventory::ContainerId;
 use crate::model::problem::Failure;
 use crate::model::problem::Problem;
 use crate::model::{DevNum, NodePath};
-use crate::plan::assign::Want;
+use crate::plan::assign::WantedPort;
 use crate::plan::passwd;
-use crate::plan::{Made, Op, Plan, Record, both, plan, settled};
+use crate::plan::{Made, Op, Plan, Record, merged, plan, pruned};
 use crate::sys::logging::kind;
 
 pub mod announce;
@@ -46,7 +46,7 @@ pub struct Job<'a> {
 #[derive(Debug)]
 pub struct Inspected {
     pub running: Running,
-    pub wants: Vec<Want>,
+    pub wants: Vec<WantedPort>,
     /// What we have made in this start of the container.
     record: Record,
 }
@@ -144,7 +144,7 @@ pub async fn preview(
 }
 
 /// What is to be done about what was seen, and what is in the way.
-fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Problem>) {
+fn compare(wants: &[WantedPort], view: &View, record: &Record) -> (Plan, Vec<Problem>) {
     let mut wanted = Vec::new();
     let mut keep = Record::new();
     let mut problems = Vec::new();
@@ -153,7 +153,7 @@ fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Problem>)
             Ok(want) => wanted.push(want),
             // Many an image makes its accounts when it starts: what is there stays until then.
             Err(unknown) => {
-                keep = both(keep, entries(want));
+                keep = merged(keep, entries(want));
                 let word = match unknown.kind {
                     "user" => "owner",
                     kind => kind,
@@ -173,7 +173,7 @@ fn compare(wants: &[Want], view: &View, record: &Record) -> (Plan, Vec<Problem>)
 }
 
 /// What a port consists of in a container.
-fn entries(want: &Want) -> Record {
+fn entries(want: &WantedPort) -> Record {
     let node = (want.node.clone(), Made::Node(want.devnum));
     let links = want.links.iter().map(|link| {
         let target = link.relative_target(&want.node);
@@ -277,8 +277,8 @@ impl Inspected {
         let before = world.borrow_mut().served.insert(id.clone(), started_at);
         let may_be_coming = before.as_ref() != Some(&running.started_at);
         let ours = |plan: &Plan, view: &View, all_ended: bool| match all_ended {
-            true => settled(&plan.record, &view.actual),
-            false => both(record.clone(), plan.record.clone()),
+            true => pruned(&plan.record, &view.actual),
+            false => merged(record.clone(), plan.record.clone()),
         };
         let herald = self.herald(job, shut);
         if may_be_coming {
@@ -364,7 +364,7 @@ impl Inspected {
         self.are_ready(job, self.wants.iter());
     }
 
-    fn are_ready<'a>(&self, job: Job<'_>, wants: impl Iterator<Item = &'a Want>) {
+    fn are_ready<'a>(&self, job: Job<'_>, wants: impl Iterator<Item = &'a WantedPort>) {
         let ready = wants.map(|want| (want.node.clone(), want.devnum));
         let mut world = job.world.borrow_mut();
         if world.ended.get(job.id) != Some(&self.running.started_at) {
@@ -373,7 +373,7 @@ impl Inspected {
     }
 }
 
-fn paths(wants: &[Want], record: &Record) -> BTreeSet<NodePath> {
+fn paths(wants: &[WantedPort], record: &Record) -> BTreeSet<NodePath> {
     let wanted = wants
         .iter()
         .flat_map(|want| std::iter::once(&want.node).chain(&want.links));
@@ -392,12 +392,13 @@ async fn put_record(
 }
 
 /// One line per node or link that was made or removed.
-fn log_done(op: &Op, job: Job<'_>, wants: &[Want], rights: &DeviceRules) {
+fn log_done(op: &Op, job: Job<'_>, wants: &[WantedPort], rights: &DeviceRules) {
     let Job {
         id, name, since, ..
     } = job;
     let latency = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let of: BTreeMap<&NodePath, &Want> = wants.iter().map(|want| (&want.node, want)).collect();
+    let of: BTreeMap<&NodePath, &WantedPort> =
+        wants.iter().map(|want| (&want.node, want)).collect();
     match op {
         Op::MakeNode { path, devnum, .. } => {
             let want = of.get(path);

@@ -19,7 +19,7 @@ fn inventory(devices: &[Device], containers: &[(&str, Container)]) -> Inventory 
     inventory
 }
 
-fn lines(assigned: &Assigned, id: &str) -> Vec<String> {
+fn lines(assigned: &Assignments, id: &str) -> Vec<String> {
     let wants = assigned.wants(&ContainerId(id.into())).iter();
     wants
         .map(|w| format!("{} {} {}", w.port, w.node, w.devnum))
@@ -33,16 +33,16 @@ fn the_device_that_a_port_has_stays_and_else_the_lowest_by_path_is_taken() {
     let both = inventory(&[first.clone(), second.clone()], &app);
     let alone = inventory(&[second], &app);
 
-    let fresh = assign(&settings(ZWAVE), &both, &Choices::default());
+    let fresh = assign(&settings(ZWAVE), &both, &LastDevices::default());
     assert_eq!(lines(&fresh, "1"), ["zwave /dev/zwave 188:0"]);
-    let moved = assign(&settings(ZWAVE), &alone, &fresh.choices);
+    let moved = assign(&settings(ZWAVE), &alone, &fresh.last_devices);
     assert_eq!(lines(&moved, "1"), ["zwave /dev/zwave 188:1"]);
-    let kept = assign(&settings(ZWAVE), &both, &moved.choices);
+    let kept = assign(&settings(ZWAVE), &both, &moved.last_devices);
     assert_eq!(lines(&kept, "1"), ["zwave /dev/zwave 188:1"]);
-    let gone = assign(&settings(ZWAVE), &inventory(&[], &app), &kept.choices);
-    assert_eq!(gone.choices, kept.choices);
+    let gone = assign(&settings(ZWAVE), &inventory(&[], &app), &kept.last_devices);
+    assert_eq!(gone.last_devices, kept.last_devices);
     let absent = &gone
-        .shares
+        .by_container
         .values()
         .next()
         .unwrap()
@@ -66,7 +66,7 @@ fn one_port_serves_many_containers_and_one_container_has_many_ports() {
             ("3", container("nobody", &[])),
         ],
     );
-    let assigned = assign(&settings(ZWAVE), &all, &Choices::default());
+    let assigned = assign(&settings(ZWAVE), &all, &LastDevices::default());
     assert_eq!(lines(&assigned, "1"), ["zwave /dev/zwave 188:0"]);
     assert_eq!(
         lines(&assigned, "2"),
@@ -76,7 +76,7 @@ fn one_port_serves_many_containers_and_one_container_has_many_ports() {
             "ttyUSB1 /dev/ttyUSB1 188:1"
         ]
     );
-    assert!(!assigned.shares.contains_key(&ContainerId("3".into())));
+    assert!(!assigned.by_container.contains_key(&ContainerId("3".into())));
     // A link belongs to the first port that has the device.
     let wants = assigned.wants(&ContainerId("2".into()));
     assert_eq!(
@@ -89,10 +89,16 @@ fn one_port_serves_many_containers_and_one_container_has_many_ports() {
 fn two_ports_on_one_node_are_a_conflict_that_the_first_by_name_wins() {
     let text = format!("{ZWAVE}{}", ZWAVE.replace("\"zwave\"", "\"aeotec\""));
     let one = inventory(&[device("ttyUSB0", "A")], &[("1", container("app", &[]))]);
-    let assigned = assign(&settings(&text), &one, &Choices::default());
+    let assigned = assign(&settings(&text), &one, &LastDevices::default());
     assert_eq!(lines(&assigned, "1"), ["aeotec /dev/zwave 188:0"]);
-    let share = assigned.shares.values().next().unwrap().as_ref().unwrap();
-    let conflict = share.conflicts[0].to_string();
+    let assignment = assigned
+        .by_container
+        .values()
+        .next()
+        .unwrap()
+        .as_ref()
+        .unwrap();
+    let conflict = assignment.conflicts[0].to_string();
     assert!(conflict.contains("port zwave is left out"), "{conflict}");
 }
 
@@ -105,8 +111,8 @@ fn a_bad_label_leaves_out_that_container_alone() {
             ("2", container("app", &[("ttyplugd.enable", "true")])),
         ],
     );
-    let assigned = assign(&settings(ZWAVE), &all, &Choices::default());
-    assert!(assigned.shares[&ContainerId("1".into())].is_err());
+    let assigned = assign(&settings(ZWAVE), &all, &LastDevices::default());
+    assert!(assigned.by_container[&ContainerId("1".into())].is_err());
     assert_eq!(lines(&assigned, "2").len(), 2);
 }
 
@@ -116,11 +122,15 @@ fn labels_of_the_image_count_only_when_the_file_says_so() {
     app.image_labels = Some(app.labels.clone());
     let all = inventory(&[device("ttyUSB0", "A")], &[("1", app)]);
     assert!(
-        assign(&settings(""), &all, &Choices::default())
-            .shares
+        assign(&settings(""), &all, &LastDevices::default())
+            .by_container
             .is_empty()
     );
-    let assigned = assign(&settings("labels = \"image\""), &all, &Choices::default());
+    let assigned = assign(
+        &settings("labels = \"image\""),
+        &all,
+        &LastDevices::default(),
+    );
     assert_eq!(lines(&assigned, "1").len(), 1);
 }
 
@@ -130,7 +140,11 @@ fn stopped_containers_are_assigned_their_ports_too() {
     app.state = ContainerState::Stopped;
     let all = inventory(&[device("ttyUSB0", "A")], &[("1", app)]);
     assert_eq!(
-        lines(&assign(&settings(ZWAVE), &all, &Choices::default()), "1").len(),
+        lines(
+            &assign(&settings(ZWAVE), &all, &LastDevices::default()),
+            "1"
+        )
+        .len(),
         1
     );
 }
@@ -147,15 +161,21 @@ fn a_name_that_two_devices_claim_goes_to_one_and_is_reported() {
         &[a, b],
         &[("1", container("x", &[("ttyplugd.enable", "true")]))],
     );
-    let assigned = assign(&settings(""), &all, &Choices::default());
-    let share = assigned.shares.values().next().unwrap().as_ref().unwrap();
-    let holders: Vec<_> = share
+    let assigned = assign(&settings(""), &all, &LastDevices::default());
+    let assignment = assigned
+        .by_container
+        .values()
+        .next()
+        .unwrap()
+        .as_ref()
+        .unwrap();
+    let holders: Vec<_> = assignment
         .wants
         .iter()
         .map(|w| w.links.contains(&shared))
         .collect();
     assert_eq!(holders, [true, false]);
-    assert!(matches!(&share.conflicts[0], Conflict::Link { link, .. } if *link == shared));
+    assert!(matches!(&assignment.conflicts[0], Conflict::Link { link, .. } if *link == shared));
     assert_eq!(shared_links(&all.devices)[&shared], ["ttyUSB0", "ttyUSB1"]);
 }
 
@@ -164,7 +184,7 @@ fn no_label_counts_while_nobody_knows_those_of_the_image() {
     let mut app = container("app", &[("ttyplugd.enable", "true")]);
     app.image_labels = None;
     let all = inventory(&[device("ttyUSB0", "A")], &[("1", app)]);
-    let assigned = assign(&settings(ZWAVE), &all, &Choices::default());
+    let assigned = assign(&settings(ZWAVE), &all, &LastDevices::default());
     // Its name still does.
     assert_eq!(lines(&assigned, "1"), ["zwave /dev/zwave 188:0"]);
 }
@@ -176,6 +196,6 @@ fn a_node_below_another_one_is_a_conflict() {
         .replace("/dev/zwave", "/dev/zwave/stick");
     let one = inventory(&[device("ttyUSB0", "A")], &[("1", container("app", &[]))]);
     let text = format!("{ZWAVE}{below}");
-    let assigned = assign(&settings(&text), &one, &Choices::default());
+    let assigned = assign(&settings(&text), &one, &LastDevices::default());
     assert_eq!(lines(&assigned, "1"), ["a /dev/zwave/stick 188:0"]);
 }
