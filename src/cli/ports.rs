@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::output::{plain, print, print_json};
-use crate::model::device::{Device, LINK_DIRECTORIES};
+use crate::model::device::Device;
 use crate::model::identity::{Identity, identity};
-use crate::model::selector::{DeviceMatch, MATCH_KEYS, values};
+use crate::model::match_key::{BY_PATH, MatchKey};
+use crate::model::selector::DeviceMatch;
 use crate::monitor::enumerate;
 use crate::plan::assign::shared_links;
 
@@ -34,9 +35,9 @@ impl Ports {
     fn as_value(&self) -> Vec<Value> {
         let shared = shared_links(&self.0);
         let value = |device: &Device| {
-            let properties: serde_json::Map<String, Value> = MATCH_KEYS
+            let properties: serde_json::Map<String, Value> = MatchKey::ALL
                 .iter()
-                .map(|key| ((*key).to_owned(), json!(values(device, key))))
+                .map(|key| (key.name().to_owned(), json!(device.values(*key))))
                 .collect();
             let links = device.links.iter();
             let not_unique: Vec<_> = links.filter(|link| shared.contains_key(link)).collect();
@@ -71,15 +72,16 @@ impl Ports {
                 description(device)
             );
             let mut lines = vec![plain(first.trim_end()), format!("  {}", note(device))];
-            for key in MATCH_KEYS {
-                let values = values(device, key).into_iter();
-                lines.extend(values.map(|value| format!("  {key:<10} {}", plain(value))));
+            for key in MatchKey::ALL {
+                let values = device.values(*key).into_iter();
+                lines.extend(values.map(|value| format!("  {:<10} {}", key.name(), plain(value))));
             }
             if let Some(why) = identity(device, &self.0).weakness() {
                 // Some chips with several ports have one path for all of them.
-                let mut paths = device.links.iter().filter(|link| {
-                    link.directory() == LINK_DIRECTORIES[1] && !shared.contains_key(link)
-                });
+                let mut paths = device
+                    .links
+                    .iter()
+                    .filter(|link| link.directory() == BY_PATH && !shared.contains_key(link));
                 let place = match paths.next() {
                     Some(_) => "match it by where it is plugged in (by-path)",
                     None => "only its name (sysname) is its own, and that may change",
@@ -96,19 +98,24 @@ impl Ports {
 
     /// A `[[port]]` that matches this device alone, now and when a second one of its kind comes.
     fn snippet(&self, device: &Device) -> String {
-        let candidates: &[&[&str]] = match identity(device, &self.0) {
+        let candidates: &[&[MatchKey]] = match identity(device, &self.0) {
             Identity::Serial => &[
-                &["vendor", "product", "serial", "interface"],
+                &[
+                    MatchKey::Vendor,
+                    MatchKey::Product,
+                    MatchKey::Serial,
+                    MatchKey::Interface,
+                ],
                 // Ports on one interface differ in nothing but their names.
-                &["by-id"],
-                &["by-path"],
+                &[MatchKey::ById],
+                &[MatchKey::ByPath],
             ],
-            _ => &[&["by-path"]],
+            _ => &[&[MatchKey::ByPath]],
         };
         let only = candidates.iter().map(|keys| pairs(device, keys));
         let pairs = only
             .filter(|pairs| self.is_only(device, pairs))
-            .chain([pairs(device, &["sysname"])])
+            .chain([pairs(device, &[MatchKey::Sysname])])
             .next()
             .unwrap_or_default();
         let pairs: Vec<String> = pairs
@@ -152,10 +159,10 @@ fn description(device: &Device) -> String {
 }
 
 /// What a device has under these keys, as globs that match nothing else.
-fn pairs<'a>(device: &Device, keys: &[&'a str]) -> Vec<(&'a str, String)> {
-    let pair = |key: &&'a str| {
-        let value = values(device, key).first().copied()?;
-        Some((*key, glob::Pattern::escape(value)))
+fn pairs(device: &Device, keys: &[MatchKey]) -> Vec<(&'static str, String)> {
+    let pair = |key: &MatchKey| {
+        let value = device.values(*key).first().copied()?;
+        Some((key.name(), glob::Pattern::escape(value)))
     };
     keys.iter().filter_map(pair).collect()
 }

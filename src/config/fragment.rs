@@ -1,4 +1,4 @@
-//! The configuration file as it is written, before anything in it is believed. Pure.
+//! A configuration file as it was written: syntax is checked, values are not. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use toml::Spanned;
 
 use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
-use crate::model::port::BadWord;
+use crate::model::port::OptionalKey;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +26,7 @@ pub(crate) struct FileFragment {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PortFragment {
     pub(crate) name: Spanned<String>,
-    /// Any keys: which there are says `selector`.
+    /// The keys are checked by `DeviceMatch`.
     pub(crate) r#match: Spanned<BTreeMap<Spanned<String>, Spanned<String>>>,
     #[serde(default)]
     pub(crate) containers: Vec<Spanned<ContainerFragment>>,
@@ -76,7 +76,13 @@ impl<'de> Deserialize<'de> for ContainerFragment {
 }
 
 /// A number or a name, kept as text.
-pub(crate) struct AccountFragment(pub(crate) String);
+pub(crate) struct AccountFragment(String);
+
+impl AsRef<str> for AccountFragment {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
 
 impl<'de> Deserialize<'de> for AccountFragment {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -101,15 +107,18 @@ impl<'de> Deserialize<'de> for AccountFragment {
 }
 
 impl PortFragment {
-    /// Where the word stands that was refused.
-    pub(crate) fn span_of(&self, bad: &BadWord) -> Range<usize> {
-        let span = match bad.key {
-            "node" => self.node.as_ref().map(Spanned::span),
-            "mode" => self.mode.as_ref().map(Spanned::span),
-            "hold" => self.hold.as_ref().map(Spanned::span),
-            "owner" => self.owner.as_ref().map(Spanned::span),
-            _ => self.group.as_ref().map(Spanned::span),
-        };
-        span.unwrap_or_else(|| self.name.span())
+    /// What was written for an optional key, and where.
+    pub(crate) fn optional(&self, key: OptionalKey) -> Option<(&str, Range<usize>)> {
+        match key {
+            OptionalKey::Node => written(self.node.as_ref()),
+            OptionalKey::Mode => written(self.mode.as_ref()),
+            OptionalKey::Owner => written(self.owner.as_ref()),
+            OptionalKey::Group => written(self.group.as_ref()),
+            OptionalKey::Hold => written(self.hold.as_ref()),
+        }
     }
+}
+
+fn written<T: AsRef<str>>(value: Option<&Spanned<T>>) -> Option<(&str, Range<usize>)> {
+    value.map(|value| (value.get_ref().as_ref(), value.span()))
 }

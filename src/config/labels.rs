@@ -1,25 +1,25 @@
-//! Container labels that ask for ports: `ttyplugd.enable` and `ttyplugd.port.NAME.*`. Pure.
+//! Container labels that ask for ports: `ttyplugd.enable` and `ttyplugd.port.NAME.KEY`. Pure.
 
 use std::collections::BTreeMap;
 
 use crate::config::settings::LabelPolicy;
 use crate::model::PortName;
-use crate::model::nearest::nearest;
-use crate::model::port::{Port, Words};
+use crate::model::nearest::did_you_mean;
+use crate::model::port::{OptionalKey, Port, parse_optional};
 
-/// What a container's labels ask for.
+/// The ports that a container's labels ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PortRequests {
     /// `ttyplugd.enable=true`: every USB serial device, under its host name.
     pub every_port: bool,
-    /// Ports that the labels define themselves.
+    /// Ports that the labels define.
     pub own: Vec<Port>,
-    /// Ports of the configuration file, asked for by `use=true`.
+    /// Ports of the configuration file, by `use=true`.
     pub used: Vec<PortName>,
 }
 
-/// A label that cannot be understood. The container that carries it gets no port at all, so that
-/// a half-understood wish never becomes a right.
+/// A label that is not valid. It disables all ports of its container: half of what was meant could
+/// be more than was meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("label {label:?}: {reason}")]
 pub struct LabelError {
@@ -28,10 +28,13 @@ pub struct LabelError {
 }
 
 const PREFIX: &str = "ttyplugd.";
-const WORDS: [&str; 7] = ["group", "hold", "match", "mode", "node", "owner", "use"];
+const ENABLE: &str = "enable";
+/// What a label of a port must have unless it has `use`: the device.
+const MATCH: &str = "match";
+const USE: &str = "use";
 
-/// The labels that count: those set when the container was created. A label that the image
-/// carries with the same value came from whoever made the image.
+/// The labels that were set when the container was created. One that its image has with the same
+/// value is counted as the image's.
 pub fn own_labels(
     container: &BTreeMap<String, String>,
     image: &BTreeMap<String, String>,
@@ -43,7 +46,7 @@ pub fn own_labels(
         .collect()
 }
 
-/// The labels of ours that the image carries and that are therefore ignored.
+/// The `ttyplugd.` labels that are ignored because they are the image's.
 pub fn ignored_labels<'a>(
     container: &'a BTreeMap<String, String>,
     image: &'a BTreeMap<String, String>,
@@ -54,10 +57,9 @@ pub fn ignored_labels<'a>(
         .map(|(key, _)| key.as_str())
 }
 
-/// The compose project and service of a container. `docker compose build` writes both labels
-/// into the image too (compose-spec, build.md, "labels"), and then they do not count as the
-/// container's own; where compose itself created the container, which its `config-hash` shows,
-/// they count all the same.
+/// The compose project and service of a container. `docker compose build` writes both labels into
+/// the image too (compose-spec, build.md, "labels"), which makes them the image's; they count where
+/// compose created the container, as its `config-hash` shows.
 pub fn compose_service(
     all: &BTreeMap<String, String>,
     own: &BTreeMap<String, String>,
@@ -69,96 +71,121 @@ pub fn compose_service(
     Some((project.clone(), service.clone()))
 }
 
-/// Reads the wishes from the labels that count.
+/// Reads the labels that count.
 ///
 /// # Errors
-/// The first label under `ttyplugd.` that is not understood.
+/// The first label under `ttyplugd.` that is not valid.
 pub fn port_requests(
     labels: &BTreeMap<String, String>,
     policy: LabelPolicy,
     defined: &[Port],
 ) -> Result<PortRequests, LabelError> {
-    let mut wishes = PortRequests::default();
+    let mut requests = PortRequests::default();
     if policy == LabelPolicy::Off {
-        return Ok(wishes);
+        return Ok(requests);
     }
-    let mut by_port: BTreeMap<PortName, BTreeMap<&str, &str>> = BTreeMap::new();
+    let mut ports: BTreeMap<PortName, PortLabels> = BTreeMap::new();
     for (label, value) in labels {
         let Some(key) = label.strip_prefix(PREFIX) else {
             continue;
         };
-        let fail = |reason: String| LabelError {
+        let error = |reason| LabelError {
             label: label.clone(),
             reason,
         };
-        if key == "enable" {
-            wishes.every_port = truth(value).map_err(fail)?;
-        } else if let Some(key) = key.strip_prefix("port.") {
-            let Some((name, word)) = key.split_once('.') else {
-                let reason = "is not ttyplugd.port.NAME.WORD".to_owned();
-                return Err(fail(reason));
-            };
-            let name = name
-                .parse()
-                .map_err(|reason| fail(format!("{name:?} {reason}")))?;
-            if !WORDS.contains(&word) {
-                return Err(fail(unknown(word, &WORDS)));
-            }
-            by_port.entry(name).or_default().insert(word, value);
+        if key == ENABLE {
+            requests.every_port = boolean(value).map_err(error)?;
+        } else if let Some(rest) = key.strip_prefix("port.") {
+            let (name, key) = port_key(rest).map_err(error)?;
+            ports.entry(name).or_default().insert(key, value);
         } else {
-            return Err(fail(unknown(key, &["enable", "port"])));
+            return Err(error(unknown(key, &[ENABLE, "port"])));
         }
     }
-    for (name, words) in by_port {
-        let fail = |word: &str, reason: String| LabelError {
-            label: format!("{PREFIX}port.{name}.{word}"),
+    for (name, labels) in ports {
+        let error = |(key, reason): (&str, String)| LabelError {
+            label: format!("{PREFIX}port.{name}.{key}"),
             reason,
         };
-        if let Some(value) = words.get("use") {
-            if words.len() > 1 {
-                let reason = "stands beside other words of the same port; `use` takes the port \
-                              as the configuration file defines it";
-                return Err(fail("use", reason.to_owned()));
+        if let Some(value) = labels.get(USE) {
+            if used(value, &name, &labels, defined).map_err(error)? {
+                requests.used.push(name);
             }
-            if !truth(value).map_err(|reason| fail("use", reason))? {
-                continue;
-            }
-            if defined.iter().all(|port| port.name != name) {
-                let reason = format!("the configuration file defines no port {:?}", name.as_str());
-                return Err(fail("use", reason));
-            }
-            wishes.used.push(name);
-            continue;
+        } else {
+            let port = own_port(&name, &labels).map_err(error)?;
+            requests.own.push(port);
         }
-        let word = |key| words.get(key).copied();
-        let Some(device) = word("match") else {
-            let reason = "is missing; it says which device the port is, e.g. vendor=0658";
-            return Err(fail("match", reason.to_owned()));
-        };
-        let device = device
-            .parse()
-            .map_err(|reason| fail("match", format!("{device:?} {reason}")))?;
-        let (look, hold) = Words {
-            node: word("node"),
-            mode: word("mode"),
-            owner: word("owner"),
-            group: word("group"),
-            hold: word("hold"),
-        }
-        .check()
-        .map_err(|bad| fail(bad.key, format!("{:?} {}", bad.word, bad.reason)))?;
-        wishes.own.push(Port {
-            name,
-            device,
-            containers: Vec::new(),
-            look,
-            hold,
-        });
     }
-    Ok(wishes)
+    Ok(requests)
 }
 
-fn truth(value: &str) -> Result<bool, String> {
+/// The labels of one port, by their keys.
+type PortLabels<'a> = BTreeMap<&'a str, &'a str>;
+
+/// Why the label with this key is not valid.
+type InvalidKey = (&'static str, String);
+
+/// `NAME.KEY`.
+fn port_key(text: &str) -> Result<(PortName, &str), String> {
+    let Some((name, key)) = text.split_once('.') else {
+        return Err("is not ttyplugd.port.NAME.KEY".to_owned());
+    };
+    let name = name
+        .parse()
+        .map_err(|reason| format!("{name:?} {reason}"))?;
+    let keys = [&[MATCH, USE], OptionalKey::NAMES].concat();
+    match keys.contains(&key) {
+        true => Ok((name, key)),
+        false => Err(unknown(key, &keys)),
+    }
+}
+
+/// Whether a port of the configuration file is used.
+fn used(
+    value: &str,
+    name: &PortName,
+    labels: &PortLabels,
+    defined: &[Port],
+) -> Result<bool, InvalidKey> {
+    let error = |reason| (USE, reason);
+    if labels.len() > 1 {
+        let reason = "cannot be combined with other labels of the port: it takes the port as the \
+                      configuration file defines it";
+        return Err(error(reason.to_owned()));
+    }
+    let is_used = boolean(value).map_err(error)?;
+    if is_used && defined.iter().all(|port| port.name != *name) {
+        let reason = format!("the configuration file defines no port {:?}", name.as_str());
+        return Err(error(reason));
+    }
+    Ok(is_used)
+}
+
+/// A port that the labels define.
+fn own_port(name: &PortName, labels: &PortLabels) -> Result<Port, InvalidKey> {
+    let Some(device) = labels.get(MATCH) else {
+        let reason = "is missing; it says which device the port is, e.g. vendor=0658";
+        return Err((MATCH, reason.to_owned()));
+    };
+    let device = device
+        .parse()
+        .map_err(|reason| (MATCH, format!("{device:?} {reason}")))?;
+    let (node, hold) = parse_optional(|key| labels.get(key.name()).copied()).map_err(|error| {
+        (
+            error.key.name(),
+            format!("{:?} {}", error.value, error.reason),
+        )
+    })?;
+    Ok(Port {
+        name: name.clone(),
+        device,
+        containers: Vec::new(),
+        node,
+        hold,
+    })
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -166,11 +193,8 @@ fn truth(value: &str) -> Result<bool, String> {
     }
 }
 
-fn unknown(word: &str, known: &[&str]) -> String {
-    match nearest(word, known.iter().copied()) {
-        Some(known) => format!("unknown word {word:?}; did you mean {known:?}?"),
-        None => format!("unknown word {word:?}; known are {}", known.join(", ")),
-    }
+fn unknown(key: &str, known: &[&str]) -> String {
+    format!("unknown key {key:?}; {}", did_you_mean(key, known))
 }
 
 #[cfg(test)]
@@ -193,7 +217,7 @@ mod tests {
 
     #[test]
     fn labels_define_ports_and_use_those_of_the_file() {
-        let wishes = read(&[
+        let requests = read(&[
             ("ttyplugd.enable", "true"),
             ("ttyplugd.port.zwave.match", "vendor=0658,product=0200"),
             ("ttyplugd.port.zwave.node", "/dev/zwave"),
@@ -202,32 +226,32 @@ mod tests {
             ("other", "x"),
         ])
         .unwrap();
-        assert!(wishes.every_port);
+        assert!(requests.every_port);
         assert_eq!(
-            wishes.own[0].node.path.as_ref().unwrap().as_str(),
+            requests.own[0].node.path.as_ref().unwrap().as_str(),
             "/dev/zwave"
         );
-        assert_eq!(wishes.used[0].as_str(), "meter");
+        assert_eq!(requests.used[0].as_str(), "meter");
     }
 
     #[test]
-    fn a_label_that_is_not_understood_is_named() {
+    fn an_invalid_label_is_named() {
         for (pairs, expected) in [
             (
                 &[("ttyplugd.enable", "yes")][..],
                 "\"ttyplugd.enable\": \"yes\" is neither",
             ),
             (&[("ttyplugd.enabel", "true")], "did you mean \"enable\"?"),
-            (
-                &[("ttyplugd.port.x", "1")],
-                "is not ttyplugd.port.NAME.WORD",
-            ),
+            (&[("ttyplugd.port.x", "1")], "is not ttyplugd.port.NAME.KEY"),
             (&[("ttyplugd.port.x.nodes", "1")], "did you mean \"node\"?"),
             (
                 &[("ttyplugd.port.x.node", "/dev/x")],
                 "\"ttyplugd.port.x.match\": is missing",
             ),
-            (&[("ttyplugd.port.x.match", "vender=1")], "bad key vender"),
+            (
+                &[("ttyplugd.port.x.match", "vender=1")],
+                "vender is an unknown key",
+            ),
             (
                 &[
                     ("ttyplugd.port.x.match", "vendor=1"),
@@ -251,7 +275,7 @@ mod tests {
                     ("ttyplugd.port.meter.use", "true"),
                     ("ttyplugd.port.meter.mode", "0660"),
                 ],
-                "beside other words",
+                "cannot be combined",
             ),
             (
                 &[("ttyplugd.port.a b.match", "vendor=1")],

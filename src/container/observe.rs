@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::container::rootfs::{Entered, PATH_ONLY, Process, RootError};
 use crate::container::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 use crate::model::NodePath;
-use crate::model::device::LINK_DIRECTORIES;
 use crate::model::inventory::ContainerId;
+use crate::model::match_key::LINK_DIRECTORIES;
 use crate::plan::{Actual, Found};
 
 /// What has been seen in a container.

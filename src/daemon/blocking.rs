@@ -69,11 +69,7 @@ impl Blocking {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(panicked)) => {
                 let cause = panicked.to_string();
-                Err(Problem::passing(
-                    Failure::NodeSpec,
-                    cause,
-                    "report this bug",
-                ))
+                Err(Problem::passing(Failure::Look, cause, "report this bug"))
             }
             Err(_) => {
                 let key = (id.clone(), part);
@@ -94,7 +90,7 @@ impl Part {
     fn hangs(self) -> Problem {
         match self {
             Self::Root => Problem::passing(
-                Failure::NodeSpec,
+                Failure::Look,
                 "reading the container's /dev takes too long",
                 "look for a file system in the container that hangs",
             ),

@@ -16,7 +16,7 @@ use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
 use crate::plan::assign::{Assignments, WantedPort};
-use crate::plan::{Made, both};
+use crate::plan::{Made, merged};
 use crate::store::Store;
 use crate::sys::clock::Clock;
 
@@ -167,7 +167,7 @@ impl World {
         let start = Rc::new(Start::new(running, entrance));
         let unfinished = self.lives.begin(id, start.clone());
         if !unfinished.is_empty() {
-            let record = both(self.store.record(id, &started_at), unfinished);
+            let record = merged(self.store.record(id, &started_at), unfinished);
             self.store.put_record(id, &started_at, record);
         }
         start

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
 use crate::model::{DevNum, NodePath};
 
 /// One tty as udev reports it, reduced to what can be matched or must be made.
@@ -29,9 +30,6 @@ pub struct Device {
     /// What stands in the place of stable names and is no path that could be made anywhere.
     pub refused_links: Vec<String>,
 }
-
-/// The two directories in which udev keeps stable names of serial ports (`60-serial.rules`).
-pub const LINK_DIRECTORIES: [&str; 2] = ["/dev/serial/by-id", "/dev/serial/by-path"];
 
 impl Device {
     /// Reads a device from udev's properties, as a uevent or the udev database has them.
@@ -81,7 +79,7 @@ impl Device {
             driver: text("ID_USB_DRIVER").or(driver),
             properties: raw
                 .iter()
-                .filter(|(key, _)| KEPT_PROPERTIES.contains(&key.as_str()))
+                .filter(|(key, _)| is_kept(key))
                 .map(|(key, value)| (key.clone(), printable(value)))
                 .collect(),
             devpath,
@@ -94,6 +92,26 @@ impl Device {
 
     pub fn property(&self, key: &str) -> Option<&str> {
         self.properties.get(key).map(String::as_str)
+    }
+
+    /// The values that a key of `match` is compared with. A device can have several links.
+    pub fn values(&self, key: MatchKey) -> Vec<&str> {
+        let directory = key.link_directory();
+        let links = directory.into_iter().flat_map(|d| self.link_names(d));
+        let property = key.property().and_then(|name| self.property(name));
+        let own = match key {
+            MatchKey::Driver => self.driver.as_deref(),
+            MatchKey::Sysname => Some(self.sysname.as_str()),
+            MatchKey::Vendor
+            | MatchKey::Product
+            | MatchKey::Serial
+            | MatchKey::Interface
+            | MatchKey::ById
+            | MatchKey::ByPath => None,
+        };
+        let mut values: Vec<&str> = links.chain(property).chain(own).collect();
+        values.dedup();
+        values
     }
 
     /// An administrator's udev rule took it out with `ENV{TTYPLUGD_IGNORE}="1"`.
@@ -125,28 +143,29 @@ impl Device {
 
     /// Orders devices by where they are plugged in, which does not change with the plug order.
     pub fn by_path_order(&self) -> (bool, Option<&str>, &str, &str) {
-        let by_path = self.link_names(LINK_DIRECTORIES[1]).next();
+        let by_path = self.link_names(BY_PATH).next();
         // A device without a by-path name comes after all that have one.
         (by_path.is_none(), by_path, &self.devpath, &self.sysname)
     }
 }
 
-/// The udev properties that a device is matched by, offered by, or shown with; the others are
-/// forgotten, since a daemon on a small machine keeps every tty in memory.
-const KEPT_PROPERTIES: [&str; 15] = [
+/// Whether a udev property is kept. A daemon on a small machine has every tty in memory, so what
+/// nothing is matched by, decided by or shown with is left out.
+fn is_kept(property: &str) -> bool {
+    let mut of_match = MatchKey::ALL.iter().filter_map(|key| key.property());
+    OTHER_PROPERTIES.contains(&property) || of_match.any(|known| known == property)
+}
+
+/// The properties that a device is offered by, checked by or described with.
+const OTHER_PROPERTIES: [&str; 10] = [
     "CURRENT_TAGS",
     "ID_BUS",
     "ID_MM_DEVICE_IGNORE",
     "ID_MM_PORT_IGNORE",
     "ID_MODEL",
     "ID_MODEL_FROM_DATABASE",
-    "ID_MODEL_ID",
-    "ID_PATH",
-    "ID_SERIAL_SHORT",
-    "ID_USB_INTERFACE_NUM",
     "ID_VENDOR",
     "ID_VENDOR_FROM_DATABASE",
-    "ID_VENDOR_ID",
     "TAGS",
     "TTYPLUGD_IGNORE",
 ];

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::device::{Device, LINK_DIRECTORIES};
+use crate::model::device::Device;
+use crate::model::match_key::BY_ID;
 
 /// What tells a device from all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +62,8 @@ impl Identity {
 /// (`-if01`) and port (`-port1`).
 pub fn identity(device: &Device, devices: &BTreeMap<String, Device>) -> Identity {
     let claims = |other: &Device| {
-        let mut names = other.link_names(LINK_DIRECTORIES[0]);
-        names.any(|name| {
-            device
-                .link_names(LINK_DIRECTORIES[0])
-                .any(|own| own == name)
-        })
+        let mut names = other.link_names(BY_ID);
+        names.any(|name| device.link_names(BY_ID).any(|own| own == name))
     };
     let others: Vec<String> = devices
         .values()

@@ -10,12 +10,44 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::match_key::LINK_DIRECTORIES;
+
+/// Declares the keys of a table: an enum, all of its values, and the name of each.
+macro_rules! keys {
+    ($(#[$meta:meta])* $keys:ident { $($key:ident = $name:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $keys {
+            $($key),+
+        }
+
+        impl $keys {
+            pub const ALL: &'static [Self] = &[$(Self::$key),+];
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$key => $name),+
+                }
+            }
+
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$key),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
 pub mod device;
 pub mod device_access;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod identity;
 pub mod inventory;
+pub mod match_key;
 pub mod nearest;
 pub mod port;
 pub mod problem;
@@ -186,8 +218,8 @@ impl FromStr for NodePath {
                 "is taken: /dev/{first} belongs to the container runtime"
             ));
         }
-        if matches!(below, "serial" | "serial/by-id" | "serial/by-path") {
-            return refuse("is where the links of all ports are");
+        if below == "serial" || LINK_DIRECTORIES.contains(&text) {
+            return refuse("is the directory of the links of all ports");
         }
         Ok(Self(text.to_owned()))
     }

@@ -8,3 +8,11 @@ pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Optio
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
 }
+
+/// What an error says of an unknown key: the one that was probably meant, or all there are.
+pub fn did_you_mean(unknown: &str, known: &[&str]) -> String {
+    match nearest(unknown, known.iter().copied()) {
+        Some(known) => format!("did you mean {known:?}?"),
+        None => format!("the known keys are {}", known.join(", ")),
+    }
+}

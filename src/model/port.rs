@@ -1,33 +1,30 @@
-//! What a port is, whoever defined it: `[[port]]` in a file and `ttyplugd.port.NAME.*` on a
-//! container use the same words, which are checked here once.
+//! What a port is, whoever defined it: `[[port]]` tables and `ttyplugd.port.NAME.*` labels have the
+//! same keys, and their values are checked here.
 
-use crate::model::device::LINK_DIRECTORIES;
+use std::str::FromStr;
+
 use crate::model::selector::{ContainerMatch, DeviceMatch};
 use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
 
-/// A port: a device chosen by what it is, and how it appears in containers.
+/// A port: a device chosen by what it is, and its node in containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     pub name: PortName,
     pub device: DeviceMatch,
-    /// Who gets it. Empty for a port that containers ask for by label.
+    /// The containers that get it. Empty for a port that containers ask for by label.
     pub containers: Vec<ContainerMatch>,
-    pub look: NodeSpec,
-    /// For how long an early open() is to be held; `None` is the default.
+    pub node: NodeSpec,
+    /// For how long an early open() is held; `None` is the default.
     pub hold: Option<Hold>,
 }
 
 impl Port {
     /// The paths by which the port may be opened while its device is absent: its node, and the
-    /// stable names that its match spells out.
+    /// links that its match spells out.
     pub fn known_names(&self) -> Vec<String> {
-        let node = self.node.path.iter().map(|node| node.as_str().to_owned());
-        let links = self.device.pairs().filter_map(|(key, glob)| {
-            let directory = match key {
-                "by-id" => LINK_DIRECTORIES[0],
-                "by-path" => LINK_DIRECTORIES[1],
-                _ => return None,
-            };
+        let node = self.node.path.iter().map(ToString::to_string);
+        let links = self.device.globs().filter_map(|(key, glob)| {
+            let directory = key.link_directory()?;
             let plain = !glob.contains(['*', '?', '[']);
             plain.then(|| format!("{directory}/{glob}"))
         });
@@ -35,11 +32,11 @@ impl Port {
     }
 }
 
-/// How a port appears in a container.
+/// The node of a port in its containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSpec {
     /// `None` is the host's own name for the device.
-    pub node: Option<NodePath>,
+    pub path: Option<NodePath>,
     pub mode: Mode,
     pub owner: Account,
     /// `None` is the group of the host's node.
@@ -49,7 +46,7 @@ pub struct NodeSpec {
 impl Default for NodeSpec {
     fn default() -> Self {
         Self {
-            node: None,
+            path: None,
             mode: Mode::DEFAULT,
             owner: Account::Number(0),
             group: None,
@@ -57,50 +54,53 @@ impl Default for NodeSpec {
     }
 }
 
-/// The optional words of a port as they were written.
-#[derive(Debug, Default)]
-pub struct Words<'a> {
-    pub node: Option<&'a str>,
-    pub mode: Option<&'a str>,
-    pub owner: Option<&'a str>,
-    pub group: Option<&'a str>,
-    pub hold: Option<&'a str>,
-}
-
-/// A word that was refused: its key, the word itself, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key} {word:?} {reason}")]
-pub struct BadWord {
-    pub key: &'static str,
-    pub word: String,
-    pub reason: Invalid,
-}
-
-impl Words<'_> {
-    /// # Errors
-    /// The first word that is not valid.
-    pub fn check(&self) -> Result<(NodeSpec, Option<Hold>), BadWord> {
-        let default = NodeSpec::default();
-        let look = NodeSpec {
-            node: check("node", self.node)?,
-            mode: check("mode", self.mode)?.unwrap_or(default.mode),
-            owner: check("owner", self.owner)?.unwrap_or(default.owner),
-            group: check("group", self.group)?,
-        };
-        Ok((look, check("hold", self.hold)?))
+keys! {
+    /// An optional key of a port.
+    OptionalKey {
+        Node = "node",
+        Mode = "mode",
+        Owner = "owner",
+        Group = "group",
+        Hold = "hold",
     }
 }
 
-fn check<T: std::str::FromStr<Err = Invalid>>(
-    key: &'static str,
-    word: Option<&str>,
-) -> Result<Option<T>, BadWord> {
-    word.map(|word| {
-        word.parse().map_err(|reason| BadWord {
+/// A value that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} {value:?} {reason}", .key.name())]
+pub struct InvalidValue {
+    pub key: OptionalKey,
+    pub value: String,
+    pub reason: Invalid,
+}
+
+/// Checks the values of the optional keys, as `value` has them.
+///
+/// # Errors
+/// The first value that is not valid.
+pub fn parse_optional<'a>(
+    value: impl Fn(OptionalKey) -> Option<&'a str>,
+) -> Result<(NodeSpec, Option<Hold>), InvalidValue> {
+    let default = NodeSpec::default();
+    let node = NodeSpec {
+        path: parse(OptionalKey::Node, &value)?,
+        mode: parse(OptionalKey::Mode, &value)?.unwrap_or(default.mode),
+        owner: parse(OptionalKey::Owner, &value)?.unwrap_or(default.owner),
+        group: parse(OptionalKey::Group, &value)?,
+    };
+    Ok((node, parse(OptionalKey::Hold, &value)?))
+}
+
+fn parse<'a, T: FromStr<Err = Invalid>>(
+    key: OptionalKey,
+    value: impl Fn(OptionalKey) -> Option<&'a str>,
+) -> Result<Option<T>, InvalidValue> {
+    let parsed = value(key).map(|value| {
+        value.parse().map_err(|reason| InvalidValue {
             key,
-            word: word.to_owned(),
+            value: value.to_owned(),
             reason,
         })
-    })
-    .transpose()
+    });
+    parsed.transpose()
 }

@@ -1,4 +1,4 @@
-//! Which device is a port, and which container is to have it: pure comparison.
+//! Which device is a port, and which containers get it. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,72 +7,67 @@ use std::str::FromStr;
 use glob::{MatchOptions, Pattern};
 
 use crate::model::Invalid;
-use crate::model::device::{Device, LINK_DIRECTORIES};
-use crate::model::nearest::nearest;
+use crate::model::device::Device;
+use crate::model::match_key::MatchKey;
+use crate::model::nearest::did_you_mean;
 
-/// The keys of a `match` table, in the order in which they are shown.
-pub const MATCH_KEYS: [&str; 8] = [
-    "vendor",
-    "product",
-    "serial",
-    "interface",
-    "by-id",
-    "by-path",
-    "driver",
-    "sysname",
-];
-
-/// What a device must be to be a port: a glob per key, and all of them must hold.
+/// What a device must be to be a port: a glob per key, and all of them must match.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceMatch(BTreeMap<&'static str, Pattern>);
+pub struct DeviceMatch(BTreeMap<MatchKey, Pattern>);
+
+/// A match that was refused: the key at fault, or `match` itself, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {reason}")]
+pub struct InvalidMatch {
+    pub key: String,
+    pub reason: Invalid,
+}
 
 impl DeviceMatch {
     /// # Errors
-    /// A key that is not in [`MATCH_KEYS`], a glob that does not parse, or no key at all.
+    /// A key that is unknown, a glob that does not parse, or no key at all.
     pub fn new<'a>(
-        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, (String, Invalid)> {
-        let mut globs = BTreeMap::new();
-        for (key, text) in pairs {
-            let Some(key) = MATCH_KEYS.into_iter().find(|known| *known == key) else {
-                let reason = match nearest(key, MATCH_KEYS.into_iter()) {
-                    Some(known) => format!("is an unknown key; did you mean {known:?}?"),
-                    None => format!("is an unknown key; known are {}", MATCH_KEYS.join(", ")),
-                };
-                return Err((key.to_owned(), Invalid(reason)));
+        globs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, InvalidMatch> {
+        let globs = globs.into_iter().map(|(name, text)| {
+            let invalid = |reason| InvalidMatch {
+                key: name.to_owned(),
+                reason,
             };
-            // A link may be given as it stands in /dev or by its last component.
-            let text = LINK_DIRECTORIES
-                .iter()
-                .find_map(|directory| text.strip_prefix(directory)?.strip_prefix('/'))
-                .unwrap_or(text);
-            let pattern = glob(text).map_err(|reason| (key.to_owned(), reason))?;
-            globs.insert(key, pattern);
-        }
+            let key = MatchKey::from_name(name).ok_or_else(|| {
+                let hint = did_you_mean(name, MatchKey::NAMES);
+                invalid(Invalid(format!("is an unknown key; {hint}")))
+            })?;
+            Ok((key, glob(without_directory(text, key)).map_err(invalid)?))
+        });
+        let globs: BTreeMap<_, _> = globs.collect::<Result<_, _>>()?;
         if globs.is_empty() {
-            let reason = format!("is empty; say at least one of {}", MATCH_KEYS.join(", "));
-            return Err(("match".to_owned(), Invalid(reason)));
+            let names = MatchKey::NAMES.join(", ");
+            return Err(InvalidMatch {
+                key: "match".to_owned(),
+                reason: Invalid(format!("is empty; it needs at least one of {names}")),
+            });
         }
         Ok(Self(globs))
     }
 
     pub fn matches(&self, device: &Device) -> bool {
         !device.is_ignored()
-            && self
-                .0
-                .iter()
-                .all(|(key, glob)| values(device, key).iter().any(|v| like_an_id(glob, v)))
+            && self.0.iter().all(|(key, glob)| {
+                let values = device.values(*key);
+                values.iter().any(|value| matches_id(glob, value))
+            })
     }
 
-    /// The same words with which it was written.
-    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub fn globs(&self) -> impl Iterator<Item = (MatchKey, &str)> {
         self.0.iter().map(|(key, glob)| (*key, glob.as_str()))
     }
 }
 
 impl fmt::Display for DeviceMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: Vec<_> = self.pairs().map(|(k, v)| format!("{k}={v}")).collect();
+        let globs = self.globs();
+        let pairs: Vec<_> = globs.map(|(k, v)| format!("{}={v}", k.name())).collect();
         f.write_str(&pairs.join(","))
     }
 }
@@ -89,29 +84,16 @@ impl FromStr for DeviceMatch {
                 pair.ok_or_else(|| Invalid("is not KEY=GLOB,KEY=GLOB,…".into()))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Self::new(pairs).map_err(|(key, reason)| Invalid(format!("has a bad key {key}: {reason}")))
+        Self::new(pairs).map_err(|error| Invalid(format!("is not valid: {error}")))
     }
 }
 
-/// What a device has under a key of `match`. A device can have several links.
-pub fn values<'a>(device: &'a Device, key: &str) -> Vec<&'a str> {
-    let one = |value: Option<&'a str>| value.into_iter().collect();
-    let mut values: Vec<&str> = match key {
-        "vendor" => one(device.property("ID_VENDOR_ID")),
-        "product" => one(device.property("ID_MODEL_ID")),
-        "serial" => one(device.property("ID_SERIAL_SHORT")),
-        "interface" => one(device.property("ID_USB_INTERFACE_NUM")),
-        "by-id" => device.link_names(LINK_DIRECTORIES[0]).collect(),
-        "by-path" => device
-            .link_names(LINK_DIRECTORIES[1])
-            .chain(device.property("ID_PATH"))
-            .collect(),
-        "driver" => one(device.driver.as_deref()),
-        "sysname" => one(Some(&device.sysname)),
-        _ => Vec::new(),
-    };
-    values.dedup();
-    values
+/// A link may be given by its path or by its name alone.
+fn without_directory(text: &str, key: MatchKey) -> &str {
+    let name = key
+        .link_directory()
+        .and_then(|directory| text.strip_prefix(directory)?.strip_prefix('/'));
+    name.unwrap_or(text)
 }
 
 /// One way to name containers.
@@ -190,8 +172,8 @@ fn glob(text: &str) -> Result<Pattern, Invalid> {
     Pattern::new(text).map_err(|error| Invalid(format!("is not a glob: {error}")))
 }
 
-/// udev gives hexadecimal ids in lower case and data sheets in upper, so case does not count.
-fn like_an_id(glob: &Pattern, text: &str) -> bool {
+/// udev gives hexadecimal ids in lower case and data sheets in upper: case is ignored.
+fn matches_id(glob: &Pattern, text: &str) -> bool {
     let options = MatchOptions {
         case_sensitive: false,
         ..MatchOptions::default()

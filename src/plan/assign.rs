@@ -265,15 +265,15 @@ fn assignment(
     assignment
 }
 
-fn want(port: String, look: &NodeSpec, hold: Hold, device: &Device) -> WantedPort {
+fn want(port: String, node: &NodeSpec, hold: Hold, device: &Device) -> WantedPort {
     WantedPort {
         port,
         device: device.sysname.clone(),
-        node: look.node.clone().unwrap_or_else(|| device.node.clone()),
+        node: node.path.clone().unwrap_or_else(|| device.node.clone()),
         devnum: device.devnum,
-        mode: look.mode,
-        owner: look.owner.clone(),
-        group: look.group.clone().unwrap_or(Account::Number(device.gid)),
+        mode: node.mode,
+        owner: node.owner.clone(),
+        group: node.group.clone().unwrap_or(Account::Number(device.gid)),
         links: device.links.iter().cloned().collect(),
         hold,
     }

@@ -11,9 +11,9 @@ use ttyplugd::config::labels;
 use ttyplugd::config::settings::{LabelPolicy, Settings};
 use ttyplugd::hold::DEFAULT_HOLD;
 use ttyplugd::hold::held_opens::Reason;
-use ttyplugd::model::port::Look;
+use ttyplugd::model::match_key::MatchKey;
+use ttyplugd::model::port::NodeSpec;
 use ttyplugd::model::problem::Failure;
-use ttyplugd::model::selector::MATCH_KEYS;
 
 use crate::tidy::code;
 
@@ -75,7 +75,7 @@ fn the_shipped_configuration_has_every_key_with_its_default() {
         );
     }
     let text = read("packaging/config.toml");
-    for key in MATCH_KEYS {
+    for key in MatchKey::NAMES {
         assert!(text.contains(key), "{key} is not in packaging/config.toml");
     }
 }
@@ -225,7 +225,11 @@ fn the_manual_page_of_the_configuration_has_every_key_and_label() {
     let page = read("man/ttyplugd.toml.5");
     let items = items(&page);
     let keys = [known_keys(""), known_keys("[[port]]")].concat();
-    for key in keys.iter().map(String::as_str).chain(MATCH_KEYS) {
+    for key in keys
+        .iter()
+        .map(String::as_str)
+        .chain(MatchKey::NAMES.iter().copied())
+    {
         let named = |item: &String| item.split(' ').any(|word| word == key);
         assert!(items.iter().any(named), "{key} is not in {items:#?}");
     }
@@ -236,8 +240,8 @@ fn the_manual_page_of_the_configuration_has_every_key_and_label() {
             .to_string()
     };
     let words = [wishes("Q"), wishes("port.x.Q")].join(", ");
-    assert_eq!(words.matches("known are ").count(), 2, "{words}");
-    let known = words.split("known are ").skip(1);
+    assert_eq!(words.matches("known keys are ").count(), 2, "{words}");
+    let known = words.split("known keys are ").skip(1);
     let of_label = known.flat_map(|words| words.split(": ").next().unwrap().split(", "));
     for word in of_label.filter(|word| !word.contains('"') && !word.contains(' ')) {
         let label =

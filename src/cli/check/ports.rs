@@ -3,8 +3,9 @@
 use super::codes;
 use super::finding::Report;
 use crate::daemon::state::World;
-use crate::model::device::{Device, LINK_DIRECTORIES};
+use crate::model::device::Device;
 use crate::model::identity::identity;
+use crate::model::match_key::{BY_PATH, MatchKey};
 use crate::model::port::Port;
 use crate::plan::assign::shared_links;
 
@@ -67,12 +68,12 @@ impl Report {
 
     /// A match that spells out a place is right for a device that nothing else tells apart.
     fn identity_of(&mut self, subject: &str, port: &Port, device: &Device, world: &World) {
-        let is_place = |key| key == "by-path" || key == "sysname";
-        if port.device.pairs().any(|(key, _)| is_place(key)) {
+        let is_place = |key| matches!(key, MatchKey::ByPath | MatchKey::Sysname);
+        if port.device.globs().any(|(key, _)| is_place(key)) {
             return;
         }
         let weakness = identity(device, &world.inventory.devices).weakness();
-        let place = device.link_names(LINK_DIRECTORIES[1]).next();
+        let place = device.link_names(BY_PATH).next();
         if let (Some(weakness), Some(place)) = (weakness, place) {
             let what = format!("cannot be told from a second one: {weakness}");
             let fix = format!("before there are two: match = {{ by-path = {place:?} }}");

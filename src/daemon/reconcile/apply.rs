@@ -15,7 +15,7 @@ use crate::daemon::reconcile::look::{Seen, not_seen};
 use crate::daemon::start::Entrance;
 use crate::engine::{Engine, EngineError, Executed};
 use crate::model::problem::{Failure, Problem};
-use crate::plan::{Op, Record, both, settled};
+use crate::plan::{Op, Record, merged, pruned};
 
 /// How the operations of a plan are carried out.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ impl Handle<'_> {
                 .await?;
             return Ok(before.problems);
         }
-        let planned = both(record.clone(), before.plan.record.clone());
+        let planned = merged(record.clone(), before.plan.record.clone());
         self.put_record(planned).await?;
 
         let (mut outcome, mut after) = self.attempt(method, &before).await?;
@@ -198,9 +198,9 @@ impl Handle<'_> {
         pending: Pending,
     ) -> Result<(), Stop> {
         let record = match pending {
-            Pending::Nothing => settled(planned, &seen.view.actual),
+            Pending::Nothing => pruned(planned, &seen.view.actual),
             // Nothing is forgotten for not being there yet.
-            Pending::Command => both(before.clone(), planned.clone()),
+            Pending::Command => merged(before.clone(), planned.clone()),
         };
         self.put_record(record).await?;
         self.announce(seen).await;

@@ -9,7 +9,7 @@ use crate::daemon::reconcile::handle::Handle;
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
-use crate::plan::{Made, Op, Plan, Record, both, passwd, plan};
+use crate::plan::{Made, Op, Plan, Record, merged, passwd, plan};
 
 /// What was found in a container and what follows from it, before anything is done.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Handle<'_> {
                 Ok(want) => wanted.push(want),
                 // Many an image makes its accounts when it starts: what is there stays until then.
                 Err(unknown) => {
-                    keep = both(keep, entries(want));
+                    keep = merged(keep, entries(want));
                     problems.push(no_account(want, &unknown));
                 }
             }
@@ -126,10 +126,8 @@ pub fn not_seen(error: RootError) -> Problem {
             "a container that uses the host's /dev needs only access to the device; otherwise \
              remove that mount from its definition",
         ),
-        RootError::Other(error) => Problem::passing(
-            Failure::NodeSpec,
-            format!("{error:#}"),
-            "wait for the next try",
-        ),
+        RootError::Other(error) => {
+            Problem::passing(Failure::Look, format!("{error:#}"), "wait for the next try")
+        }
     }
 }

@@ -132,11 +132,7 @@ impl<'a> Job<'a> {
         let open = move || Entrance::open(&described, &id);
         let entrance = self.blocking.in_root(self.id, open).await?;
         let entrance = entrance.map_err(|error| {
-            Problem::passing(
-                Failure::NodeSpec,
-                format!("{error:#}"),
-                "wait for the next try",
-            )
+            Problem::passing(Failure::Look, format!("{error:#}"), "wait for the next try")
         })?;
         // A wrapper may have been asked to create it anew meanwhile, and that counts.
         if entrance.has_ended() {
