@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use http_body_util::{Either, Full, StreamBody};
@@ -24,13 +25,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::daemon::keepers::listen;
 use crate::daemon::notifier::{Changed, Changes};
 use crate::daemon::problems::Reports;
 use crate::daemon::state::World;
 use crate::daemon::status::{Status, status};
+use crate::sys::socket::Listener;
 
 pub const SOCKET: &str = "api.sock";
 
@@ -66,16 +67,14 @@ impl Api {
     /// # Errors
     /// The socket cannot be made.
     pub fn serve(self, run_dir: &Path) -> anyhow::Result<()> {
-        let listener = listen(&run_dir.join(SOCKET))?;
+        let path = run_dir.join(SOCKET);
+        let listener = Listener::bind(&path)
+            .with_context(|| format!("cannot listen at {}", path.display()))?;
         let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let watchers = Arc::new(Semaphore::new(MOST_WATCHERS));
         tokio::task::spawn_local(async move {
             while let Ok(place) = connections.clone().acquire_owned().await {
-                let Ok((stream, _)) = listener.accept().await else {
-                    // There may be too many files open (accept(2)), which passes.
-                    sleep(PAUSE).await;
-                    continue;
-                };
+                let stream = listener.accept().await;
                 let (api, watchers) = (self.clone(), watchers.clone());
                 tokio::task::spawn_local(async move {
                     api.converse(stream, &watchers).await;
@@ -87,10 +86,6 @@ impl Api {
     }
 
     async fn converse(&self, stream: UnixStream, watchers: &Arc<Semaphore>) {
-        // The socket's mode says so already.
-        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == 0) {
-            return;
-        }
         let watches = Cell::new(false);
         let answer = service_fn(|request| {
             let response = self.answer(&request, watchers);

@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::inotify::AddWatchFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -31,6 +31,7 @@ use crate::model::inventory::ContainerId;
 use crate::plan::assign::Want;
 use crate::sys::inotify::Arrivals;
 use crate::sys::logging::kind;
+use crate::sys::socket::Listener;
 
 /// How long a wrapper may take to say what it wants.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);
@@ -51,9 +52,12 @@ pub fn serve_wrappers(
     world: Rc<RefCell<World>>,
     changes: Rc<Changes>,
 ) -> anyhow::Result<()> {
-    let listener = listen(&run_dir.join("runtime.sock"))?;
+    let path = run_dir.join("runtime.sock");
+    let listener =
+        Listener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
     tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let stream = listener.accept().await;
             let (world, changes) = (world.clone(), changes.clone());
             tokio::task::spawn_local(async move {
                 if let Err(error) = answer(stream, &world, &changes).await {
@@ -65,28 +69,11 @@ pub fn serve_wrappers(
     Ok(())
 }
 
-/// A socket that only root can connect to, in the place of one that an earlier run has left.
-///
-/// # Errors
-/// The directory cannot be written to.
-pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    let _ = fs::remove_file(path);
-    let listen = || -> io::Result<UnixListener> {
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    };
-    listen().with_context(|| format!("{} cannot be listened at", path.display()))
-}
-
 async fn answer(
     mut stream: UnixStream,
     world: &RefCell<World>,
     changes: &Changes,
 ) -> io::Result<()> {
-    if stream.peer_cred()?.uid() != 0 {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
     let mut received = Vec::new();
     let question = timeout(QUESTION_LIMIT, next::<Creating>(&mut stream, &mut received));
     let question = question.await??;
@@ -176,8 +163,16 @@ pub fn follow_keepers(
     tokio::task::spawn_local(async move {
         let following = Rc::new(RefCell::new(BTreeSet::new()));
         let ended = Rc::new(Notify::new());
+        let mut is_logged = false;
         loop {
-            for name in sockets(&directory) {
+            let sockets = sockets(&directory).inspect_err(|error| {
+                if !is_logged {
+                    failed(&directory, error, "cannot look for keepers; retrying");
+                }
+                ended.notify_one();
+            });
+            is_logged = sockets.is_err();
+            for name in sockets.into_iter().flatten() {
                 if following.borrow_mut().insert(name.clone()) {
                     let socket = directory.join(&name);
                     let (world, changes) = (world.clone(), changes.clone());
@@ -201,19 +196,35 @@ pub fn follow_keepers(
     Ok(())
 }
 
-fn sockets(directory: &Path) -> Vec<OsString> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name());
-    names
-        .filter(|name| Path::new(name).extension().is_none())
-        .collect()
+fn failed(file: &Path, error: &io::Error, message: &str) {
+    let file = file.display();
+    tracing::warn!(message_id = kind::SOCKET_FAILED, %file, %error, "{message}");
+}
+
+/// The sockets of the keepers, without those that are not listened at yet.
+fn sockets(directory: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if Path::new(&name).extension().is_none() {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// The containers whose keepers answer.
-pub async fn answering_keepers(run_dir: &Path) -> BTreeSet<ContainerId> {
+///
+/// # Errors
+/// The directory of their sockets cannot be read.
+pub async fn answering_keepers(run_dir: &Path) -> io::Result<BTreeSet<ContainerId>> {
     let directory = run_dir.join("k");
     let mut answering = BTreeSet::new();
-    for name in sockets(&directory) {
+    for name in sockets(&directory)? {
         let ask = async {
             let mut stream = UnixStream::connect(directory.join(name)).await?;
             stream.write_all(&line(&FOLLOW)).await?;
@@ -223,7 +234,7 @@ pub async fn answering_keepers(run_dir: &Path) -> BTreeSet<ContainerId> {
             answering.insert(ContainerId(answer.container));
         }
     }
-    answering
+    Ok(answering)
 }
 
 const FOLLOW: ToKeeper = ToKeeper {
@@ -236,15 +247,9 @@ const FOLLOW: ToKeeper = ToKeeper {
 };
 
 /// Tells one keeper what to wait for, whenever that changes, and hears who waits.
-async fn follow(socket: &PathBuf, world: &RefCell<World>, changes: &Changes) {
-    let mut stream = match UnixStream::connect(socket).await {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            // Its keeper was killed.
-            let _ = fs::remove_file(socket);
-            return;
-        }
-        Err(_) => return,
+async fn follow(socket: &Path, world: &RefCell<World>, changes: &Changes) {
+    let Some(mut stream) = connect(socket).await else {
+        return;
     };
     let mut container = None;
     let ended = converse(&mut stream, world, changes, &mut container).await;
@@ -252,6 +257,29 @@ async fn follow(socket: &PathBuf, world: &RefCell<World>, changes: &Changes) {
         tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
         world.borrow_mut().held.remove(&id);
         changes.tell_watchers();
+    }
+}
+
+/// Connects to a keeper. `None` if it has ended.
+async fn connect(socket: &Path) -> Option<UnixStream> {
+    let mut is_logged = false;
+    loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => return Some(stream),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // It was killed.
+                let _ = fs::remove_file(socket);
+                return None;
+            }
+            Err(error) => {
+                if !is_logged {
+                    failed(socket, &error, "cannot connect to a keeper; retrying");
+                    is_logged = true;
+                }
+                sleep(FOLLOW_AGAIN).await;
+            }
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -35,6 +36,9 @@ use connection::{Connection, Received};
 /// How often it is looked whether held opens still wait: the kernel tells nobody that a waiting
 /// call was interrupted or its program killed.
 const SWEEP_MS: u64 = 200;
+
+/// The pause before the next try when a connection cannot be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// How many notifications are taken before somebody else has a turn.
 const MOST_AT_ONCE: usize = 256;
@@ -206,8 +210,13 @@ impl Keeper {
     }
 
     fn accept(&mut self, socket: &UnixListener) {
-        while let Ok((stream, _)) = socket.accept() {
-            self.connections.extend(Connection::accept(stream));
+        loop {
+            match socket.accept() {
+                Ok((stream, _)) => self.connections.extend(Connection::accept(stream)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Such as too many open files, for which poll(2) would not wait.
+                Err(_) => return thread::sleep(ACCEPT_PAUSE),
+            }
         }
     }
 

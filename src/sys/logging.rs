@@ -40,6 +40,7 @@ pub mod kind {
     pub const NOT_ANNOUNCED: &str = "8bf152477a42496cbbc18f9c6a7341f4";
     pub const UNFINISHED: &str = "1819fa67fcb548b9bafa2a20649568ea";
     pub const CONFIG_MISSING: &str = "af174f4e540540ffa55a2524d8bc49d8";
+    pub const SOCKET_FAILED: &str = "88b8e7b8097a4d648a6c87bc468d9258";
     pub const DAEMON_FAILED: &str = "4a93501f6d254e56bb7f0bbc0defcd08";
 }
 

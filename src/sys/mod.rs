@@ -14,4 +14,5 @@ pub mod mountinfo;
 pub mod pidfd;
 pub mod proc_thread;
 pub mod seccomp;
+pub mod socket;
 pub mod trusted_file;

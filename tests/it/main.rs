@@ -5,6 +5,7 @@
 mod bed;
 mod completions;
 mod compose;
+mod descriptors;
 mod golden;
 mod papers;
 mod tidy;

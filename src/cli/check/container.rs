@@ -267,12 +267,13 @@ impl Report {
 
     /// Whether early opens are held in it.
     fn holding(&mut self, subject: &str, scene: &Scene, id: &ContainerId, is_ours: bool) {
-        let answers = scene.keepers.contains(id);
+        let answers = scene.keepers.as_ref().map(|keepers| keepers.contains(id));
         match (is_ours, answers) {
-            (true, true) => {
+            (true, None) => {}
+            (true, Some(true)) => {
                 self.note(codes::OPENS_HELD, subject, "its early opens are held", "");
             }
-            (true, false) => self.error(
+            (true, Some(false)) => self.error(
                 codes::KEEPER,
                 subject,
                 "its keeper does not answer: it was killed, or the container was started before it \

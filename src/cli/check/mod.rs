@@ -160,13 +160,19 @@ async fn scene(
     match engine.info().await {
         Ok(info) => {
             report.engine(&info);
-            let keepers = answering_keepers(run_dir).await;
+            let keepers = answering_keepers(run_dir).await.inspect_err(|error| {
+                let what = format!(
+                    "the keepers in {} cannot be asked: {error}",
+                    run_dir.display()
+                );
+                report.warning(codes::HOST_UNREADABLE, "host", what, "run this as root");
+            });
             Some(Scene {
                 engine,
                 info,
                 world,
                 host,
-                keepers,
+                keepers: keepers.ok(),
             })
         }
         Err(error) => {

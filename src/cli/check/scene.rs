@@ -13,6 +13,6 @@ pub(super) struct Scene {
     pub(super) info: EngineInfo,
     pub(super) world: RefCell<World>,
     pub(super) host: Host,
-    /// Containers whose keepers answer.
-    pub(super) keepers: BTreeSet<ContainerId>,
+    /// Containers whose keepers answer, where they can be asked.
+    pub(super) keepers: Option<BTreeSet<ContainerId>>,
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait::{SOON, eventually};
+use super::wait::{SOON, eventually, run};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ttyplugd");
 
@@ -141,6 +141,17 @@ impl Daemon {
             "{status}\n{}",
             log.lock().expect("it ended").join("\n")
         );
+    }
+
+    /// Sets how many descriptors it may have open, and returns how many it was allowed before. Those
+    /// that are open stay so (getrlimit(2), RLIMIT_NOFILE).
+    pub(crate) fn limit_descriptors(&self, limit: &str) -> String {
+        let process = ["--pid", &self.child.id().to_string()].map(str::to_owned);
+        let show = ["--nofile", "--noheadings", "--raw", "--output=SOFT"].map(str::to_owned);
+        let before = run("prlimit", &[&process[..], &show].concat());
+        let set = [format!("--nofile={limit}:")];
+        run("prlimit", &[&process[..], &set].concat());
+        before
     }
 
     /// The files of this process in /proc.

@@ -133,6 +133,20 @@ fn connections(bed: &Bed) -> usize {
 }
 
 #[test]
+fn a_keeper_that_comes_while_the_daemon_has_no_descriptor_left_is_found_when_it_has() {
+    let bed = Bed::with_runtime(&held_port("60s"));
+    let daemon = bed.daemon();
+    let unlimited = daemon.limit_descriptors("3");
+    let container = zwave().start();
+    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
+    bed.holds(&["/dev/zwave"]);
+    daemon.limit_descriptors(&unlimited);
+    let port = stick(63);
+    port.plug();
+    opening.end()[0].got(&port);
+}
+
+#[test]
 fn without_a_daemon_a_port_is_held_for_as_long_as_it_is_configured() {
     for (hold, from, to) in [("1s", 900, 3000), ("off", 0, 700)] {
         let bed = Bed::with_runtime(&held_port(hold));
