@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use nix::fcntl::{OFlag, openat};
@@ -14,6 +15,7 @@ use crate::container::device_program::{Program, Verdict};
 use crate::model::DevNum;
 use crate::model::device_access::{Access, AccessChange, AccessChanges, DeviceRules, Origin};
 use crate::model::inventory::ContainerId;
+use crate::sys::child;
 use crate::sys::mountinfo::{Mount, host_mounts};
 
 /// The control group that decides which devices a container may open.
@@ -46,6 +48,10 @@ enum Version {
 
 /// What systemd calls its programs (systemd, src/core/bpf-devices.c).
 const SYSTEMD: &str = "sd_devices";
+
+/// How long systemctl may take. The service manager itself gives up after 25 s (sd-bus,
+/// `BUS_DEFAULT_TIMEOUT`).
+const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a program is put in the place of one that somebody else replaces at the same time.
 const TRIES: usize = 8;
@@ -178,12 +184,12 @@ impl DeviceGroup {
         if allow.is_empty() {
             return Ok(());
         }
-        let done = Command::new("systemctl")
+        let mut command = Command::new("systemctl");
+        command
             .args(["set-property", "--runtime", "--", unit])
             .args(allow)
-            .stdin(Stdio::null())
-            .output()
-            .context("systemctl cannot be run")?;
+            .stdin(Stdio::null());
+        let done = child::output(&mut command, SYSTEMCTL_LIMIT).context("systemctl")?;
         let said = String::from_utf8_lossy(&done.stderr);
         anyhow::ensure!(
             done.status.success(),

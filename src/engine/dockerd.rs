@@ -6,11 +6,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::engine::daemon_json::{DEFAULT_FILE, has_runtimes, named_file};
-use crate::sys::pidfd;
+use crate::sys::{child, pidfd};
+
+/// How long dockerd may take to read a file.
+const VALIDATE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A dockerd of this machine that root has started.
 #[derive(Debug)]
@@ -32,9 +36,7 @@ pub fn running() -> Vec<Dockerd> {
 
 /// Whether there is a dockerd that could be started.
 pub fn is_installed() -> bool {
-    let mut command = Command::new("dockerd");
-    command.arg("--version").stdin(Stdio::null());
-    command.output().is_ok()
+    child::find(Path::new("dockerd")).is_some()
 }
 
 /// Asks dockerd whether it would start with this file. Older ones than 23.0 cannot be asked.
@@ -44,8 +46,8 @@ pub fn is_installed() -> bool {
 pub fn validate(file: &Path) -> anyhow::Result<()> {
     let mut command = Command::new("dockerd");
     command.arg("--validate").arg("--config-file").arg(file);
-    // One that does not run yet cannot be asked either.
-    let Ok(output) = command.stdin(Stdio::null()).output() else {
+    // One that cannot be executed yet cannot be asked either.
+    let Ok(output) = child::output(command.stdin(Stdio::null()), VALIDATE_LIMIT) else {
         return Ok(());
     };
     let said = String::from_utf8_lossy(&output.stderr);

@@ -28,6 +28,7 @@ use crate::model::inventory::ContainerId;
 use crate::runtime::oci_args::Verb;
 use crate::runtime::oci_config::BundleNode;
 use crate::store::Store;
+use crate::sys::child;
 use crate::sys::logging::{kind, short_lived};
 use crate::sys::seccomp::kernel_can_notify;
 
@@ -38,6 +39,9 @@ pub mod seccomp_profile;
 /// How long the daemon may take to answer. A container waits for it only where it runs and hangs;
 /// but while a machine boots, everything starts at once and nothing is quick.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the runtime may take to tell its version.
+pub const VERSION_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a keeper may take to answer for the first time.
 const KEEPER_LIMIT: Duration = Duration::from_secs(10);
@@ -203,7 +207,7 @@ fn socket_name(options: &Options, id: &str) -> anyhow::Result<PathBuf> {
 
 /// The runtime is asked once for its version, and again when its file has changed.
 fn check_runtime(options: &Options) -> anyhow::Result<()> {
-    let path = find_program(&options.runtime)
+    let path = child::find(&options.runtime)
         .with_context(|| format!("there is no {}", options.runtime.display()))?;
     let stat = fs::metadata(&path)?;
     let key = format!("{} {} {}", path.display(), stat.size(), stat.mtime());
@@ -212,26 +216,16 @@ fn check_runtime(options: &Options) -> anyhow::Result<()> {
     let version = match known.split_once('\n') {
         Some((known_key, version)) if known_key == key => version.to_owned(),
         _ => {
-            let output = Command::new(&path)
-                .arg("--version")
-                .stdin(Stdio::null())
-                .output()?;
+            let mut command = Command::new(&path);
+            command.arg("--version").stdin(Stdio::null());
+            let output = child::output(&mut command, VERSION_LIMIT)
+                .with_context(|| format!("{} --version", path.display()))?;
             let version = String::from_utf8_lossy(&output.stdout).into_owned();
             let _ = replace(&cache, format!("{key}\n{version}").as_bytes());
             version
         }
     };
     oci_args::can_notify(&version).map_err(anyhow::Error::msg)
-}
-
-fn find_program(program: &Path) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return Some(program.to_owned());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|file| fs::metadata(file).is_ok_and(|f| f.is_file() && f.mode() & 0o111 != 0))
 }
 
 /// Starts a keeper, gives it its ports, and waits until it has answered.
@@ -250,16 +244,15 @@ fn start_keeper(
     let listener = UnixListener::bind(&early)?;
     fs::set_permissions(&early, fs::Permissions::from_mode(0o600))?;
     fs::rename(&early, socket)?;
-    let status = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg("--run-dir")
         .arg(&options.run_dir)
         .args(["keeper", "start", id])
         .arg(socket)
         .arg(std::process::id().to_string())
-        .stdin(Stdio::from(OwnedFd::from(listener)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
+        .stdin(Stdio::from(OwnedFd::from(listener)));
+    let status = child::output(&mut command, KEEPER_LIMIT)?.status;
     anyhow::ensure!(status.success(), "it ended with {status}");
 
     let answer: FromKeeper = converse(socket, first, KEEPER_LIMIT)?;

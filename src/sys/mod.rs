@@ -4,6 +4,7 @@
 
 pub mod async_fd;
 pub mod backoff;
+pub mod child;
 pub mod clock;
 pub mod date;
 pub mod descriptors;

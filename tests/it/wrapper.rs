@@ -34,8 +34,12 @@ impl Bench {
 
     /// Makes the runtime say that it is this version.
     fn runtime(&self, version: &str) {
+        self.script(&format!("echo '{version}'; exit"));
+    }
+
+    fn script(&self, at_version: &str) {
         let script = format!(
-            "#!/bin/sh\nif [ \"$*\" = --version ]; then echo '{version}'; exit; fi\n\
+            "#!/bin/sh\nif [ \"$*\" = --version ]; then {at_version}; fi\n\
              printf '%s\\n' \"$@\"\nexit 7\n"
         );
         // Written beside and renamed: a file that is open for writing cannot be executed.
@@ -43,6 +47,11 @@ impl Bench {
         fs::write(&new, script).expect("a file can be written");
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("it is ours");
         fs::rename(&new, self.file("runtime")).expect("it is ours");
+    }
+
+    /// Makes the runtime hang when it is asked for its version.
+    fn hanging_runtime(&self) {
+        self.script("sleep 1000; exit 1");
     }
 
     fn bundle(&self, text: impl AsRef<[u8]>) {
@@ -158,6 +167,18 @@ fn a_runtime_that_is_too_old_is_not_asked_to_hold() {
         assert_eq!(found, config);
         bench.warned(reason);
     }
+}
+
+#[test]
+fn a_runtime_that_hangs_at_its_version_is_not_waited_for() {
+    let bench = Bench::new();
+    bench.hanging_runtime();
+    let config = json!({ "linux": { "x": 1 } });
+    bench.bundle(config.to_string());
+    bench.creates();
+    let found: Value = serde_json::from_slice(&bench.bundled()).expect("it is JSON");
+    assert_eq!(found, config);
+    bench.warned("--version");
 }
 
 #[test]

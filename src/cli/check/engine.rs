@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::codes;
 use super::finding::{Level, Report};
 use crate::engine::daemon_json::{PROGRAM, RUNTIME};
 use crate::engine::{EngineInfo, Registered};
-use crate::runtime::Options;
+use crate::runtime::{Options, VERSION_LIMIT};
+use crate::sys::child;
 
 const REGISTER: &str = "sudo ttyplugd runtime enable";
 
@@ -78,8 +79,8 @@ impl Report {
                 "correct the path of {name} in Docker's daemon.json, and: systemctl reload docker"
             ),
         };
-        let path = find(&registered.path);
-        let Some(program) = path.filter(|path| is_executable(path)) else {
+        // The engine looks for a name in its own PATH, which is probably ours.
+        let Some(program) = child::find(Path::new(&registered.path)) else {
             let what = format!(
                 "{name} is {}, and there is no such program",
                 registered.path
@@ -97,7 +98,9 @@ impl Report {
         }
         let real = Options::parse(registered.arguments.clone()).runtime;
         // One that does not start says nothing of its version; the engine says it when it is used.
-        let Ok(output) = Command::new(&real).arg("--version").output() else {
+        let mut command = Command::new(&real);
+        command.arg("--version").stdin(Stdio::null());
+        let Ok(output) = child::output(&mut command, VERSION_LIMIT) else {
             return true;
         };
         let version = String::from_utf8_lossy(&output.stdout);
@@ -114,21 +117,6 @@ impl Report {
         );
         false
     }
-}
-
-/// The program of that name or path. The engine looks for a name in its own PATH, which is
-/// probably ours.
-fn find(program: &str) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Some(program.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
-    places.find(|file| is_executable(file))
-}
-
-fn is_executable(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The wrapper that was installed together with this program.

@@ -9,7 +9,8 @@ use super::site::Site;
 use crate::cli::output::{plain, print, print_json};
 use crate::engine::daemon_json::{EngineFile, Registration};
 use crate::engine::runtimes::User;
-use crate::runtime::oci_args;
+use crate::runtime::{VERSION_LIMIT, oci_args};
+use crate::sys::child;
 use crate::sys::seccomp::kernel_can_notify;
 use crate::sys::trusted_file::WholeFile;
 
@@ -112,7 +113,8 @@ impl Status {
         };
         let mut command = Command::new(&registration.path);
         command.args(&registration.runtime_args).arg("--version");
-        let said = match command.stdin(Stdio::null()).output() {
+        let output = child::output(command.stdin(Stdio::null()), VERSION_LIMIT);
+        let said = match output {
             Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
             Err(error) => {
                 let what = format!("{} cannot be executed: {error}", registration.path);
