@@ -282,8 +282,8 @@ impl ContainerCheck {
         });
     }
 
-    /// What keeps a command in the container from creating nodes. Only with inject = "exec" is
-    /// there no other way.
+    /// Whether a command in the container can create nodes. With inject = "exec" there is no other
+    /// way.
     fn exec(&mut self, running: &Running, contents: Contents) {
         let inject = self.context.world.borrow().settings.inject;
         if running.paused {
@@ -296,36 +296,14 @@ impl ContainerCheck {
         if inject == InjectPolicy::Namespace {
             return;
         }
-        let is_needed = inject == InjectPolicy::Exec;
-        let mut obstacle = |code: &'static Code, what: &str, fix: &str| match is_needed {
-            true => self.report.error(code, &self.subject, what, fix),
-            false => {
-                let what = format!("{what}; nodes are created from outside");
-                self.report.note(code, &self.subject, what, "");
+        for (code, what, fix) in contents.exec_obstacles(running) {
+            match inject {
+                InjectPolicy::Exec => self.report.error(code, &self.subject, what, fix),
+                _ => {
+                    let what = format!("{what}; nodes are created from outside");
+                    self.report.note(code, &self.subject, what, "");
+                }
             }
-        };
-        if running.drops_mknod {
-            obstacle(
-                codes::CAPABILITY,
-                "it lacks the capability MKNOD (cap_drop)",
-                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]; or set inject = \"auto\"",
-            );
-        }
-        if let Ok(true) = contents.remapped_users {
-            obstacle(
-                codes::REMAPPED_USERS,
-                "its users are remapped",
-                "add to its service: userns_mode: host; or set inject = \"auto\"",
-            );
-        }
-        match &contents.missing_programs {
-            Ok(missing) if !missing.is_empty() => obstacle(
-                codes::PROGRAMS,
-                &format!("its image lacks {}", missing.join(", ")),
-                "use an image that has them, e.g. with busybox or coreutils; or set inject = \
-                 \"auto\"",
-            ),
-            _ => {}
         }
         let errors = [
             contents.remapped_users.err(),
@@ -372,6 +350,35 @@ impl Contents {
             Some(contents)
         };
         timeout(LOOK_LIMIT, spawn_blocking(read)).await.ok()?.ok()?
+    }
+
+    /// What keeps a command in the container from creating nodes, and how to fix it.
+    fn exec_obstacles(&self, running: &Running) -> Vec<(&'static Code, String, &'static str)> {
+        let mut obstacles = Vec::new();
+        if running.drops_mknod {
+            obstacles.push((
+                codes::CAPABILITY,
+                "it lacks the capability MKNOD (cap_drop)".to_owned(),
+                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]; or set inject = \"auto\"",
+            ));
+        }
+        if let Ok(true) = self.remapped_users {
+            obstacles.push((
+                codes::REMAPPED_USERS,
+                "its users are remapped".to_owned(),
+                "add to its service: userns_mode: host; or set inject = \"auto\"",
+            ));
+        }
+        match &self.missing_programs {
+            Ok(missing) if !missing.is_empty() => obstacles.push((
+                codes::PROGRAMS,
+                format!("its image lacks {}", missing.join(", ")),
+                "use an image that has them, e.g. with busybox or coreutils; or set inject = \
+                 \"auto\"",
+            )),
+            _ => {}
+        }
+        obstacles
     }
 
     fn reader(

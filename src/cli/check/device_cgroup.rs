@@ -22,13 +22,13 @@ impl Report {
         devices: impl Iterator<Item = DevNum>,
         majors: &Majors,
     ) {
-        let mut missing = BTreeSet::new();
-        let mut dropped = BTreeSet::new();
+        let (mut missing, mut dropped) = (BTreeSet::new(), BTreeSet::new());
         for devnum in devices {
-            let is_defined = running.rights.allow(devnum);
+            let rules = &running.rights;
+            let is_defined = rules.allow(devnum);
             match (in_effect, in_effect.allows(devnum, majors)) {
                 (CgroupRules::V1(_), Some(true)) => {}
-                (_, Some(false)) if is_defined && !running.rights.everything => {
+                (_, Some(false)) if is_defined && !rules.everything => {
                     dropped.insert(devnum.major);
                 }
                 _ if is_defined => {}
@@ -38,26 +38,18 @@ impl Report {
             }
         }
         for major in missing {
+            let what =
+                format!("its device cgroup denies access to devices of major number {major}");
             let line = DeviceRules::compose_line(DevNum { major, minor: 0 });
-            self.add(
-                level,
-                codes::RIGHT_MISSING,
-                subject,
-                format!("its device cgroup denies access to devices of major number {major}"),
-                format!("add to its service: {line}"),
-            );
+            let fix = format!("add to its service: {line}");
+            self.add(level, codes::RIGHT_MISSING, subject, what, fix);
         }
         for major in dropped {
-            self.add(
-                level,
-                codes::RIGHT_NOT_IN_FORCE,
-                subject,
-                format!(
-                    "its definition has a rule for major number {major}, but its device cgroup does \
-                     not"
-                ),
-                restart(subject),
+            let what = format!(
+                "its definition has a rule for major number {major}, but its device cgroup does not"
             );
+            let fix = restart(subject);
+            self.add(level, codes::RIGHT_NOT_IN_FORCE, subject, what, fix);
         }
     }
 

@@ -36,29 +36,27 @@ impl Report {
                 .find(|(mapping, _)| mapping.container == *path);
             match mapping {
                 Some((_, Some(number))) if number == devnum => {}
-                Some((mapping, _)) => self.warning(
-                    codes::STALE_NODE,
-                    subject,
-                    format!(
+                Some((mapping, _)) => {
+                    let what = format!(
                         "{path} was created for {} when the container started; its number {devnum} \
                          {owner}",
                         mapping.host
-                    ),
-                    format!(
+                    );
+                    let fix = format!(
                         "remove `devices:` from its service, and define a port with node = {path:?}"
-                    ),
-                ),
+                    );
+                    self.warning(codes::STALE_NODE, subject, what, fix);
+                }
                 None if device.is_some() => {}
-                None => self.warning(
-                    codes::STALE_NODE,
-                    subject,
-                    format!("{path} is stale: its number {devnum} {owner}"),
-                    format!(
-                        "remove the node, or define a [[port]] with containers = [{:?}] and node = \
-                         {path:?}",
-                        subject.strip_prefix("container ").unwrap_or(subject)
-                    ),
-                ),
+                None => {
+                    let what = format!("{path} is stale: its number {devnum} {owner}");
+                    let name = subject.strip_prefix("container ").unwrap_or(subject);
+                    let fix = format!(
+                        "remove the node, or define a [[port]] with containers = [{name:?}] and node \
+                         = {path:?}"
+                    );
+                    self.warning(codes::STALE_NODE, subject, what, fix);
+                }
             }
         }
     }
