@@ -1,4 +1,4 @@
-//! Asking a running daemon, in the little of HTTP that it takes.
+//! A client for the daemon's API socket: as much HTTP as that needs.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::inotify::AddWatchFlags;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
@@ -14,115 +14,119 @@ use crate::daemon::api::{CONNECTION_LIMIT, SOCKET, STREAM};
 use crate::daemon::status::document::Status;
 use crate::sys::inotify::Arrivals;
 
-/// How long an answer may take. Where many ask at once, one may have to wait until others are cut
-/// off.
-const ANSWER_LIMIT: Duration = CONNECTION_LIMIT.saturating_mul(2);
+/// How long a response may take. When the daemon has as many connections as it allows, the request
+/// waits until others are cut off.
+const RESPONSE_LIMIT: Duration = CONNECTION_LIMIT.saturating_mul(2);
 
 /// The largest document that is read.
-const LARGEST: usize = 16 << 20;
+const MAX_DOCUMENT: u64 = 16 << 20;
 
-/// How long to wait before a daemon is asked again that has ended the connection, or where there
-/// is no directory yet in which its socket could be seen to appear.
-const AGAIN: Duration = Duration::from_millis(500);
+/// The pause before the next attempt to connect.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Asks a running daemon.
+/// Asks the daemon for its status.
 ///
 /// # Errors
-/// None is running, or this user may not ask it.
-pub(crate) async fn ask(run_dir: &Path) -> anyhow::Result<Status> {
-    let ask = async {
-        let mut answer = Answer::to(run_dir, "/v1/status").await?;
-        answer.rest().await
+/// No daemon is running, or this user may not connect to it.
+pub(super) async fn fetch_status(run_dir: &Path) -> anyhow::Result<Status> {
+    let fetch = async {
+        let mut response = Response::get(run_dir, "/v1/status").await?;
+        response.document().await
     };
-    within_limit(run_dir, ask).await
+    within_limit(run_dir, fetch).await
 }
 
 async fn within_limit<T>(
     run_dir: &Path,
-    ask: impl Future<Output = io::Result<T>>,
+    request: impl Future<Output = io::Result<T>>,
 ) -> anyhow::Result<T> {
-    let too_late = |_| Err(io::Error::other("it does not answer"));
-    let answer = timeout(ANSWER_LIMIT, ask).await.unwrap_or_else(too_late);
-    answer.with_context(|| not_there(run_dir))
+    let too_late = |_| Err(io::Error::other("timed out"));
+    let result = timeout(RESPONSE_LIMIT, request).await;
+    result
+        .unwrap_or_else(too_late)
+        .with_context(|| no_answer(run_dir))
 }
 
-/// What to do when none answers.
-pub(crate) fn not_there(run_dir: &Path) -> String {
+/// The message for a daemon that cannot be reached.
+pub(super) fn no_answer(run_dir: &Path) -> String {
     let socket = run_dir.join(SOCKET);
     let socket = socket.display();
-    format!("no ttyplugd answers at {socket}; see systemctl status ttyplugd, and ask as root")
+    format!("no answer from ttyplugd at {socket}; run as root, and see systemctl status ttyplugd")
 }
 
-/// A stream of documents from a running daemon.
+/// A stream of status documents from the daemon, one for every change.
 #[derive(Debug)]
-pub(crate) struct Watcher {
+pub(super) struct Watcher {
     run_dir: PathBuf,
-    answer: Answer,
+    response: Response,
 }
 
 impl Watcher {
+    /// Connects to a running daemon.
+    ///
     /// # Errors
-    /// None is running, or this user may not ask it.
-    pub(crate) async fn start(run_dir: &Path) -> anyhow::Result<Self> {
+    /// No daemon is running, or this user may not connect to it.
+    pub(super) async fn connect(run_dir: &Path) -> anyhow::Result<Self> {
         Ok(Self {
-            answer: within_limit(run_dir, watch(run_dir)).await?,
+            response: within_limit(run_dir, watch(run_dir)).await?,
             run_dir: run_dir.to_owned(),
         })
     }
 
-    /// The same, but waits for a daemon that does not run yet.
+    /// Connects to the daemon as soon as one is running.
     ///
     /// # Errors
-    /// This user may not ask it.
-    pub(crate) async fn start_when_there(run_dir: &Path) -> anyhow::Result<Self> {
+    /// This user may not connect to it.
+    pub(super) async fn wait_and_connect(run_dir: &Path) -> anyhow::Result<Self> {
         loop {
-            // A socket can be connected to when its mode has been set.
-            let kinds = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB;
-            let arrivals = Arrivals::watch(run_dir, kinds);
+            // IN_ATTRIB: the daemon sets the socket's mode after it has created it.
+            let events = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB;
+            let arrivals = Arrivals::watch(run_dir, events);
             match watch(run_dir).await {
-                Ok(answer) => {
+                Ok(response) => {
                     return Ok(Self {
-                        answer,
+                        response,
                         run_dir: run_dir.to_owned(),
                     });
                 }
-                Err(error) if is_absence(&error) => {}
-                Err(error) => return Err(error).with_context(|| not_there(run_dir)),
+                Err(error) if is_not_running(&error) => {}
+                Err(error) => return Err(error).with_context(|| no_answer(run_dir)),
             }
             match arrivals {
                 Ok(mut arrivals) => arrivals.next().await?,
-                Err(_) => sleep(AGAIN).await,
+                // The directory does not exist yet.
+                Err(_) => sleep(RETRY_DELAY).await,
             }
         }
     }
 
     /// The next document. `None` if the daemon has ended.
-    pub(crate) async fn next(&mut self) -> Option<Status> {
-        self.answer.line().await.ok()
+    pub(super) async fn next(&mut self) -> Option<Status> {
+        self.response.line().await.ok()
     }
 
-    /// Waits for the next daemon.
+    /// Waits for the next daemon and connects to it.
     ///
     /// # Errors
-    /// This user may not ask it.
-    pub(crate) async fn start_again(&mut self) -> anyhow::Result<()> {
-        sleep(AGAIN).await;
-        *self = Self::start_when_there(&self.run_dir).await?;
+    /// This user may not connect to it.
+    pub(super) async fn reconnect(&mut self) -> anyhow::Result<()> {
+        sleep(RETRY_DELAY).await;
+        *self = Self::wait_and_connect(&self.run_dir).await?;
         Ok(())
     }
 }
 
-async fn watch(run_dir: &Path) -> io::Result<Answer> {
-    let answer = Answer::to(run_dir, "/v1/status?watch=1").await?;
-    if !answer.head.contains(STREAM) {
-        let older = "it is of an older version: systemctl restart ttyplugd";
+async fn watch(run_dir: &Path) -> io::Result<Response> {
+    let response = Response::get(run_dir, "/v1/status?watch=1").await?;
+    if !response.head.contains(STREAM) {
+        let older = "its version is too old to be watched: systemctl restart ttyplugd";
         return Err(io::Error::other(older));
     }
-    Ok(answer)
+    Ok(response)
 }
 
-/// No daemon listens, or it has ended at this moment.
-fn is_absence(error: &io::Error) -> bool {
+/// Whether nobody listens, or the daemon ended during the request.
+fn is_not_running(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::NotFound
@@ -133,66 +137,57 @@ fn is_absence(error: &io::Error) -> bool {
     )
 }
 
-/// An answer, as far as it has come.
+/// A response whose head has been read.
 #[derive(Debug)]
-struct Answer {
-    stream: UnixStream,
+struct Response {
+    /// The status line and the headers, in lower case.
     head: String,
-    body: Vec<u8>,
+    body: BufReader<UnixStream>,
 }
 
-impl Answer {
-    /// With HTTP/1.0 an answer ends with its connection (RFC 1945, section 7.2.2), and one request
-    /// needs no more than that.
-    async fn to(run_dir: &Path, target: &str) -> io::Result<Self> {
+impl Response {
+    /// Sends a request. With HTTP/1.0 the end of the connection ends the response (RFC 1945,
+    /// section 7.2.2).
+    async fn get(run_dir: &Path, target: &str) -> io::Result<Self> {
         let mut stream = UnixStream::connect(run_dir.join(SOCKET)).await?;
         let request = format!("GET {target} HTTP/1.0\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
-        let mut answer = Self {
-            stream,
-            head: String::new(),
-            body: Vec::new(),
-        };
-        let head = answer.until(b"\r\n\r\n").await?;
-        answer.head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        if answer.head.starts_with("http/1.0 503 ") {
-            return Err(io::Error::other("too many watch it already"));
+        let mut body = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let line = read_line(&mut body).await?;
+            head += &String::from_utf8_lossy(&line).to_ascii_lowercase();
         }
-        if !answer.head.starts_with("http/1.0 200 ") {
-            return Err(io::Error::other("it answers something else"));
+        if head.starts_with("http/1.0 503 ") {
+            return Err(io::Error::other("too many watchers"));
         }
-        Ok(answer)
+        if !head.starts_with("http/1.0 200 ") {
+            return Err(io::Error::other("unexpected response"));
+        }
+        Ok(Self { head, body })
     }
 
+    /// The whole body.
+    async fn document(&mut self) -> io::Result<Status> {
+        let mut text = Vec::new();
+        let mut limited = (&mut self.body).take(MAX_DOCUMENT);
+        limited.read_to_end(&mut text).await?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// The next line of the body.
     async fn line(&mut self) -> io::Result<Status> {
-        let line = self.until(b"\n").await?;
+        let line = read_line(&mut self.body).await?;
         Ok(serde_json::from_slice(&line)?)
     }
+}
 
-    async fn rest(&mut self) -> io::Result<Status> {
-        while self.more().await? {}
-        Ok(serde_json::from_slice(&self.body)?)
+async fn read_line(stream: &mut BufReader<UnixStream>) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut limited = stream.take(MAX_DOCUMENT);
+    limited.read_until(b'\n', &mut line).await?;
+    if !line.ends_with(b"\n") {
+        return Err(ErrorKind::UnexpectedEof.into());
     }
-
-    /// Takes out everything up to and with `end`.
-    async fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
-        let mut from = 0;
-        loop {
-            let found = self.body[from..].windows(end.len()).position(|w| w == end);
-            if let Some(at) = found {
-                return Ok(self.body.drain(..from + at + end.len()).collect());
-            }
-            from = self.body.len().saturating_sub(end.len());
-            if !self.more().await? {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
-
-    async fn more(&mut self) -> io::Result<bool> {
-        if self.body.len() > LARGEST {
-            return Err(ErrorKind::InvalidData.into());
-        }
-        Ok(self.stream.read_buf(&mut self.body).await? > 0)
-    }
+    Ok(line)
 }

@@ -1,4 +1,4 @@
-//! The command line: one file per command, each of which makes a text, and one place that prints.
+//! The command line: one file per command.
 //!
 //! Imports: `model`, `config`, `hold`, `plan`, `sys`, `monitor`, `engine`, `container`, `store`,
 //! `runtime`, `keeper`, `daemon`.
@@ -11,10 +11,11 @@ use crate::sys::logging::{self, LogFormat};
 
 use completions::Shell;
 use options::{ConfigFile, Output, RunDirectory, StateDirectory};
-use output::complain;
+use output::print_error;
 
+mod block_on;
 mod check;
-pub(crate) mod client;
+mod client;
 mod completions;
 mod options;
 mod output;
@@ -22,14 +23,14 @@ mod plan;
 mod ports;
 mod run;
 mod runtime;
+mod snapshot;
 mod status;
-mod survey;
 mod wait;
 
 /// Makes serial ports work in running Docker containers.
 ///
-/// A tty that is plugged in appears in the containers that are meant to have it, with the right
-/// owner and mode and under a name that does not change; it goes when it is unplugged.
+/// When a serial device is plugged in, its containers get a device node with the right owner, mode
+/// and a fixed name, and access to the device. When it is unplugged, both are removed.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -39,7 +40,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again.
+    /// Run the daemon. SIGTERM stops it, SIGHUP reloads the configuration.
     Run {
         #[command(flatten)]
         config: ConfigFile,
@@ -47,19 +48,18 @@ enum Command {
         state: StateDirectory,
         #[command(flatten)]
         run: RunDirectory,
-        /// Where log lines go.
+        /// Log to the journal or to standard error.
         #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
         log_format: LogFormat,
     },
-    /// Show the serial devices that are plugged in, and how to match each of them.
+    /// List the serial devices of this machine, and how to match each of them.
     Ports {
         #[command(flatten)]
         output: Output,
     },
-    /// Show every port in every container as the running daemon sees it, and every open that
-    /// waits.
+    /// Show the state of every port in every container, and every held open.
     Status {
-        /// Go on to show it whenever it changes, until interrupted; with --json one object a line.
+        /// Keep running and show every change; with --json one object per line.
         #[arg(long)]
         watch: bool,
         #[command(flatten)]
@@ -67,9 +67,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Wait until a port is ready, in every container that is to have it or in one.
+    /// Wait until a port is ready in all of its containers, or in one.
     Wait(wait::Arguments),
-    /// Show everything that would stop a port from working, and what to do about it.
+    /// Find everything that keeps ports from working, and how to fix it.
     Check {
         #[command(flatten)]
         run: RunDirectory,
@@ -80,7 +80,7 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Show what the daemon would do now, without doing it.
+    /// Show what the daemon would do now, without changing anything.
     Plan {
         #[command(flatten)]
         config: ConfigFile,
@@ -89,49 +89,54 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Register ttyplug-runtime in Docker's daemon.json, or take it out again.
+    /// Register ttyplug-runtime in Docker's daemon.json, or unregister it.
     Runtime {
         #[command(subcommand)]
         action: runtime::Action,
     },
-    /// Print completions for a shell, as the package installs them.
+    /// Print a completion script for a shell.
     Completions { shell: Shell },
 }
 
 impl Cli {
-    /// Carries out the command.
+    /// Runs the command.
     pub fn run(self) -> ExitCode {
         if !matches!(self.command, Command::Run { .. }) {
-            // Warnings of what the commands use go to standard error. That cannot fail.
+            // Log messages of the code that commands share with the daemon. Text cannot fail.
             let _ = logging::start(LogFormat::Text);
         }
-        let result = match self.command {
-            Command::Run {
+        self.command.run().unwrap_or_else(|error| {
+            print_error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        })
+    }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run {
                 config,
                 state,
                 run,
                 log_format,
             } => run::run(&config, state.state_dir, run.run_dir, log_format),
-            Command::Ports { output } => ports::run(output.json),
-            Command::Status { watch, run, output } => status::run(&run.run_dir, watch, output.json),
-            Command::Wait(arguments) => wait::run(&arguments),
-            Command::Check {
+            Self::Ports { output } => ports::run(output.json),
+            Self::Status { watch, run, output } => status::run(&run.run_dir, watch, output.json),
+            Self::Wait(arguments) => wait::run(&arguments),
+            Self::Check {
                 run,
                 config,
                 state,
                 output,
             } => check::run(&config, &state.state_dir, &run.run_dir, output.json),
-            Command::Plan {
+            Self::Plan {
                 config,
                 state,
                 output,
             } => plan::run(&config, &state.state_dir, output.json),
-            Command::Runtime { action } => runtime::run(action),
-            Command::Completions { shell } => completions::run(shell),
-        };
-        result.unwrap_or_else(|error| {
-            complain(&format!("{error:#}"));
-            ExitCode::FAILURE
-        })
+            Self::Runtime { action } => runtime::run(action),
+            Self::Completions { shell } => completions::run(shell),
+        }
     }
 }

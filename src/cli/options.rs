@@ -1,4 +1,4 @@
-//! Options that several commands have.
+//! Options that several commands share.
 
 use std::path::{Path, PathBuf};
 
@@ -7,33 +7,33 @@ use clap::Args;
 use crate::config::settings::Settings;
 use crate::config::{self, ConfigError};
 
-pub(super) const DEFAULT_CONFIG: &str = "/etc/ttyplugd/config.toml";
+const DEFAULT_CONFIG: &str = "/etc/ttyplugd/config.toml";
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigFile {
-    /// The configuration file; drop-ins are read from conf.d beside it. [default:
-    /// /etc/ttyplugd/config.toml, where there is one]
+    /// Configuration file; drop-ins are read from conf.d beside it. [default:
+    /// /etc/ttyplugd/config.toml, if it exists]
     #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct StateDirectory {
-    /// What outlives the daemon.
+    /// Directory of the daemon's persistent state.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/ttyplugd")]
     pub(super) state_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RunDirectory {
-    /// Where the lock and the sockets are.
+    /// Directory of the lock and the sockets.
     #[arg(long, value_name = "DIR", default_value = "/run/ttyplugd")]
     pub(super) run_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Output {
-    /// Print one JSON object, for programs.
+    /// Print JSON, for programs.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -47,7 +47,7 @@ impl ConfigFile {
         config::load(self.path())
     }
 
-    /// No file is needed, but one that was named is probably meant to be there.
+    /// Whether `--config` names a file that does not exist. The default file is optional.
     pub(super) fn is_missing(&self) -> bool {
         self.config.as_ref().is_some_and(|file| !file.exists())
     }

@@ -67,7 +67,7 @@ const PURE_ROOMS: [&str; 4] = ["model", "config", "plan", "hold"];
 
 /// Files of the same kind in other rooms.
 const PURE_FILES: [&str; 11] = [
-    "cli/check/access",
+    "cli/check/credentials",
     "cli/check/codes",
     "cli/check/finding",
     "container/device_program",

@@ -1,125 +1,123 @@
-//! Every kind of finding: its code for programs, and why it matters. Codes are never renamed.
+//! The code of every finding, and why the finding matters. Codes are never renamed.
 
-use super::finding::Kind;
+use super::finding::Code;
 
-macro_rules! kinds {
+macro_rules! codes {
     ($($name:ident $code:literal $why:literal)*) => {
-        $(pub(super) const $name: &Kind = &Kind { code: $code, why: $why };)*
+        $(pub(super) const $name: &Code = &Code { name: $code, why: $why };)*
         #[cfg(test)]
-        const ALL: &[&Kind] = &[$($name),*];
+        const ALL: &[(&str, &Code)] = &[$((stringify!($name), $name)),*];
     };
 }
 
-kinds! {
+codes! {
     CONFIGURATION "configuration"
-        "a daemon that starts refuses such a file, and one that runs keeps what it had read before"
+        "the daemon does not start with this file; a running daemon keeps its previous \
+         configuration"
     CONFIGURATION_MISSING "configuration-missing"
-        "without a file ports are given by labels alone"
+        "without this file, only container labels define ports"
 
     // The host.
     UDEVD "udevd"
-        "without udevd no plug is ever heard of"
+        "without udevd, hotplug events cannot be received"
     HOST_UNREADABLE "host-unreadable"
-        "what else uses the ports could not be found out"
+        "other programs that use the ports could not be detected"
     BRLTTY "brltty"
-        "brltty takes a USB device away from its serial driver when it is plugged in, and its tty \
-         goes"
-    MODEM_MANAGER "modemmanager"
-        "ModemManager opens a new port and sends AT commands, which confuses many sticks"
+        "brltty detaches a USB device from its serial driver when it is plugged in, and its tty \
+         disappears"
+    MODEMMANAGER "modemmanager"
+        "ModemManager opens new ports and sends AT commands, which confuse many devices"
     PORT_IS_CONSOLE "port-is-console"
-        "the kernel writes its messages to this port, and a login prompt usually reads from it"
+        "the kernel writes its messages to this port, and usually a login prompt reads from it"
     PORT_HELD "port-held"
-        "two programs that read one port each get a part of what arrives"
+        "two programs that read from one port each get only part of the data"
     PORT_SHARED "port-shared"
-        "two programs that read one port each get a part of what arrives"
+        "two programs that read from one port each get only part of the data"
 
     // The engine and the daemon.
     ENGINE "engine"
-        "without the engine no container can be served"
+        "without the engine, no container can be served"
     SERVICE_DOWN "service-down"
-        "nothing is made or removed while the daemon does not run"
+        "ports are neither added nor removed while the daemon is not running"
     SERVICE_DISABLED "service-disabled"
-        "after the next boot nothing is made or removed"
+        "ports will be neither added nor removed after the next boot"
     SERVICE_VERSION "service-version"
-        "what is said here may not be what the daemon does"
+        "this report may not match what the daemon does"
     SERVICE_WAITS "service-waits"
-        "nothing is made or removed until it has found the engine"
+        "ports are neither added nor removed until the daemon reaches the engine"
     SERVICE "service" ""
     RUNTIME "runtime" ""
     RUNTIME_MISSING "runtime-missing"
-        "the engine starts no container whose runtime it does not know, and without the runtime \
-         no early open is held"
+        "the engine starts no container whose runtime is not registered; without the runtime, \
+         early opens are not held"
     RUNTIME_PROGRAM "runtime-program"
-        "a container that uses a runtime does not start without its program"
+        "a container does not start without the program of its runtime"
     RUNTIME_TOO_OLD "runtime-too-old"
-        "the container starts, and its early opens fail as if there were no ttyplug"
+        "containers start, but their early opens fail as without ttyplug"
 
     // Ports.
-    PORT_ABSENT "port-absent" "an open of it waits or fails"
+    PORT_ABSENT "port-absent"
+        "an open of the port waits or fails"
     PORT_AMBIGUOUS "port-ambiguous"
-        "which of them the port is depends on where they are plugged in"
+        "the sockets that the devices are plugged into decide which of them is the port"
     PORT_IDENTITY "port-identity"
-        "a second device of this kind would match as well"
-    PORT_UNUSED "port-unused" "nobody gets it"
+        "a second device of this kind would match too"
+    PORT_UNUSED "port-unused"
+        "no container gets the port"
     PORT_UNKNOWN_NAME "port-unknown-name"
-        "an early open is recognized by the name that it opens"
+        "early opens are recognized by the path that they open"
     PORT "port" ""
     LINK_SHARED "link-shared"
-        "such a name leads to whichever of them was plugged in last"
+        "the link points to whichever device was plugged in last"
 
     // Containers.
     LABEL "label"
-        "a container that is half understood gets no port at all"
+        "any invalid ttyplugd label disables all ports of its container"
     LABEL_IGNORED "label-ignored"
-        "else any image that is pulled could give itself the ports"
+        "otherwise any image could give itself ports"
     PORTS_QUARREL "ports-quarrel"
-        "a name in a container leads to one device"
+        "a path in a container can lead to one device only"
     CONTAINER "container" ""
     CONTAINER_UNREADABLE "container-unreadable"
-        "what is in it could not be found out"
+        "the container could not be inspected"
     CONTAINER_NOT_SERVED "container-not-served"
-        "its port has no node, or a wrong one"
+        "the port has no node in the container, or a wrong one"
     HOST_DEV "host-dev"
-        "what is removed there is removed from the host, so that nothing is ever written there"
+        "removing a node there would remove it from the host, so ttyplugd never writes there"
     RIGHT_MISSING "right-missing"
-        "the kernel asks the container's device cgroup at every open, and answers EPERM"
+        "the kernel checks the container's device cgroup at every open, and returns EPERM"
     RIGHT_NOT_IN_FORCE "right-not-in-force"
-        "the rule was dropped when the container started, or taken away since: opens fail with \
-         EPERM although its definition allows them"
+        "the rule was dropped when the container started, or removed later: opens fail with EPERM \
+         although the definition allows them"
     DRIVER_NOT_LOADED "driver-not-loaded"
-        "with the systemd cgroup driver a rule for a major number that no driver has is dropped, \
-         and a stick that is plugged in later cannot be opened"
+        "the systemd cgroup driver drops a rule for a major number that has no driver, and a device \
+         that is plugged in later cannot be opened"
     NO_ACCESS "no-access"
-        "the owner and group of a node are numbers, and the image's names for them do not count: \
-         opens fail with EACCES"
+        "the kernel compares owner and group by number, whatever their names in the image: opens \
+         fail with EACCES"
     STALE_NODE "stale-node"
-        "an open of it fails, or reaches another device than the one it was made for"
+        "an open of it fails, or opens another device than the one it was created for"
     CAPABILITY "capability"
-        "nodes are made by a command in the container"
+        "nodes are created by a command in the container"
     PROGRAMS "programs"
-        "nodes are made by a command in the container"
+        "nodes are created by a command in the container"
     REMAPPED_USERS "remapped-users"
-        "the kernel lets nobody open a node on such a /dev"
+        "the kernel refuses to open device nodes on such a /dev"
     OPENS_HELD "opens-held" ""
     OPENS_NOT_HELD "opens-not-held"
-        "an application that opens its port too early fails"
+        "an application that opens its port too early gets an error"
     KEEPER "keeper"
-        "while its keeper is gone, serial opens in it fail with ENOSYS, and docker exec fails"
+        "without its keeper, serial opens in the container fail with ENOSYS, and docker exec fails"
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::ALL;
 
     #[test]
-    fn codes_are_kebab_case_and_each_has_one_kind() {
-        let codes: BTreeSet<&str> = ALL.iter().map(|kind| kind.code).collect();
-        assert_eq!(codes.len(), ALL.len());
-        for code in codes {
-            let plain = |c: char| c.is_ascii_lowercase() || c == '-';
-            assert!(code.chars().all(plain), "{code}");
+    fn a_code_is_the_name_of_its_constant() {
+        for (constant, code) in ALL {
+            assert_eq!(code.name, constant.to_lowercase().replace('_', "-"));
         }
     }
 }

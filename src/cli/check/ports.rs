@@ -1,4 +1,4 @@
-//! What can be said of the ports without looking into a container.
+//! The ports of the configuration: their devices and containers.
 
 use super::codes;
 use super::finding::Report;
@@ -16,9 +16,9 @@ impl Report {
             self.device_of(&subject, port, world);
             self.users_of(&subject, port, world);
             if port.known_names().is_empty() {
-                let what = "has neither a `node` nor a link that is known, so that opens of it are \
-                            held only once its device has been seen";
-                let fix = "give it a `node`, e.g. /dev/NAME";
+                let what = "has no known path, so early opens are not held until its device has \
+                            been plugged in once";
+                let fix = "set its `node`, e.g. /dev/NAME";
                 self.note(codes::PORT_UNKNOWN_NAME, &subject, what, fix);
             }
         }
@@ -27,10 +27,10 @@ impl Report {
                 codes::LINK_SHARED,
                 link.as_str(),
                 format!(
-                    "is claimed by {}; the last one that was plugged in has it",
+                    "is a link of {}; it points to the last one that was plugged in",
                     devices.join(" and ")
                 ),
-                "match these devices by by-path: ttyplugd ports",
+                "match these devices by by-path; see ttyplugd ports",
             );
         }
     }
@@ -46,8 +46,8 @@ impl Report {
             [] => self.warning(
                 codes::PORT_ABSENT,
                 subject,
-                format!("no device that is plugged in matches {}", port.device),
-                "plug it in, or compare with `ttyplugd ports`",
+                format!("no plugged-in device matches {}", port.device),
+                "plug it in, or compare its `match` with ttyplugd ports",
             ),
             [device] => {
                 self.note(codes::PORT, subject, format!("is {}", device.node), "");
@@ -59,14 +59,13 @@ impl Report {
                     codes::PORT_AMBIGUOUS,
                     subject,
                     format!("several devices match: {}", nodes.join(", ")),
-                    "add `serial` or `by-path` to its match, so that the choice is yours; \
-                     `ttyplugd ports` shows them",
+                    "add `serial` or `by-path` to its `match`; see ttyplugd ports",
                 );
             }
         }
     }
 
-    /// A match that spells out a place is right for a device that nothing else tells apart.
+    /// A match by place is right for a device that has no identity of its own.
     fn identity_of(&mut self, subject: &str, port: &Port, device: &Device, world: &World) {
         let is_place = |key| matches!(key, MatchKey::ByPath | MatchKey::Sysname);
         if port.device.globs().any(|(key, _)| is_place(key)) {
@@ -75,8 +74,9 @@ impl Report {
         let weakness = identity(device, &world.inventory.devices).weakness();
         let place = device.link_names(BY_PATH).next();
         if let (Some(weakness), Some(place)) = (weakness, place) {
-            let what = format!("cannot be told from a second one: {weakness}");
-            let fix = format!("before there are two: match = {{ by-path = {place:?} }}");
+            let what = format!("its device is not unique: {weakness}");
+            let fix =
+                format!("before a second one is plugged in: match = {{ by-path = {place:?} }}");
             self.note(codes::PORT_IDENTITY, subject, what, fix);
         }
     }
@@ -97,14 +97,14 @@ impl Report {
             self.warning(
                 codes::PORT_UNUSED,
                 subject,
-                "no container is to have it",
+                "no container has this port",
                 format!(
-                    "compare its `containers` with `docker ps --all`, or set the label \
+                    "compare its `containers` with docker ps --all, or set the label \
                      ttyplugd.port.{name}.use=true on a container"
                 ),
             );
         } else {
-            let what = format!("is for {}", users.join(", "));
+            let what = format!("belongs to {}", users.join(", "));
             self.note(codes::PORT, subject, what, "");
         }
     }

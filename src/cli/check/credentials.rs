@@ -1,24 +1,24 @@
-//! May a process open a node? Owner, group and mode, as the kernel compares them. Pure.
+//! Whether a process may open a node, by owner, group and mode. Pure.
 
 use std::collections::BTreeSet;
 
 use crate::model::Mode;
 
-/// Who a process is to the file system.
+/// The identity of a process in the file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) uid: u32,
-    /// Its group and all others that it is in.
+    /// Its primary group and its supplementary groups.
     pub(super) groups: BTreeSet<u32>,
-    /// It has the capability DAC_OVERRIDE, for which modes do not count (capabilities(7)).
-    overrides: bool,
+    /// It has the capability DAC_OVERRIDE, which bypasses modes (capabilities(7)).
+    bypasses_modes: bool,
 }
 
-/// The bit of DAC_OVERRIDE in a set of capabilities (linux/capability.h).
+/// Its bit in a set of capabilities (linux/capability.h).
 const DAC_OVERRIDE: u64 = 1 << 1;
 
 impl Credentials {
-    /// Reads /proc/PID/status. The fourth numbers of Uid and Gid are the ones that count for files
+    /// Parses /proc/PID/status. The fourth numbers of Uid and Gid are the file system IDs
     /// (proc(5), /proc/PID/status; credentials(7)).
     pub(super) fn parse(status: &str) -> Option<Self> {
         let line = |key: &str| {
@@ -26,18 +26,18 @@ impl Credentials {
             lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
         };
         let fourth = |key| line(key)?.split_whitespace().nth(3)?.parse().ok();
-        let others = line("Groups")?.split_whitespace();
-        let groups = others.filter_map(|group| group.parse().ok());
+        let supplementary = line("Groups")?.split_whitespace();
+        let groups = supplementary.filter_map(|group| group.parse().ok());
         let capabilities = u64::from_str_radix(line("CapEff")?.trim(), 16).ok()?;
         Some(Self {
             uid: fourth("Uid")?,
             groups: groups.chain([fourth("Gid")?]).collect(),
-            overrides: capabilities & DAC_OVERRIDE != 0,
+            bypasses_modes: capabilities & DAC_OVERRIDE != 0,
         })
     }
 
     /// Whether it may open a node of this owner, group and mode for reading and writing. The first
-    /// class that fits decides (path_resolution(7), "Permissions").
+    /// class that applies decides: owner, group, others (path_resolution(7), "Permissions").
     pub(super) fn may_open(&self, uid: u32, gid: u32, mode: Mode) -> bool {
         let shift = if self.uid == uid {
             6
@@ -46,7 +46,7 @@ impl Credentials {
         } else {
             0
         };
-        self.overrides || (mode.0 >> shift) & 0o6 == 0o6
+        self.bypasses_modes || (mode.0 >> shift) & 0o6 == 0o6
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_class_that_fits_decides() {
+    fn the_first_class_that_applies_decides() {
         let none = "0000000000000000";
         let root = status(0, 0, "", "00000000a80425fb");
         let stripped = status(0, 0, "0 10", none);

@@ -1,4 +1,4 @@
-//! What containers are looked at with.
+//! Everything that the checks of a container need beside the container.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,11 +8,11 @@ use crate::daemon::state::World;
 use crate::engine::{Engine, EngineInfo};
 use crate::model::inventory::ContainerId;
 
-pub(super) struct Scene {
+pub(super) struct Context {
     pub(super) engine: Engine,
     pub(super) info: EngineInfo,
     pub(super) world: RefCell<World>,
     pub(super) host: Host,
-    /// Containers whose keepers answer, where they can be asked.
+    /// The containers whose keepers answer; `None` if they cannot be asked.
     pub(super) keepers: Option<BTreeSet<ContainerId>>,
 }

@@ -1,10 +1,11 @@
-//! Where the runtime is registered: the engine's file, and the engine that has to read it.
+//! Docker on this machine, as far as registering a runtime needs it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use nix::unistd::geteuid;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::daemon_json::{DEFAULT_FILE, RUNTIME};
@@ -13,36 +14,27 @@ use crate::engine::runtimes::{About, User};
 use crate::engine::{Engine, EngineError, ImageLabels, socket_path};
 use crate::sys::trusted_file::{WholeFile, resolve};
 
-/// How long the engine may take to read its file again.
+/// How long the engine may take to reload its file.
 const RELOAD_LIMIT: Duration = Duration::from_secs(10);
 
-/// A file, the engines that read it, and the one that answers.
-pub(super) struct Site {
+pub(super) struct DockerSetup {
+    /// The configuration file (daemon.json).
     pub(super) file: PathBuf,
+    /// The running dockerds that read this file.
     pub(super) dockerds: Vec<Dockerd>,
+    /// The address of the engine.
     pub(super) socket: String,
+    /// The engine that answers there.
     pub(super) engine: Result<(Engine, About), EngineError>,
 }
 
-impl Site {
+impl DockerSetup {
+    /// Finds it for this file, or for the file that the running dockerd reads.
     pub(super) async fn find(file: Option<PathBuf>) -> anyhow::Result<Self> {
         let mut dockerds = dockerd::running();
-        let mut files: BTreeSet<PathBuf> = dockerds.iter().map(Dockerd::file).collect();
         let file = match file {
             Some(file) => file,
-            None if files.is_empty() || files.contains(Path::new(DEFAULT_FILE)) => {
-                DEFAULT_FILE.into()
-            }
-            None => {
-                let first = files.pop_first().unwrap_or_default();
-                ensure!(
-                    files.is_empty(),
-                    "several engines run, and none of them reads {DEFAULT_FILE}: choose one by \
-                     its --file, e.g. {}",
-                    first.display()
-                );
-                first
-            }
+            None => default_file(&dockerds)?,
         };
         let file = resolve(&file)?;
         dockerds.retain(|dockerd| resolve(&dockerd.file()).is_ok_and(|its| its == file));
@@ -59,19 +51,19 @@ impl Site {
         })
     }
 
-    /// Whether the runtime could be of any use here.
-    pub(super) fn check(&self, is_named: bool) -> anyhow::Result<()> {
+    /// Fails if the runtime cannot work with this Docker. `is_named`: by `--file`.
+    pub(super) fn require_usable(&self, is_named: bool) -> anyhow::Result<()> {
         ensure!(
             !self.dockerds.iter().any(Dockerd::is_of_snap),
-            "Docker was installed with snap, and sees no program outside of it: use Docker's own \
-             package or the distribution's"
+            "Docker was installed with snap and cannot execute programs of the host: install \
+             Docker's own package or the distribution's"
         );
         if !self.dockerds.is_empty() {
-            self.answering()?;
+            self.engine()?;
         } else if self.engine.is_ok() && !is_named {
-            self.answering()?;
+            self.engine()?;
             bail!(
-                "an engine answers at {}, but no dockerd of this machine reads {}: name its file \
+                "an engine answers at {}, but no dockerd on this machine reads {}: name its file \
                  with --file",
                 self.socket,
                 self.file.display()
@@ -79,20 +71,20 @@ impl Site {
         } else {
             ensure!(
                 is_named || dockerd::is_installed(),
-                "there is no Docker on this machine"
+                "Docker is not installed on this machine"
             );
         }
         Ok(())
     }
 
-    /// What the engine executes for the runtime.
-    pub(super) fn path_in_engine(&self) -> Option<&String> {
+    /// The path that the engine has loaded for the runtime.
+    pub(super) fn loaded_path(&self) -> Option<&String> {
         let (_, about) = self.engine.as_ref().ok()?;
         about.runtime.as_ref()
     }
 
-    /// The engine, if it answers and is one that has its runtimes from a daemon.json.
-    pub(super) fn answering(&self) -> anyhow::Result<&Engine> {
+    /// The engine, if it answers and has its runtimes from a daemon.json.
+    fn engine(&self) -> anyhow::Result<&Engine> {
         match &self.engine {
             Ok((engine, About { other: None, .. })) => Ok(engine),
             Ok((
@@ -101,26 +93,23 @@ impl Site {
                     other: Some(other), ..
                 },
             )) => {
-                bail!(
-                    "{other} answers at {}, which cannot have ttyplug",
-                    self.socket
-                )
+                bail!("{other} answers at {}, and cannot use ttyplug", self.socket)
             }
-            Err(error) => bail!("at {} {error}", self.socket),
+            Err(error) => bail!("at {}: {error}", self.socket),
         }
     }
 
-    /// The containers that use the wrapper; none where there is no Docker at all.
+    /// The containers that use the wrapper; none if Docker is not installed.
     pub(super) async fn users(&self) -> anyhow::Result<Vec<User>> {
-        match self.answering() {
+        match self.engine() {
             Err(_) if self.dockerds.is_empty() && !dockerd::is_installed() => Ok(Vec::new()),
             engine => Ok(engine?.users().await?),
         }
     }
 
-    /// Writes the file and has it read, or leaves it as it was. Says where its backup is: that is
-    /// there from before the first write on, and here goes only once the file is as it was.
-    pub(super) async fn put(
+    /// Writes the file and has the engine load it. Returns the path of the backup, which exists
+    /// before the first write. If the engine does not accept the file, it is restored.
+    pub(super) async fn write(
         &self,
         file: &WholeFile,
         text: &str,
@@ -139,15 +128,15 @@ impl Site {
             let _ = dockerd.read_again();
         }
         file.remove_backup()?;
-        Err(error.context(format!("{} is as it was", file.path().display())))
+        Err(error.context(format!("{} was restored", file.path().display())))
     }
 
-    /// Has the file read, and waits until the engine knows what is wanted for the runtime.
+    /// Has the file reloaded, and waits until the engine has `wanted` as the runtime's path.
     pub(super) async fn reload(&self, wanted: Option<&String>) -> anyhow::Result<()> {
         for dockerd in &self.dockerds {
             dockerd
                 .read_again()
-                .context("dockerd cannot be told to read its file again")?;
+                .context("cannot make dockerd reload its file")?;
         }
         let (Ok((engine, _)), false) = (&self.engine, self.dockerds.is_empty()) else {
             return Ok(());
@@ -161,10 +150,30 @@ impl Site {
         };
         timeout(RELOAD_LIMIT, wait).await.map_err(|_| {
             anyhow::anyhow!(
-                "the engine at {} does not do what its file says; its log says why (journalctl -u \
-                 docker), and DOCKER_HOST=unix://… names another engine",
+                "the engine at {} did not load the change; see its log (journalctl -u docker). \
+                 DOCKER_HOST=unix://… selects another engine",
                 self.socket
             )
         })
     }
+}
+
+fn default_file(dockerds: &[Dockerd]) -> anyhow::Result<PathBuf> {
+    let mut files: BTreeSet<PathBuf> = dockerds.iter().map(Dockerd::file).collect();
+    if files.is_empty() || files.contains(Path::new(DEFAULT_FILE)) {
+        return Ok(DEFAULT_FILE.into());
+    }
+    let first = files.pop_first().unwrap_or_default();
+    ensure!(
+        files.is_empty(),
+        "several engines are running, and none of them reads {DEFAULT_FILE}: choose one with \
+         --file, e.g. --file {}",
+        first.display()
+    );
+    Ok(first)
+}
+
+pub(super) fn require_root() -> anyhow::Result<()> {
+    ensure!(geteuid().is_root(), "only root can do that: use sudo");
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a container's device cgroup lets it open in fact, as far as that can be read.
+//! The rules of a container's device cgroup that are in effect, as far as they can be read.
 
 use std::path::Path;
 
@@ -7,20 +7,19 @@ use crate::model::DevNum;
 use crate::model::device_access::DeviceRules;
 use crate::model::inventory::ContainerId;
 
-/// What is in force for one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum InForce {
-    /// cgroup v1 shows its rules, e.g. `c 188:* rwm`.
-    Rules(Vec<String>),
-    /// systemd keeps what it was told to allow, e.g. `char-ttyUSB rwm`. Each of them is needed, and
-    /// more than that may be.
-    Properties(Vec<String>),
-    /// The rules of cgroup v2 are a program in the kernel.
+pub(super) enum CgroupRules {
+    /// The rules of cgroup v1, e.g. `c 188:* rwm`.
+    V1(Vec<String>),
+    /// What systemd allows, e.g. `char-ttyUSB rwm`. Another BPF program of the same cgroup may still
+    /// refuse it.
+    Systemd(Vec<String>),
+    /// The rules of cgroup v2 are a BPF program, which cannot be read.
     Unknown,
 }
 
-impl InForce {
-    /// Reads it for the container with this process, below a root directory.
+impl CgroupRules {
+    /// Reads the rules of the container with this process, below a root directory.
     pub(super) fn read(root: &Path, pid: i64, id: &ContainerId) -> Self {
         let cgroup = text(root, &format!("proc/{pid}/cgroup"));
         let rules = v1_path(&cgroup).map(|path| {
@@ -28,31 +27,31 @@ impl InForce {
             text(root, &file)
         });
         if let Some(rules) = rules.filter(|rules| !rules.is_empty()) {
-            return Self::Rules(rules.lines().map(String::from).collect());
+            return Self::V1(rules.lines().map(String::from).collect());
         }
-        // What a program sets for a transient unit is kept in a drop-in of it (systemd,
-        // src/core/unit.c, unit_write_setting).
+        // systemd keeps the properties of a transient unit in a drop-in (systemd, src/core/unit.c,
+        // unit_write_setting).
         let file = format!(
             "run/systemd/transient/docker-{}.scope.d/50-DeviceAllow.conf",
             id.0
         );
         match text(root, &file) {
             text if text.is_empty() => Self::Unknown,
-            text => Self::Properties(properties(&text)),
+            text => Self::Systemd(device_allow(&text)),
         }
     }
 
-    /// Whether a device may be opened for reading and writing; `None` where nobody knows.
+    /// Whether a device may be opened for reading and writing; `None` if that is unknown.
     pub(super) fn allows(&self, devnum: DevNum, majors: &Majors) -> Option<bool> {
         match self {
-            Self::Rules(rules) => {
-                let rights = DeviceRules {
+            Self::V1(rules) => {
+                let rules = DeviceRules {
                     rules: rules.clone(),
                     ..DeviceRules::default()
                 };
-                Some(rights.allow(devnum))
+                Some(rules.allow(devnum))
             }
-            Self::Properties(properties) => {
+            Self::Systemd(properties) => {
                 let allows = |property: &String| property_allows(property, devnum, majors);
                 Some(properties.iter().any(allows))
             }
@@ -75,9 +74,8 @@ fn v1_path(cgroup: &str) -> Option<&str> {
     })
 }
 
-/// The values of `DeviceAllow=`; an empty one takes back those before it
-/// (systemd.resource-control(5)).
-fn properties(text: &str) -> Vec<String> {
+/// The values of `DeviceAllow=`. An empty one resets the list (systemd.resource-control(5)).
+fn device_allow(text: &str) -> Vec<String> {
     let mut values = Vec::new();
     for line in text.lines() {
         match line.trim().strip_prefix("DeviceAllow=") {
@@ -89,16 +87,16 @@ fn properties(text: &str) -> Vec<String> {
     values
 }
 
-/// A value is the path of a node, or `char-` and the name of a driver in /proc/devices, and what
-/// may be done with it (systemd.resource-control(5), DeviceAllow=). runc writes a rule for one
-/// device as /dev/char/MAJOR:MINOR, and leaves one for a major number that /proc/devices lacks out
-/// (runc, libcontainer/cgroups/systemd, generateDeviceProperties).
+/// A value is a path, or `char-` and the name of a driver in /proc/devices, followed by the access
+/// (systemd.resource-control(5), DeviceAllow=). runc writes a rule for one device as
+/// /dev/char/MAJOR:MINOR, and drops a rule for a major number that is not in /proc/devices (runc,
+/// libcontainer/cgroups/systemd, generateDeviceProperties).
 fn property_allows(value: &str, devnum: DevNum, majors: &Majors) -> bool {
-    let (what, access) = value.rsplit_once(' ').unwrap_or((value, "rwm"));
-    let named = |driver: &str| driver == "*" || majors.any(devnum.major, |name| name == driver);
-    let fits =
-        what == format!("/dev/char/{devnum}") || what.strip_prefix("char-").is_some_and(named);
-    fits && access.contains('r') && access.contains('w')
+    let (device, access) = value.rsplit_once(' ').unwrap_or((value, "rwm"));
+    let is_driver = |name: &str| name == "*" || majors.any(devnum.major, |driver| driver == name);
+    let matches = device == format!("/dev/char/{devnum}")
+        || device.strip_prefix("char-").is_some_and(is_driver);
+    matches && access.contains('r') && access.contains('w')
 }
 
 #[cfg(test)]
@@ -109,9 +107,9 @@ mod tests {
     fn a_property_is_read_as_systemd_reads_it() {
         let text = "[Scope]\nDeviceAllow=char-input rwm\nDeviceAllow=\nDeviceAllow=char-pts rwm\n\
                     DeviceAllow=char-* m\nDeviceAllow=/dev/char/188:3 rw\n";
-        let properties = InForce::Properties(properties(text));
+        let rules = CgroupRules::Systemd(device_allow(text));
         let majors = Majors::default();
-        let allows = |text: &str| properties.allows(text.parse().unwrap(), &majors);
+        let allows = |text: &str| rules.allows(text.parse().unwrap(), &majors);
         assert_eq!(allows("188:3"), Some(true));
         assert_eq!(allows("188:4"), Some(false));
     }
