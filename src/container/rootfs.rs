@@ -505,3 +505,22 @@ fn mount_id(fd: &impl AsFd) -> anyhow::Result<u64> {
     let id = id.and_then(|id| id.trim().parse().ok());
     id.with_context(|| format!("{path} names no mount"))
 }
+
+#[cfg(test)]
+impl Rootfs {
+    /// The root directory of the tests themselves, for tests that only need a start to have one.
+    pub(crate) fn own() -> Self {
+        let open = || -> anyhow::Result<Self> {
+            let flags = PATH_ONLY | OFlag::O_DIRECTORY;
+            let process = nix::fcntl::open("/proc/self", flags, StatMode::empty())?;
+            let process = Process(process);
+            Ok(Self {
+                users: process.users()?,
+                process,
+                foreign: ForeignMounts::new(),
+                dev: Mutex::new(None),
+            })
+        };
+        open().expect("/proc is there")
+    }
+}

@@ -249,3 +249,58 @@ impl Entrance {
         }
     }
 }
+
+#[cfg(test)]
+impl Start {
+    /// A start whose first process are the tests themselves.
+    pub(crate) fn own(started_at: &str) -> Rc<Self> {
+        let pid = std::process::id();
+        let running = Running {
+            pid: pid.into(),
+            started_at: started_at.to_owned(),
+            ..Running::default()
+        };
+        let process = pidfd::open(pid.cast_signed()).expect("this process runs");
+        let entrance = Entrance {
+            pid: pid.into(),
+            id: ContainerId(String::new()),
+            process: Arc::new(process),
+            rootfs: Arc::new(Rootfs::own()),
+            group: None,
+        };
+        Rc::new(Self::new(running, entrance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::plan::Made;
+
+    #[test]
+    fn what_a_command_may_still_make_is_kept_for_the_next_start() {
+        let id = ContainerId("1".repeat(64));
+        let node = "/dev/zwave".parse().expect("it is a path");
+        let made = Made::Node("188:0".parse().expect("it is a number"));
+        let unfinished = Record::from([(node, BTreeSet::from([made]))]);
+
+        let mut lives = Lives::default();
+        let first = Start::own("1");
+        assert_eq!(lives.begin(&id, first.clone()), Record::new());
+        first.begin_command(&unfinished);
+        // Stopped, asked for by a wrapper, and started.
+        lives.update(|_| Some(ContainerState::Stopped));
+        lives.end(&id);
+        assert_eq!(lives.begin(&id, Start::own("2")), unfinished);
+        assert_eq!(lives.begin(&id, Start::own("3")), Record::new());
+
+        let last = lives.start(&id).expect("it runs").clone();
+        last.begin_command(&unfinished);
+        last.end_command();
+        assert_eq!(lives.begin(&id, Start::own("4")), Record::new());
+        lives.update(|_| None);
+        assert!(lives.get(&id).is_none());
+    }
+}

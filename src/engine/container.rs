@@ -18,7 +18,7 @@ pub struct Described {
 }
 
 /// A container as it runs, as far as it matters for serving it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Running {
     /// The first process, in the host's numbers.
     pub pid: i64,

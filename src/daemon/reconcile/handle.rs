@@ -221,3 +221,124 @@ pub fn engine_problem(error: &EngineError) -> Problem {
     let fix = "look at the engine's log: journalctl -u docker";
     Problem::passing(Failure::Engine, error.to_string(), fix)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::settings::Settings;
+    use crate::daemon::shared::Shared;
+    use crate::model::device_access::Origin;
+    use crate::model::inventory::Inventory;
+    use crate::plan::Made;
+    use crate::store::Store;
+
+    const NODE: &str = "/dev/zwave";
+
+    fn shared(directory: &Path) -> Shared {
+        let store = Store::open(directory).expect("the directory can be made");
+        let world = World::new(Settings::default(), Inventory::default(), store);
+        Shared::new(world)
+    }
+
+    fn handle<'a>(shared: &'a Shared, id: &'a ContainerId, start: &Rc<Start>) -> Handle<'a> {
+        Handle {
+            world: &shared.world,
+            notifier: &shared.notifier,
+            blocking: &shared.blocking,
+            id,
+            name: "app",
+            since: Instant::now(),
+            running: start.running(),
+            start: start.clone(),
+            wants: Vec::new(),
+            denied: BTreeSet::new(),
+        }
+    }
+
+    fn devnum() -> DevNum {
+        "188:0".parse().expect("it is a number")
+    }
+
+    fn node() -> NodePath {
+        NODE.parse().expect("it is a path")
+    }
+
+    fn record() -> Record {
+        Record::from([(node(), BTreeSet::from([Made::Node(devnum())]))])
+    }
+
+    fn grants() -> Grants {
+        Grants::from([(devnum(), Grant::by(Origin::Daemon))])
+    }
+
+    fn ready() -> BTreeMap<NodePath, DevNum> {
+        BTreeMap::from([(node(), devnum())])
+    }
+
+    fn is_ready(shared: &Shared, id: &ContainerId) -> bool {
+        let world = shared.world.borrow();
+        let start = world.lives.start(id);
+        start.is_some_and(|start| start.is_looked_at())
+    }
+
+    #[tokio::test]
+    async fn work_on_a_start_writes_what_has_come_of_it() {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
+        let start = Start::own("1");
+        shared.world.borrow_mut().lives.begin(&id, start.clone());
+        let work = handle(&shared, &id, &start);
+        assert_eq!(work.put_record(record()).await, Ok(()));
+        assert_eq!(work.put_grants(grants()), Ok(()));
+        work.set_ready(ready());
+        assert_eq!((work.record(), work.grants()), (record(), grants()));
+        assert!(is_ready(&shared, &id));
+    }
+
+    #[tokio::test]
+    async fn work_that_outlives_its_start_writes_nothing() {
+        let next = Start::own("2");
+        let endings: [(&str, &dyn Fn(&mut World, &ContainerId)); 3] = [
+            ("started again", &|world, id| {
+                drop(world.lives.begin(id, next.clone()))
+            }),
+            ("created anew", &|world, id| world.being_created(id)),
+            ("gone", &|world, _| world.lives.update(|_| None)),
+        ];
+        for (ending, end) in endings {
+            let directory = tempfile::tempdir().expect("a directory can be made");
+            let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
+            let start = Start::own("1");
+            shared.world.borrow_mut().lives.begin(&id, start.clone());
+            let work = handle(&shared, &id, &start);
+            end(&mut shared.world.borrow_mut(), &id);
+
+            assert_eq!(
+                work.put_record(record()).await,
+                Err(Stop::Ended),
+                "{ending}"
+            );
+            assert_eq!(work.put_grants(grants()), Err(Stop::Ended), "{ending}");
+            let of_wrapper = work.record_wrapper_grants(|_| Grant::by(Origin::Wrapper));
+            assert_eq!(of_wrapper, Err(Stop::Ended), "{ending}");
+            assert_eq!(work.write().await, Err(Stop::Ended), "{ending}");
+            work.set_ready(ready());
+            assert!(!is_ready(&shared, &id), "{ending}");
+            let world = shared.world.borrow();
+            for started_at in ["1", "2"] {
+                assert_eq!(
+                    world.store.record(&id, started_at),
+                    Record::new(),
+                    "{ending}"
+                );
+                assert_eq!(
+                    world.store.grants(&id, started_at),
+                    Grants::new(),
+                    "{ending}"
+                );
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod announce;
 mod applications;
+mod boot;
 mod burst;
 mod check;
 mod containers;
