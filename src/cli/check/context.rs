@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::host::Host;
 use crate::daemon::state::World;
-use crate::engine::{Engine, EngineInfo};
+use crate::engine::Engine;
+use crate::engine::runtimes::EngineInfo;
 use crate::model::inventory::ContainerId;
 
 pub(super) struct Context {

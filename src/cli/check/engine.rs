@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use super::codes;
 use super::finding::{Level, Report};
 use crate::engine::daemon_json::{PROGRAM, RUNTIME};
-use crate::engine::{EngineInfo, Registered};
+use crate::engine::runtimes::{EngineInfo, Registered};
 use crate::runtime::{Options, VERSION_LIMIT, oci_args};
 use crate::sys::child;
 

@@ -17,8 +17,8 @@ use crate::daemon::notifier::Notifier;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::World;
 use crate::daemon::status::note;
-use crate::engine::EngineError;
 use crate::engine::container::Running;
+use crate::engine::error::EngineError;
 use crate::model::device_access::{DeviceRules, Grant, Grants};
 use crate::model::inventory::ContainerId;
 use crate::model::problem::{Failure, Problem};
@@ -218,8 +218,7 @@ impl Handle<'_> {
 }
 
 pub fn engine_problem(error: &EngineError) -> Problem {
-    let fix = "look at the engine's log: journalctl -u docker";
-    Problem::passing(Failure::Engine, error.to_string(), fix)
+    Problem::passing(Failure::Engine, error.to_string(), error.fix())
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn is_served(recipe: Recipe, said: &[&str]) {
 fn an_image_without_a_shell_is_served() {
     is_served(
         Recipe::new("zwave").image("noshell"),
-        &["from outside", "no /bin/sh"],
+        &["from outside", "/bin/sh cannot be executed"],
     );
 }
 
