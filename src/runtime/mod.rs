@@ -30,6 +30,7 @@ use crate::runtime::oci_config::BundleNode;
 use crate::store::Store;
 use crate::sys::child;
 use crate::sys::logging::{kind, short_lived};
+use crate::sys::replacement::replace;
 use crate::sys::seccomp::kernel_can_notify;
 
 pub mod oci_args;
@@ -369,19 +370,4 @@ fn nodes(config: &Value, directory: &Path, wanted: &[NodeToMake]) -> Vec<BundleN
             })
         })
         .collect()
-}
-
-/// Readers see the old file or the new one, whole.
-fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".ttyplugd.{}", std::process::id()));
-    let new = file.with_file_name(name);
-    let write = || {
-        fs::write(&new, content)?;
-        if let Ok(old) = fs::metadata(file) {
-            fs::set_permissions(&new, old.permissions())?;
-        }
-        fs::rename(&new, file)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&new)))
 }

@@ -1,8 +1,6 @@
 //! The files in the state directory: small JSON documents, replaced whole.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -10,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::logging::kind;
+use crate::sys::replacement::replace;
 
 /// The version of all three documents. A reader that meets another one starts afresh.
 const SCHEMA: u32 = 1;
@@ -68,19 +67,7 @@ pub(super) fn write<T: Serialize>(directory: &Path, name: &str, content: &T) -> 
         content,
     };
     let path = directory.join(name);
-    let new = directory.join(format!("{name}.new"));
-    let text = serde_json::to_vec_pretty(&document)?;
-    let written = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&text)?;
-        fs::rename(&new, &path)
-    };
-    written().with_context(|| {
+    replace(&path, &serde_json::to_vec_pretty(&document)?).with_context(|| {
         format!(
             "{} cannot be written; nothing is changed in any container until it can, so that \
              nothing of ours is ever forgotten",
