@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::engine::error::EngineError;
 use crate::engine::{Engine, Result};
 use crate::model::inventory::ContainerId;
+use crate::sys::cgroup::is_in_container;
 use crate::sys::logging::kind;
 use crate::sys::pidfd::kill_member;
 
@@ -103,7 +104,7 @@ impl Engine {
             .and_then(|exec| exec.pid)
             .and_then(|pid| i32::try_from(pid).ok());
         if let Some(pid) = pid.filter(|pid| *pid > 1) {
-            if let Err(error) = kill_member(pid, &id.0) {
+            if let Err(error) = kill_member(pid, |cgroup| is_in_container(cgroup, &id.0)) {
                 tracing::warn!(
                     message_id = kind::UNFINISHED,
                     container_id = %id.0,
