@@ -155,11 +155,10 @@ impl HeldOpens {
             } else if held.until.is_some_and(|until| until <= now) {
                 Reason::Timeout
             } else if ports.hold(&held.path).is_none() {
-                let known = ports
-                    .ports
-                    .iter()
-                    .any(|p| p.ready && p.names.contains(&held.path));
-                if known { Reason::Ready } else { Reason::LetGo }
+                match ports.is_ready(&held.path) {
+                    true => Reason::Ready,
+                    false => Reason::LetGo,
+                }
             } else {
                 return true;
             };
@@ -232,41 +231,6 @@ mod tests {
             now,
             Hold::Seconds(10),
         );
-    }
-
-    #[test]
-    fn only_names_of_ports_that_are_not_ready_are_held() {
-        let waiting = ports(false, DEFAULT_HOLD);
-        assert_eq!(waiting.hold("/dev/zwave"), Some(DEFAULT_HOLD));
-        assert_eq!(waiting.hold("/dev/serial/by-id/x"), Some(DEFAULT_HOLD));
-        assert_eq!(waiting.hold("/dev/ttyUSB0"), None);
-        assert_eq!(ports(true, DEFAULT_HOLD).hold("/dev/zwave"), None);
-        assert_eq!(ports(false, Hold::Off).hold("/dev/zwave"), None);
-        let every = ContainerPorts {
-            every: true,
-            ..ports(true, DEFAULT_HOLD)
-        };
-        for path in [
-            "/dev/ttyUSB0",
-            "/dev/ttyACM12",
-            "/dev/serial/by-id/y",
-            "/dev/serial/by-path/y",
-        ] {
-            assert_eq!(every.hold(path), Some(DEFAULT_HOLD), "{path}");
-        }
-        for path in [
-            "/dev/ttyUSB",
-            "/dev/ttyUSBx",
-            "/dev/ttyS0",
-            "/dev/ptmx",
-            "/dev/pts/0",
-            "/dev/tty",
-            "/dev/serial/by-id/",
-            "/dev/serial/by-id/a/b",
-            "/dev/zwave",
-        ] {
-            assert_eq!(every.hold(path), None, "{path}");
-        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::model::device_access::{Grant, Grants, Origin};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
-use crate::plan::assign::{Assignments, LastDevices};
+use crate::plan::assign::{Assignment, Assignments, LastDevices};
 
 mod document;
 
@@ -65,6 +65,20 @@ struct KnownContainer {
     #[serde(rename = "granted", default)]
     wrapper_grants: BTreeSet<DevNum>,
     assignments: Vec<KnownPort>,
+    /// Whether it was assigned every USB serial port. Files of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every_port: Option<bool>,
+}
+
+impl KnownContainer {
+    fn asked_for_every_port(&self) -> bool {
+        let by_label = || {
+            self.labels
+                .get("ttyplugd.enable")
+                .is_some_and(|v| v == "true")
+        };
+        self.every_port.unwrap_or_else(by_label)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +90,23 @@ struct KnownPort {
     hold: Hold,
 }
 
-/// Which of several devices each port was given.
+fn known_ports(assignment: &Assignment) -> Vec<KnownPort> {
+    let present = assignment.wants.iter().map(|want| KnownPort {
+        port: want.port.clone(),
+        node: Some(want.node.clone()),
+        links: want.links.clone(),
+        hold: want.hold,
+    });
+    let absent = assignment.absent.iter().map(|absent| KnownPort {
+        port: absent.port.clone(),
+        node: absent.node.clone(),
+        links: absent.links.clone(),
+        hold: absent.hold,
+    });
+    present.chain(absent).collect()
+}
+
+/// The device that each port had last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Chosen {
     ports: LastDevices,
@@ -306,27 +336,16 @@ impl Store {
             .unwrap_or_default()
     }
 
-    /// The names that a container's ports are opened by, and whether it asked for every port, as
-    /// far as that was known when it was last assigned any.
+    /// The ports of a container as it was last assigned any.
     pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
         let known = self.containers.containers.get(id)?;
-        let ports = known.assignments.iter().map(|assigned| ContainerPort {
-            port: assigned.port.clone(),
-            names: assigned
-                .node
-                .iter()
-                .chain(&assigned.links)
-                .map(ToString::to_string)
-                .collect(),
-            ready: false,
-            hold: assigned.hold,
+        let ports = known.assignments.iter().map(|known| {
+            let paths = known.node.iter().chain(&known.links);
+            ContainerPort::waiting(&known.port, paths, known.hold)
         });
         Some(ContainerPorts {
             ports: ports.collect(),
-            every: known
-                .labels
-                .get("ttyplugd.enable")
-                .is_some_and(|v| v == "true"),
+            every: known.asked_for_every_port(),
         })
     }
 
@@ -352,34 +371,14 @@ impl Store {
             self.chosen = chosen;
         }
         let known = inventory.containers.iter().map(|(id, container)| {
-            let assignment = assigned
-                .by_container
-                .get(id)
-                .and_then(|assignment| assignment.as_ref().ok());
-            let present = assignment
-                .into_iter()
-                .flat_map(|assignment| &assignment.wants);
-            let absent = assignment
-                .into_iter()
-                .flat_map(|assignment| &assignment.absent);
+            let assignment = assigned.by_container.get(id);
+            let assignment = assignment.and_then(|assignment| assignment.as_ref().ok());
             let known = KnownContainer {
                 name: container.name.clone(),
                 labels: container.counting_labels(policy),
                 wrapper_grants: self.wrapper_grants(id),
-                assignments: present
-                    .map(|want| KnownPort {
-                        port: want.port.clone(),
-                        node: Some(want.node.clone()),
-                        links: want.links.clone(),
-                        hold: want.hold,
-                    })
-                    .chain(absent.map(|absent| KnownPort {
-                        port: absent.port.clone(),
-                        node: absent.node.clone(),
-                        links: absent.links.clone(),
-                        hold: absent.hold,
-                    }))
-                    .collect(),
+                assignments: assignment.map(known_ports).unwrap_or_default(),
+                every_port: Some(assignment.is_some_and(|assignment| assignment.every)),
             };
             (id.clone(), known)
         });
