@@ -336,24 +336,28 @@ impl Assignment {
             .iter()
             .map(|want| (want.node.clone(), want.devnum))
             .collect();
-        for want in &mut self.wants {
-            let devnum = want.devnum;
-            let mut lost = Vec::new();
-            want.links.retain(|link| match taken.get(link) {
-                None => taken.insert(link.clone(), devnum).is_none(),
-                Some(other) => {
-                    if *other != devnum {
-                        lost.push(link.clone());
-                    }
+        for WantedPort {
+            port,
+            devnum,
+            links,
+            ..
+        } in &mut self.wants
+        {
+            links.retain(|link| match taken.get(link) {
+                None => {
+                    taken.insert(link.clone(), *devnum);
+                    true
+                }
+                // The device has it by another port.
+                Some(other) if other == devnum => false,
+                Some(_) => {
+                    self.conflicts.push(Conflict::Link {
+                        port: port.clone(),
+                        link: link.clone(),
+                    });
                     false
                 }
             });
-            let port = &want.port;
-            self.conflicts
-                .extend(lost.into_iter().map(|link| Conflict::Link {
-                    port: port.clone(),
-                    link,
-                }));
         }
     }
 }

@@ -362,9 +362,9 @@ fn nodes(config: &Value, directory: &Path, wanted: &[NodeToMake]) -> Vec<BundleN
             Some(BundleNode {
                 path: node.path.clone(),
                 devnum: node.number,
-                mode: node.mode.parse().ok()?,
-                uid: crate::plan::passwd::user(&node.owner.parse().ok()?, &passwd).ok()?,
-                gid: crate::plan::passwd::group(&node.group.parse().ok()?, &group).ok()?,
+                mode: node.mode,
+                uid: crate::plan::passwd::user(&node.owner, &passwd).ok()?,
+                gid: crate::plan::passwd::group(&node.group, &group).ok()?,
             })
         })
         .collect()
