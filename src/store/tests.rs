@@ -1,3 +1,6 @@
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::document::Document;
 use super::*;
 use crate::plan::Made;
@@ -25,10 +28,10 @@ fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
         ..crate::model::fixtures::container("zwave", &[])
     };
     store
-        .keep_records_of(&[(id.clone(), stopped)].into())
+        .retain_records_of(&[(id.clone(), stopped)].into())
         .unwrap();
     assert!(Store::open(directory.path()).unwrap().has_record(&id));
-    store.keep_records_of(&BTreeMap::new()).unwrap();
+    store.retain_records_of(&BTreeMap::new()).unwrap();
     assert!(!Store::open(directory.path()).unwrap().has_record(&id));
 }
 
@@ -99,7 +102,7 @@ fn what_the_wrapper_grants_belongs_to_the_start_that_follows() {
 
 #[test]
 fn files_of_earlier_versions_are_read_and_written_as_they_are() {
-    fn unchanged<T: Default + serde::de::DeserializeOwned + Serialize>(name: &str, text: &str) {
+    fn unchanged<T: Default + DeserializeOwned + Serialize>(name: &str, text: &str) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         fs::write(&path, text).unwrap();
