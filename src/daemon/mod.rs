@@ -490,7 +490,7 @@ fn remember(world: &mut World) -> bool {
     } = world;
     let written = store
         .put_assignments(settings.labels, inventory, assigned)
-        .and_then(|()| store.keep_records_of(&inventory.containers));
+        .and_then(|()| store.retain_records_of(&inventory.containers));
     let is_written = written.is_ok();
     problems.store(written);
     problems.keep(&inventory.containers);

@@ -97,8 +97,8 @@ fn node_to_make(want: &WantedPort) -> NodeToMake {
     NodeToMake {
         path: want.node.clone(),
         number: want.devnum,
-        mode: want.mode.to_string(),
-        owner: want.owner.to_string(),
-        group: want.group.to_string(),
+        mode: want.mode,
+        owner: want.owner.clone(),
+        group: want.group.clone(),
     }
 }

@@ -23,11 +23,13 @@ use crate::cli::options::ConfigFile;
 use crate::cli::output::{EXIT_USAGE, print, print_json};
 use crate::cli::snapshot::snapshot;
 use crate::config::ConfigError;
+use crate::config::labels::port_requests;
 use crate::config::settings::Settings;
 use crate::daemon::keepers::answering_keepers;
 use crate::daemon::state::World;
 use crate::model::Hold;
 use crate::model::inventory::{Container, ContainerId};
+use crate::model::port::Port;
 use crate::monitor;
 
 mod brltty;
@@ -185,15 +187,14 @@ fn sets_hold(world: &World, id: &ContainerId, container: &Container) -> bool {
     let Some(Ok(assignment)) = world.assigned.by_container.get(id) else {
         return false;
     };
-    let in_file = world.settings.ports.iter().any(|port| {
-        let holds = port.hold.is_some_and(|hold| hold != Hold::Off);
-        holds && assignment.has(port.name.as_str())
-    });
-    let labels = container.counting_labels(world.settings.labels);
-    let by_label = labels.iter().any(|(key, value)| {
-        key.starts_with("ttyplugd.port.") && key.ends_with(".hold") && value != "off"
-    });
-    in_file || by_label
+    let (policy, defined) = (world.settings.labels, &world.settings.ports);
+    let labels = container.counting_labels(policy);
+    let requests = port_requests(&labels, policy, defined).unwrap_or_default();
+    let holds = |port: &Port| port.hold.is_some_and(|hold| hold != Hold::Off);
+    let mut in_file = defined
+        .iter()
+        .filter(|port| assignment.has(port.name.as_str()));
+    in_file.any(holds) || requests.own.iter().any(holds)
 }
 
 impl Report {

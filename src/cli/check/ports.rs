@@ -15,7 +15,7 @@ impl Report {
             let subject = format!("port {}", port.name);
             self.device_of(&subject, port, world);
             self.users_of(&subject, port, world);
-            if port.known_names().is_empty() {
+            if port.known_paths().is_empty() {
                 let what = "has no known path, so early opens are not held until its device has \
                             been plugged in once";
                 let fix = "set its `node`, e.g. /dev/NAME";
