@@ -3,8 +3,8 @@
 #
 #   packaging/check.sh ROOT DEB     ROOT has the libraries of the package's architecture
 #
-# qemu-user runs programs of other architectures. The script needs no privileges and does not install
-# the package; packaging/lifecycle.sh does.
+# qemu-user runs programs of other architectures. The script needs no privileges and does not
+# install the package; packaging/lifecycle.sh does.
 set -euo pipefail
 
 root=$1

@@ -44,7 +44,7 @@ changelog() {
     printf ' -- %s  %s\n' "$(field maintainer)" "$(date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")"
 }
 
-# The notices that the licences of the crates require. If a crate has MIT or Apache-2.0, MIT is used.
+# The notices that the licences of the crates require. For MIT or Apache-2.0, MIT is used.
 notices() {
     local crate version licence texts
     echo "ttyplugd contains these Rust crates."

@@ -5,12 +5,12 @@
 #   packaging/root.sh make ROOT ARCH...         creates it if necessary, with the compilers for each
 #                                               ARCH; needs the network
 #   packaging/root.sh remove ROOT
-#   packaging/root.sh enter ROOT COMMAND...     runs COMMAND in it as the owner of this project, with
-#                                               the project read-only in /src and ROOT/../build in
-#                                               /build
+#   packaging/root.sh enter ROOT COMMAND...     runs COMMAND in it as the owner of this project,
+#                                               with the project read-only in /src and
+#                                               ROOT/../build in /build
 #
-# Runs as root, with sudo if necessary. The script has a mount namespace of its own, so its mounts end
-# with it.
+# Runs as root, with sudo if necessary. The script has a mount namespace of its own, so its mounts
+# end with it.
 set -euo pipefail
 
 project=$(dirname "$(dirname "$(realpath "$0")")")
@@ -67,8 +67,8 @@ triple() {
     esac
 }
 
-# Only from main: the security archive has a newer rustc-web, but not for every architecture, and the
-# versions of all architectures have to be the same.
+# Only from main: the security archive has a newer rustc-web, but not for every architecture, and
+# the versions of all architectures have to be the same.
 make_base() {
     local root=$1
     remove_root "$root"
