@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the programs with the cargo options --target TRIPLE... packaging/deb.sh runs this script in
-# the root of packaging/root.sh. It needs no network, because target/debian/vendor has the sources of
+# the root of packaging/root.sh. It needs no network: target/debian/vendor has the sources of
 # all crates.
 set -euo pipefail
 

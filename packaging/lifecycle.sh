@@ -4,7 +4,7 @@
 #
 #   packaging/lifecycle.sh ROOT DEB
 #
-# Runs as root, with sudo if necessary. There is no systemd and no Docker in the root; make e2e tests
+# Runs as root, with sudo if necessary. The root has neither systemd nor Docker; make e2e tests
 # the package with both.
 set -euo pipefail
 
