@@ -87,7 +87,7 @@ impl Report {
         // The engine searches its own PATH, which is probably the same as ours.
         let Some(program) = child::find(Path::new(&registered.path)) else {
             let what = format!(
-                "{name} is registered as {}, which does not exist",
+                "{name} is registered as {}, which is not an executable file",
                 registered.path
             );
             self.add(level, codes::RUNTIME_PROGRAM, SUBJECT, what, register);

@@ -151,7 +151,7 @@ fn the_runtime_is_put_into_a_file_and_out_again_and_all_else_stays_as_it_was() {
     );
     assert_eq!((after.mode() & 0o7777, after.gid()), (0o640, 20));
 
-    file.succeeds(&["disable"], &["not registered any more"]);
+    file.succeeds(&["disable"], &["no longer registered"]);
     assert_eq!(file.text(), text);
     assert_eq!(file.names(), ["daemon.json"]);
     assert_eq!(in_engine(), None);
@@ -237,10 +237,7 @@ fn containers_of_the_wrapper_under_another_name_keep_it_registered_too() {
     assert!(found.contains("runc-with-holds is registered"), "{found}");
 
     drop(container);
-    file.succeeds(
-        &["disable"],
-        &["not registered any more", "runc-with-holds"],
-    );
+    file.succeeds(&["disable"], &["no longer registered", "runc-with-holds"]);
     assert!(file.text().contains("runc-with-holds"), "{}", file.text());
 }
 
@@ -342,7 +339,7 @@ fn status_names_what_keeps_a_registered_runtime_from_working() {
         1,
     );
     fs::write(&file.path, text).unwrap();
-    assert!(file.problems().contains("no open is held"));
+    assert!(file.problems().contains("opens are not held"));
 
     engine("stop");
     assert!(file.problems().contains("docker.sock"));
@@ -353,7 +350,7 @@ fn a_file_is_made_for_an_engine_that_is_not_running_and_goes_by_force_alone() {
     let file = EngineFile::with("{}");
     engine("stop");
     fs::remove_file(&file.path).unwrap();
-    file.succeeds(&["enable"], &["one that is started will"]);
+    file.succeeds(&["enable"], &["will read it when it starts"]);
     engine("start");
     assert_eq!(in_engine().as_deref(), Some(RUNTIME));
     file.succeeds(&["enable"], &["already"]);
@@ -361,9 +358,9 @@ fn a_file_is_made_for_an_engine_that_is_not_running_and_goes_by_force_alone() {
     engine("stop");
     file.fails(
         &["disable"],
-        &["nobody can tell which containers use it", "--force"],
+        &["cannot find out which containers use it", "--force"],
     );
-    file.succeeds(&["disable", "--force"], &["not registered any more"]);
+    file.succeeds(&["disable", "--force"], &["no longer registered"]);
     assert_eq!(file.names(), [""; 0]);
     file.succeeds(&["disable"], &["nothing was changed"]);
 }

@@ -35,7 +35,7 @@ fn wait_returns_when_the_port_is_ready() {
         let output = output(&bed, &[arguments, &["--timeout", "1s"]].concat());
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("is to have a port"), "{said}");
+        assert!(said.contains("has a port of that name"), "{said}");
     }
     for arguments in [
         &["wait"][..],
