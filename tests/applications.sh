@@ -19,7 +19,7 @@ if [ -n "$(timeout 60 docker images --quiet $image)" ]; then
 fi
 for tool in debootstrap npm go cc; do
     command -v $tool >/dev/null || {
-        echo "applications: there is no $tool: run tests/prerequisites.sh lint" >&2
+        echo "applications: there is no $tool: run tests/prerequisites.sh applications" >&2
         exit 1
     }
 done
