@@ -61,24 +61,31 @@ deny:
 # cargo builds as whoever calls it; only the test program runs below with-engine.sh, as root. What a
 # container may do to lead us astray is tried against each way of making nodes.
 BELOW_ENGINE := $(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'"
+SIDE_BY_SIDE := $(CARGO) --config "target.'cfg(all())'.runner = 'tests/side-by-side.sh'"
 APPLICATIONS := with_engine::applications with_engine::examples
 
 test:
 	tests/prerequisites.sh test
 	$(MAKE) check
-	$(BELOW_ENGINE) test --locked --test it -- with_engine:: $(addprefix --skip ,$(APPLICATIONS))
-	TTYPLUGD_TEST_INJECT=namespace $(BELOW_ENGINE) test --locked --test it -- \
-		with_engine::hostile with_engine::in_the_way with_engine::foreign
+	$(SIDE_BY_SIDE) test --locked --test it -- with_engine:: $(addprefix --skip ,$(APPLICATIONS))
 	@echo "Left out: make test-applications (real programs), make deny (dependencies), make e2e (a whole machine)."
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ROOT := $(TARGET)/tmp/applications.tar
 
 test-applications:
 	tests/prerequisites.sh applications
+	$(MAKE) $(ROOT)
 	$(BELOW_ENGINE) test --locked --test it -- $(APPLICATIONS)
+
+$(ROOT): tests/applications.sh $(wildcard tests/applications/*)
+	mkdir -p $(@D)
+	tests/applications.sh $@
 
 demo:
 	tests/prerequisites.sh test
 	$(CARGO) build --release --locked
-	tests/with-engine.sh tests/demo.sh $(or $(CARGO_TARGET_DIR),target)/release/ttyplugd
+	tests/with-engine.sh tests/demo.sh $(TARGET)/release/ttyplugd
 
 # As with the tests, only the program that measures runs as root.
 bench:

@@ -45,6 +45,7 @@ has pkg-config || missing+=(pkg-config)
 if [ "$what" = test ] || [ "$what" = applications ]; then
     has udevadm || missing+=(udev)
     has flock || missing+=(util-linux)
+    has pkill || missing+=(procps)
     has groff || missing+=(groff-base)
     /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
     [ -x /lib/systemd/systemd-journald ] || missing+=(systemd)

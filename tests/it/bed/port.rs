@@ -10,8 +10,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::entry::{Entry, Node};
-use super::test_dir;
 use super::wait::run;
+use super::{HINT, test_dir};
 
 pub(crate) const NUMBERS: std::ops::RangeInclusive<u64> = 60..=63;
 
@@ -58,7 +58,24 @@ impl Port {
 
     /// The host's name for it, e.g. /dev/tty63.
     pub(crate) fn host_node(&self) -> String {
-        format!("/dev/tty{}", self.number)
+        format!("/dev/{}", self.sysname())
+    }
+
+    /// The kernel's name for it, e.g. tty63.
+    pub(crate) fn sysname(&self) -> String {
+        format!("tty{}", self.minor())
+    }
+
+    /// Each lane has ttys of its own for the ports 60 to 63 (tests/with-engine.sh).
+    pub(crate) fn minor(&self) -> u64 {
+        let first = std::env::var("TTYPLUGD_TEST_TTYS").expect(HINT);
+        let first: u64 = first.parse().expect("it is a number");
+        first + self.number - NUMBERS.start()
+    }
+
+    /// Its device number, e.g. 4:63.
+    pub(crate) fn devnum(&self) -> String {
+        format!("{MAJOR}:{}", self.minor())
     }
 
     /// Plugs it in and waits until udevd is done with it.
@@ -86,13 +103,13 @@ impl Port {
         for (key, value) in &self.properties {
             lines.extend([key.as_bytes(), b"=", value, b"\n"].concat());
         }
-        let file = test_dir().join(format!("ports/tty{}", self.number));
+        let file = test_dir().join(format!("ports/{}", self.sysname()));
         fs::write(file, lines).expect("the directory of the ports can be written to");
     }
 
     /// Has the kernel send one uevent, and does not wait for anything.
     pub(crate) fn uevent(&self, action: &str) {
-        let file = PathBuf::from(format!("/sys/class/tty/tty{}/uevent", self.number));
+        let file = PathBuf::from(format!("/sys/class/tty/{}/uevent", self.sysname()));
         fs::write(&file, action).expect("root can write to sysfs");
     }
 
@@ -102,7 +119,7 @@ impl Port {
         let Entry::Node(host) = Entry::at(&PathBuf::from(self.host_node())) else {
             panic!("{} is no device", self.host_node());
         };
-        assert_eq!((host.major, host.minor), (MAJOR, self.number));
+        assert_eq!((host.major, host.minor), (MAJOR, self.minor()));
         Node {
             mode: 0o660,
             uid: 0,

@@ -287,7 +287,7 @@ fn check_names_the_program_that_has_a_port_open() {
     check(&bed).lacks("port-held");
 
     // A node that somebody made in a container that is not to have the port.
-    other.sh("mknod /dev/mine c 4 63");
+    other.sh(&format!("mknod /dev/mine c 4 {}", port.minor()));
     keep_open(&other, "/dev/mine");
     settled("port-held");
     check(&bed).has("error", "port-held", &["in container other"]);
@@ -401,7 +401,7 @@ fn check_names_ports_that_quarrel() {
     // At run time the first by name has the node.
     let daemon = bed.daemon();
     let container = Recipe::new("zwave-2").label("ttyplugd.enable=true").start();
-    container.gets("/dev/tty62", &two.entry());
+    container.gets(&two.host_node(), &two.entry());
     assert_eq!(first.at("/dev/zwave"), two.entry());
     daemon.logs(&["/dev/zwave", "zwave", "other"]);
 }

@@ -24,8 +24,7 @@ fn stick(number: u64) -> Port {
 
 /// Devices of every kind that a container could ask for: those that each has, terminals, USB
 /// serial ports whether or not there are any, a disk, the memory, and the like.
-const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:4:0 c:4:60 c:4:61 c:4:62 c:4:63 \
-    c:4:64 c:5:0 c:5:1 c:5:2 c:10:200 c:10:229 c:10:237 c:166:0 c:166:1 c:188:0 c:188:1 c:188:63 \
+const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:4:0 c:4:64 c:5:0 c:5:1 c:5:2 c:10:200 c:10:229 c:10:237 c:166:0 c:166:1 c:188:0 c:188:1 c:188:63 \
     c:189:0 c:204:64 b:7:0 b:8:0 b:253:0 b:254:0";
 
 /// Makes a node of each device in the container and opens it for reading, for writing, and for both.
@@ -37,9 +36,11 @@ pub(super) fn opened(container: &Container) -> BTreeSet<String> {
 }
 
 fn opens(node: &str) -> String {
+    let ports = [60, 61, 62, 63].map(|number| format!("c:{}", Port::new(number).devnum()));
+    let ports = ports.join(" ");
     format!(
         "may() {{ case $(eval \": 2>&1 $2{node}\") in *'not permitted'*) ;; *) echo $d:$1;; esac; }}; \
-         for d in {DEVICES}; do set -- $(echo $d | tr : ' '); rm -f {node}; \
+         for d in {ports} {DEVICES}; do set -- $(echo $d | tr : ' '); rm -f {node}; \
          mknod {node} $1 $2 $3 2>/dev/null || {{ echo no-mknod:$d; continue; }}; \
          may r '<'; may w '>'; may rw '<>'; done; rm -f {node}"
     )
@@ -124,7 +125,7 @@ fn device_group(container: &Container) -> DeviceGroup {
 fn change(group: &DeviceGroup, change: Change) {
     let devnum = DevNum {
         major: 4,
-        minor: 63,
+        minor: stick(63).minor().try_into().expect("it is small"),
     };
     let (_, done) = group.change(&[(devnum, change)].into());
     done.expect("it can be changed");
@@ -135,7 +136,7 @@ fn a_port_can_be_opened_from_plug_to_unplug_and_no_other_right_changes() {
     let bed = Bed::with_config(ZWAVE);
     let (container, before, daemon, _) = opening(&bed, Recipe::new("zwave"));
     assert!(
-        before.contains("c:1:3:rw") && !before.contains("c:4:63:r"),
+        before.contains("c:1:3:rw") && !before.contains(&right(&stick(63), "r")),
         "{before:?}"
     );
     // Another port that is there and is not for this container.
@@ -162,7 +163,7 @@ fn what_the_definition_gives_is_kept() {
         .start();
     let before = opened(&wide);
     assert!(
-        before.contains("c:4:63:rw") && before.contains("c:4:60:rw"),
+        before.contains(&right(&stick(63), "rw")) && before.contains(&right(&stick(60), "rw")),
         "{before:?}"
     );
     let daemon = bed.daemon();
@@ -175,11 +176,11 @@ fn what_the_definition_gives_is_kept() {
     drop(wide);
 
     let device = Recipe::new("zwave")
-        .with(&["--device", "/dev/tty63:/dev/own"])
+        .with(&["--device", &format!("{}:/dev/own", port.host_node())])
         .start();
     let before = opened(&device);
     assert!(
-        before.contains("c:4:63:rw") && !before.contains("c:4:60:r"),
+        before.contains(&right(&port, "rw")) && !before.contains(&right(&stick(60), "r")),
         "{before:?}"
     );
     port.plug();
@@ -195,15 +196,34 @@ fn what_the_definition_gives_is_kept_letter_by_letter() {
     let bed = Bed::with_config(ZWAVE);
     let daemon = bed.daemon();
     let port = stick(63);
+    let (node, devnum) = (port.host_node(), port.devnum());
+    let node = node.as_str();
     for (arguments, letters) in [
-        (["--device-cgroup-rule", "c 4:* r"], &["r"][..]),
-        (["--device-cgroup-rule", "c 4:63 wm"], &["w"]),
-        (["--device-cgroup-rule", "c 4:63 m"], &[]),
-        (["--device", "/dev/tty63:/dev/own:r"], &["r"]),
-        (["--device", "/dev/tty63:/dev/own:w"], &["w"]),
-        (["--device", "/dev/tty63:/dev/own:m"], &[]),
+        (
+            ["--device-cgroup-rule".to_owned(), "c 4:* r".into()],
+            &["r"][..],
+        ),
+        (
+            ["--device-cgroup-rule".to_owned(), format!("c {devnum} wm")],
+            &["w"],
+        ),
+        (
+            ["--device-cgroup-rule".to_owned(), format!("c {devnum} m")],
+            &[],
+        ),
+        (
+            ["--device".to_owned(), format!("{node}:/dev/own:r")],
+            &["r"],
+        ),
+        (
+            ["--device".to_owned(), format!("{node}:/dev/own:w")],
+            &["w"],
+        ),
+        (["--device".to_owned(), format!("{node}:/dev/own:m")], &[]),
     ] {
-        let container = Recipe::new("zwave").with(&arguments).start();
+        let container = Recipe::new("zwave")
+            .with(&[arguments[0].as_str(), &arguments[1]])
+            .start();
         let before = opened(&container);
         for access in ["r", "w", "rw"] {
             let expected = letters.contains(&access);
@@ -305,12 +325,15 @@ fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
     let _live_restore = bed.live_restore();
     let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
     // No command can be run in it then.
-    let looks = "mknod /tmp/port c 4 63; while :; do may=no; (: <>/tmp/port) 2>/dev/null && may=yes; \
-                 echo $may >/tmp/new; mv /tmp/new /tmp/may; sleep 0.1; done";
+    let looks = format!(
+        "mknod /tmp/port c 4 {}; while :; do may=no; (: <>/tmp/port) 2>/dev/null && may=yes; \
+                 echo $may >/tmp/new; mv /tmp/new /tmp/may; sleep 0.1; done",
+        port.minor()
+    );
     let name = container.name();
     run(
         "docker",
-        &["exec", "--detach", name, "/bin/sh", "-c", looks],
+        &["exec", "--detach", name, "/bin/sh", "-c", &looks],
     );
     let may_be_opened = |expected: &str| {
         let what = format!("whether the port may be opened: {expected}");
@@ -394,7 +417,7 @@ fn a_port_whose_right_cannot_be_given_is_not_ready() {
     assert_eq!(bed.ttyplugd(&["check"]).status.code(), Some(1));
     move_into(&group);
     may_open(&container, &before, &[&port]);
-    daemon.logs(&["right to open it given", "tty63"]);
+    daemon.logs(&["right to open it given", &port.sysname()]);
     eventually(SOON, "it is ready", || {
         let zwave = zwave();
         (zwave["state"] == "ready")
@@ -440,7 +463,7 @@ fn a_container_that_sees_the_hosts_dev_gets_the_right_and_nothing_is_written() {
     let (container, before, daemon, port) = opening(&bed, recipe);
     port.plug();
     may_open(&container, &before, &[&port]);
-    container.sh(": <>/dev/tty63");
+    container.sh(&format!(": <>{}", port.host_node()));
     assert!(!std::path::Path::new("/dev/zwave").exists());
     port.unplug();
     may_open(&container, &before, &[]);

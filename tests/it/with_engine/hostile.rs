@@ -45,10 +45,10 @@ fn hostile_serial_numbers_and_link_names_are_only_names() {
             .with("ID_SERIAL_SHORT", name)
             .with("TEST_BY_ID", name);
         port.plug();
-        container.gets("/dev/tty63", &port.entry());
+        container.gets(&port.host_node(), &port.entry());
         container.gets(
             &format!("/dev/serial/by-id/{name}"),
-            &Entry::link("../../tty63"),
+            &Entry::link(&format!("../../{}", port.sysname())),
         );
         unharmed(&container);
         port.unplug();
@@ -75,9 +75,9 @@ fn links_that_lead_elsewhere_or_are_no_text_are_not_made_and_the_node_is() {
     ] {
         let port = Port::new(63).with("TEST_BY_ID", name);
         port.plug();
-        container.gets("/dev/tty63", &port.entry());
+        container.gets(&port.host_node(), &port.entry());
         let by_path = "/dev/serial/by-path/pci-0000:00:14.0-usb-0:63:1.0";
-        container.gets(by_path, &Entry::link("../../tty63"));
+        container.gets(by_path, &Entry::link(&format!("../../{}", port.sysname())));
         let names = container.own_names();
         // White space ends a link's name for udevd itself, so there is the link "two" and no other.
         let expected = if name.starts_with(b"two") { 3 } else { 2 };
@@ -138,7 +138,7 @@ fn a_line_feed_in_a_property_does_no_harm() {
     let _daemon = bed.daemon();
     let port = Port::new(63).with("TEST_NEWLINE", "1");
     port.plug();
-    container.gets("/dev/tty63", &port.entry());
+    container.gets(&port.host_node(), &port.entry());
     bed.json("ports");
     port.unplug();
     container.has_exactly(&[]);
@@ -174,7 +174,7 @@ fn hostile_labels_are_refused_by_name() {
         .start();
     let port = Port::new(63);
     port.plug();
-    good.gets("/dev/tty63", &port.entry());
+    good.gets(&port.host_node(), &port.entry());
     odd.gets("/dev/$(touch /x) ;rm -rf '\"", &port.entry());
     unharmed(&odd);
     for container in &bad {
@@ -200,8 +200,11 @@ fn an_image_whose_dev_is_a_link_gets_its_port_in_a_dev_like_any_other() {
     let daemon = bed.daemon();
     let port = Port::new(63);
     port.plug();
-    container.gets("/dev/tty63", &port.entry());
-    assert_eq!(container.at("/elsewhere/tty63"), Entry::Absent);
+    container.gets(&port.host_node(), &port.entry());
+    assert_eq!(
+        container.at(&format!("/elsewhere/{}", port.sysname())),
+        Entry::Absent
+    );
     assert!(!std::path::Path::new("/elsewhere").exists());
     port.unplug();
     container.has_exactly(&[]);
@@ -224,9 +227,9 @@ fn a_container_that_moves_its_directories_about_cannot_lead_us_out_of_dev() {
     let port = Port::new(63);
     for _ in 0..20 {
         port.plug();
-        calm.gets("/dev/tty63", &port.entry());
+        calm.gets(&port.host_node(), &port.entry());
         port.unplug();
-        calm.loses("/dev/tty63");
+        calm.loses(&port.host_node());
     }
     wild.sh("touch /stop");
     // `mkdir -p` may have followed a link that root in the container has just made, which makes
@@ -234,10 +237,10 @@ fn a_container_that_moves_its_directories_about_cannot_lead_us_out_of_dev() {
     assert_eq!(wild.sh("find /victim ! -type d"), "");
     port.plug();
     daemon.signal(Signal::SIGHUP);
-    wild.gets("/dev/tty63", &port.entry());
+    wild.gets(&port.host_node(), &port.entry());
     wild.gets(
         "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../tty63"),
+        &Entry::link(&format!("../../{}", port.sysname())),
     );
     daemon.stop();
 }

@@ -12,19 +12,19 @@ fn stick(number: u64) -> Port {
 fn an_old_device_node_with_another_number_is_replaced() {
     let bed = Bed::with_config(ZWAVE);
     let container = Recipe::new("zwave")
-        .with(&["--device", "/dev/tty62:/dev/zwave"])
+        .with(&["--device", &format!("{}:/dev/zwave", stick(62).host_node())])
         .start();
     let Entry::Node(old) = container.at("/dev/zwave") else {
         panic!("docker made no node");
     };
-    assert_eq!((old.major, old.minor), (MAJOR, 62));
+    assert_eq!((old.major, old.minor), (MAJOR, stick(62).minor()));
     let daemon = bed.daemon();
     let port = stick(63);
     let watch = container.watch("/dev/zwave");
     port.plug();
     container.gets("/dev/zwave", &port.entry());
     assert_eq!(watch.stop(), [Entry::Node(old), port.entry()]);
-    daemon.logs(&["/dev/zwave", "instead of", "4:62"]);
+    daemon.logs(&["/dev/zwave", "instead of", &stick(62).devnum()]);
 }
 
 #[test]
@@ -99,7 +99,11 @@ fn a_fifo_is_left_alone_and_reported() {
 
 #[test]
 fn a_bind_mounted_node_is_left_alone_and_reported() {
-    left_alone("", &["--volume", "/dev/tty62:/dev/zwave"], "mount");
+    left_alone(
+        "",
+        &["--volume", &format!("{}:/dev/zwave", stick(62).host_node())],
+        "mount",
+    );
 }
 
 #[test]
@@ -108,7 +112,7 @@ fn a_bind_mounted_node_with_the_right_number_is_no_fault_and_stays() {
     let port = stick(63);
     port.plug();
     let container = Recipe::new("zwave")
-        .with(&["--volume", "/dev/tty63:/dev/zwave"])
+        .with(&["--volume", &format!("{}:/dev/zwave", port.host_node())])
         .start();
     let host = Entry::at(port.host_node().as_ref());
     let _daemon = bed.daemon();
@@ -140,7 +144,7 @@ fn a_node_in_a_directory_that_has_to_be_made_is_made() {
 fn temporary_names_of_a_killed_run_are_swept() {
     let bed = Bed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
-    container.sh("mknod /dev/.ttyplugd.7 c 4 63");
+    container.sh(&format!("mknod /dev/.ttyplugd.7 c 4 {}", stick(63).minor()));
     let _daemon = bed.daemon();
     let port = stick(63);
     port.plug();

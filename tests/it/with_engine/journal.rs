@@ -54,8 +54,8 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
     for (key, value) in [
         ("MESSAGE", "node made"),
         ("PORT", "zwave"),
-        ("SERIAL_DEVICE", "tty63"),
-        ("DEVICE_NUMBER", "4:63"),
+        ("SERIAL_DEVICE", port.sysname().as_str()),
+        ("DEVICE_NUMBER", &port.devnum()),
         ("CONTAINER_NAME", "zwave"),
         ("CONTAINER_ID", &id),
         ("CONTAINER_PATH", "/dev/zwave"),

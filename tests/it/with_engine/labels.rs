@@ -14,24 +14,24 @@ fn enable_gives_every_usb_serial_port_under_its_host_name() {
     for port in [&not_usb, &ignored, &first, &second] {
         port.plug();
     }
-    container.gets("/dev/tty62", &first.entry());
-    container.gets("/dev/tty63", &second.entry());
+    container.gets(&first.host_node(), &first.entry());
+    container.gets(&second.host_node(), &second.entry());
     container.gets(
         "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../tty63"),
+        &Entry::link(&format!("../../{}", second.sysname())),
     );
     container.has_exactly(&[
         "serial/by-id/usb-Test_T62-if00",
         "serial/by-id/usb-Test_T63-if00",
         "serial/by-path/pci-0000:00:14.0-usb-0:62:1.0",
         "serial/by-path/pci-0000:00:14.0-usb-0:63:1.0",
-        "tty62",
-        "tty63",
+        &first.sysname(),
+        &second.sysname(),
     ]);
     assert_eq!(plain.own_names(), [""; 0]);
     second.unplug();
-    container.loses("/dev/tty63");
-    assert_eq!(container.at("/dev/tty62"), first.entry());
+    container.loses(&second.host_node());
+    assert_eq!(container.at(&first.host_node()), first.entry());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn labels_define_a_port_as_the_file_does() {
         ..port.node()
     };
     container.gets("/dev/zwave", &Entry::Node(expected));
-    assert_eq!(container.at("/dev/tty62"), Entry::Absent);
+    assert_eq!(container.at(&Port::new(62).host_node()), Entry::Absent);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
     let good = Recipe::new("good").label("ttyplugd.enable=true").start();
     let port = Port::new(63);
     port.plug();
-    good.gets("/dev/tty63", &port.entry());
+    good.gets(&port.host_node(), &port.entry());
     let check = bed.ttyplugd(&["check"]);
     let said = String::from_utf8_lossy(&check.stdout);
     assert_eq!(check.status.code(), Some(1), "{said}");
@@ -115,7 +115,7 @@ fn a_label_of_the_image_counts_only_where_the_file_says_so() {
     let daemon = bed.daemon();
     let from_image = Recipe::new("from-image").image("labelled").start();
     let own = Recipe::new("own").label("ttyplugd.enable=true").start();
-    own.gets("/dev/tty63", &port.entry());
+    own.gets(&port.host_node(), &port.entry());
     assert_eq!(from_image.own_names(), [""; 0]);
     let check = bed.ttyplugd(&["check"]);
     let said = String::from_utf8_lossy(&check.stdout);
@@ -126,10 +126,10 @@ fn a_label_of_the_image_counts_only_where_the_file_says_so() {
 
     bed.configure("labels = \"image\"");
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
-    from_image.gets("/dev/tty63", &port.entry());
+    from_image.gets(&port.host_node(), &port.entry());
 
     bed.configure("labels = \"off\"");
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
-    from_image.loses("/dev/tty63");
-    own.loses("/dev/tty63");
+    from_image.loses(&port.host_node());
+    own.loses(&port.host_node());
 }

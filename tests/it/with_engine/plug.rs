@@ -201,26 +201,29 @@ fn an_application_can_open_the_port_and_set_it_up() {
 
 #[test]
 fn a_port_without_a_node_has_the_name_that_the_host_gives_it() {
-    let bed = Bed::with_config(
-        "[[port]]\nname = \"zwave\"\nmatch = { sysname = \"tty6*\" }\ncontainers = [\"zwave\"]",
-    );
+    let port = stick(63);
+    let sysname = port.sysname().replacen('t', "?", 1);
+    let bed = Bed::with_config(&format!(
+        "[[port]]\nname = \"zwave\"\nmatch = {{ sysname = {sysname:?} }}\ncontainers = [\"zwave\"]"
+    ));
     let container = Recipe::new("zwave").start();
     let _daemon = bed.daemon();
     let port = stick(63);
     port.plug();
-    container.gets("/dev/tty63", &port.entry());
+    container.gets(&port.host_node(), &port.entry());
     container.gets(
         "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../tty63"),
+        &Entry::link(&format!("../../{}", port.sysname())),
     );
     port.unplug();
-    container.loses("/dev/tty63");
+    container.loses(&port.host_node());
 }
 
 #[test]
 fn every_key_of_a_match_has_to_fit() {
     let right = r#"vendor = "0658", product = "02*", serial = "Z?", interface = "00",
-        by-id = "usb-Test_*", by-path = "pci-*:63:1.0", driver = "cdc_acm", sysname = "tty63""#
+        by-id = "usb-Test_*", by-path = "pci-*:63:1.0", driver = "cdc_acm", sysname = "TTY""#
+        .replace("TTY", &stick(63).sysname())
         .replace('\n', " ");
     let bed = Bed::with_config(&format!(
         "[[port]]\nname = \"a\"\nmatch = {{ {right} }}\ncontainers = [\"zwave\"]\n\

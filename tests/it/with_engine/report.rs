@@ -23,7 +23,7 @@ fn ports_shows_what_is_plugged_in_and_a_port_to_paste() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = said(&output);
     for word in [
-        "/dev/tty63",
+        &stick(63).host_node(),
         "0658",
         "0200",
         "Z1",
@@ -35,7 +35,7 @@ fn ports_shows_what_is_plugged_in_and_a_port_to_paste() {
     }
     let json = bed.json("ports").to_string();
     for word in [
-        "/dev/tty63",
+        &stick(63).host_node(),
         "0658",
         "0200",
         "Z1",
@@ -73,7 +73,13 @@ fn plan_says_what_would_be_done_and_does_nothing() {
     let output = bed.ttyplugd(&["plan"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = said(&output);
-    for word in ["zwave", "make-node", "/dev/zwave", "4:63", "0660"] {
+    for word in [
+        "zwave",
+        "make-node",
+        "/dev/zwave",
+        &stick(63).devnum(),
+        "0660",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(bed.json("plan").to_string().contains("/dev/zwave"));

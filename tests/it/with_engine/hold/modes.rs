@@ -6,11 +6,11 @@ use super::{Opening, held_port, port_for, says, stick, zwave};
 
 #[test]
 fn a_container_that_sees_the_hosts_dev_waits_until_the_device_is_plugged_in() {
-    let bed = Bed::with_runtime(&port_for("\"zwave\"", "/dev/tty63", ""));
+    let bed = Bed::with_runtime(&port_for("\"zwave\"", &stick(63).host_node(), ""));
     let daemon = bed.daemon();
     let container = zwave().with(&["--volume", "/dev:/dev"]).start();
-    let opening = Opening::start(&container, &["once", "/dev/tty63"]);
-    bed.holds(&["/dev/tty63"]);
+    let opening = Opening::start(&container, &["once", &stick(63).host_node()]);
+    bed.holds(&[&stick(63).host_node()]);
     let port = stick(63);
     port.plug();
     opening.end()[0].got(&port);

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::bed::{Bed, Port, SOON, eventually};
 
 use super::super::hold::{Opening, held_port, stick, zwave};
-use super::{MORE_PORTS, get};
+use super::{get, more_ports};
 
 /// The samples by name and labels. Text format 0.0.4 is read strictly: every family has its help
 /// and its type, stands in one piece, has no sample twice, and its histograms add up.
@@ -94,7 +94,7 @@ fn counts(bed: &Bed, series: &str, value: f64) -> BTreeMap<String, f64> {
 
 #[test]
 fn the_metrics_count_plugs_holds_and_failures() {
-    let bed = Bed::with_runtime(&format!("{}{MORE_PORTS}", held_port("60s")));
+    let bed = Bed::with_runtime(&format!("{}{}", held_port("60s"), more_ports()));
     let _daemon = bed.daemon();
     let container = zwave().start();
     let opening = Opening::start(&container, &["once", "/dev/zwave"]);

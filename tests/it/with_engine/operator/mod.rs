@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::bed::{Bed, PROGRAM, SOON, eventually};
+use crate::bed::{Bed, PROGRAM, Port, SOON, eventually};
 
 /// A command of ttyplugd on the daemon's run directory.
 fn command(bed: &Bed, arguments: &[&str]) -> Command {
@@ -135,7 +135,8 @@ fn is(line: &str, name: &str, state: &str) -> bool {
     document["schema"] == 1 && port(&document, name).is_some_and(|port| port["state"] == state)
 }
 
-const MORE_PORTS: &str = r#"
+fn more_ports() -> String {
+    r#"
 [[port]]
 name = "meter"
 match = { serial = "M1" }
@@ -144,7 +145,9 @@ node = "/dev/meter"
 
 [[port]]
 name = "blocked"
-match = { sysname = "tty62" }
+match = { sysname = "TTY" }
 containers = ["zwave"]
 node = "/dev/blocked"
-"#;
+"#
+    .replace("TTY", &Port::new(62).sysname())
+}
