@@ -62,13 +62,16 @@ fi
 dir=$(mktemp -d -t ttyplugd-test.XXXXXX)
 running=()
 
-# Directories that a lane mounts something over, and those that engines make on file systems that
-# lanes share. Those that did not exist before are removed, if they are empty.
+# What lanes mount something over, and what engines make on file systems that lanes share. Of that,
+# empty directories are removed that did not exist before. A directory in use as a mount point can be
+# removed where it is not mounted (umount(2)), and the machine's own udevd removes empty ones.
+mount_points=(/etc/docker /dev/serial /dev/char)
 strays=()
-for path in /run/mount /etc/docker /dev/serial /dev/char /dev/mqueue /sys/fs/cgroup/docker \
-    $(printf '%s/docker\n' /sys/fs/cgroup/*/); do
+for path in /run/mount /dev/mqueue /sys/fs/cgroup/docker $(printf '%s/docker\n' /sys/fs/cgroup/*/) \
+    "${mount_points[@]}"; do
     [ -e "$path" ] || strays+=("$path")
 done
+strays+=("${mount_points[@]/%//.ttyplugd-test}")
 
 clean_up() {
     set +e
@@ -105,7 +108,7 @@ trap 'exit 143' TERM HUP
 
 # The engine syncs a lot, which makes a container's start on a disk take twice the time.
 mount -t tmpfs tmpfs "$dir"
-mkdir -p /etc/docker /dev/serial /dev/char
+mkdir -p "${mount_points[@]/%//.ttyplugd-test}"
 "$here/images.sh" make "$dir" 9<&-
 unset DOCKER_CONTEXT DOCKER_TLS_VERIFY DOCKER_CERT_PATH
 export TTYPLUGD_TEST_DIR DOCKER_HOST DOCKER_CONFIG TTYPLUGD_TEST_TTYS

@@ -274,7 +274,9 @@ fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
     may_open(&container, &before, &[&port]);
     goes_with_its_right(&port, &container, &before);
     // The engine, which goes by how the container was created.
+    let revoked = daemon.count(&["action=\"revoke\""]);
     container.docker(&["update", "--cpu-shares", "512"]);
+    daemon.logs_again(revoked, &["action=\"revoke\""]);
     may_open(&container, &before, &[]);
     // Whoever else: the daemon that finds it may be another one.
     change(&device_group(&container), Change::Grant);
