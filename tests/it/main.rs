@@ -6,7 +6,6 @@ mod bed;
 mod completions;
 mod compose;
 mod descriptors;
-mod golden;
 mod papers;
 mod tidy;
 mod with_engine;
