@@ -1,4 +1,4 @@
-//! The integration tests, one crate so that they are linked once.
+//! The integration tests. They are one crate, which is linked once.
 //!
 //! `with_engine` needs a Docker engine, udevd and the test ttys: `make test` provides them.
 

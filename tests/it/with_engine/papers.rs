@@ -1,5 +1,5 @@
-//! What the programs that show them say of the pages that an operator reads. They need no engine,
-//! but programs that `make test` installs.
+//! The documentation, read by the programs that show it. These tests need no engine, but programs
+//! that `make test` installs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
