@@ -359,7 +359,7 @@ fn the_alerts_are_about_metrics_that_the_manual_page_has() {
     }
 }
 
-/// `make test` runs the application with the package of tests/applications.
+/// `make test-applications` runs the application with the package of tests/applications.
 #[test]
 fn the_node_application_has_the_package_that_is_tested() {
     let version = |file: &str| {

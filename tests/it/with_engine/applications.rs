@@ -1,27 +1,28 @@
-//! Real programs that open a serial port when they start, each once. The image that they are in is
-//! made when the first of these tests runs (tests/applications.sh).
+//! Real programs that open a serial port when they start, each once.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::bed::{Bed, Container, Recipe, eventually};
+use crate::bed::{Bed, Container, Recipe, eventually, run};
 
 use super::hold::{LONG, NODE, linked_port};
 use super::setup::{RULE, stick};
 
-/// Makes the image, which takes minutes, once.
+/// Makes the image that they are in, once, of what `make test-applications` has made.
 pub(super) fn make_image() {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/applications.sh");
-        let made = Command::new("timeout")
-            .arg("1200")
-            .arg(script)
-            .status()
-            .expect("timeout, of coreutils, runs");
-        assert!(made.success(), "applications.sh fails: {made}");
+        let root = concat!(env!("CARGO_TARGET_TMPDIR"), "/applications.tar");
+        assert!(
+            Path::new(root).exists(),
+            "there is no {root}: run make test-applications"
+        );
+        let change = ["WORKDIR /app", "CMD [\"sleep\", \"1000000\"]"];
+        let change = change.map(|change| format!("--change={change}"));
+        let [directory, command] = &change;
+        let image = "ttyplugd-test/applications";
+        run("docker", &["import", directory, command, root, image]);
     });
 }
 
