@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::bed::{Bed, PROGRAM, run, until};
+use crate::testbed::{PROGRAM, Testbed, run, until};
 
 /// ttyplugd as an operator has it, with its log in a file.
 pub(crate) struct Daemon {
@@ -16,7 +16,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn start(bed: &Bed) -> Self {
+    pub(crate) fn start(bed: &Testbed) -> Self {
         let log = bed.file("log");
         let child = Command::new(PROGRAM)
             // As its unit has it.

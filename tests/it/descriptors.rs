@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use tempfile::TempDir;
 
-use crate::bed::{Daemon, SOON};
+use crate::testbed::{Daemon, SOON};
 
 /// A client that is no wrapper and does not ask for anything in time is hung up on.
 #[test]

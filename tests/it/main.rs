@@ -2,11 +2,11 @@
 //!
 //! `with_engine` needs a Docker engine, udevd and the test ttys: `make test` provides them.
 
-mod bed;
 mod completions;
 mod compose;
 mod descriptors;
 mod papers;
+mod testbed;
 mod tidy;
 mod with_engine;
 mod wrapper;

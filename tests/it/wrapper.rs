@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bed::RUNTIME;
+use crate::testbed::RUNTIME;
 
 /// The wrapper, with a runtime behind it, a run directory and a bundle of its own.
 struct Wrapper {

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::bed::proxy::Proxy;
-use crate::bed::{Bed, Container, Port, Process, Recipe, until};
+use crate::testbed::proxy::Proxy;
+use crate::testbed::{Container, Port, Process, Recipe, Testbed, until};
 
 use super::setup::{ZWAVE, setup, stick, unplugged, unplugged_with};
 
@@ -89,7 +89,7 @@ fn what_udev_says_anew_of_a_port_is_heard_as_a_change() {
 
 #[test]
 fn a_port_is_said_to_have_gone_when_it_has() {
-    let bed = Bed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
+    let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
     let proxy = Proxy::start(&bed);
     let container = Recipe::new("zwave").start();
     let daemon = bed.daemon_at(&proxy.host());
@@ -123,7 +123,7 @@ fn a_device_of_somebody_else_is_not_heard_of() {
 #[test]
 fn what_the_host_hears_from_udevd_it_does_not_hear_again() {
     let recipe = Recipe::new("zwave").network("host");
-    let (_bed, container, daemon, port) = setup(Bed::with_config(ZWAVE), recipe);
+    let (_bed, container, daemon, port) = setup(Testbed::with_config(ZWAVE), recipe);
     let listener = Listener::start(&container);
     port.plug();
     container.has_port(&port);

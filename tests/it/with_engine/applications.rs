@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::bed::{Bed, Container, Recipe, eventually, run};
+use crate::testbed::{Container, Recipe, Testbed, eventually, run};
 
 use super::hold::{LONG, NODE, linked_port};
 use super::setup::{RULE, stick};
@@ -27,8 +27,8 @@ pub(super) fn make_image() {
 }
 
 /// A bed with the port "zwave" for the container "zwave", which may also be opened by its link.
-fn bed(hold: &str) -> Bed {
-    let bed = Bed::with_runtime(&linked_port(hold));
+fn bed(hold: &str) -> Testbed {
+    let bed = Testbed::with_runtime(&linked_port(hold));
     make_image();
     bed
 }

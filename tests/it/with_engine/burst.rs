@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
-use crate::bed::{Daemon, Port, settle, until};
+use crate::testbed::{Daemon, Port, settle, until};
 
 use super::setup::{plugged, stick};
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bed::{
-    Bed, Container, Entry, Port, Process, RUNTIME, Recipe, eventually, has_words, run, until,
+use crate::testbed::{
+    Container, Entry, Port, Process, RUNTIME, Recipe, Testbed, eventually, has_words, run, until,
 };
 
 use super::setup::{ENABLE, RULE, ZWAVE, meter, odd_runtime, setup, stick, unplugged_with};
@@ -21,8 +21,8 @@ fn zwave() -> Recipe {
 }
 
 /// It runs, and the port is plugged in, but no daemon has seen either.
-fn without_daemon(recipe: Recipe) -> (Bed, Container, Port) {
-    let bed = Bed::with_config(ZWAVE);
+fn without_daemon(recipe: Recipe) -> (Testbed, Container, Port) {
+    let bed = Testbed::with_config(ZWAVE);
     let container = recipe.start();
     let port = stick(63);
     port.plug();
@@ -36,7 +36,7 @@ struct Checked {
     findings: Vec<Value>,
 }
 
-fn check(bed: &Bed) -> Checked {
+fn check(bed: &Testbed) -> Checked {
     let value = bed.json("check");
     let output = bed.ttyplugd(&["check"]);
     Checked {
@@ -88,7 +88,7 @@ fn row<'a>(ports: &'a Value, port: &Port) -> &'a Value {
 
 #[test]
 fn check_is_content_where_everything_works_and_changes_nothing() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let daemon = bed.daemon();
     let port = stick(63);
     port.plug();
@@ -131,7 +131,7 @@ fn check_says_that_no_daemon_runs_and_makes_no_file() {
 /// The answer of a real daemon, with another version in it.
 #[test]
 fn check_says_that_the_daemon_is_of_another_version() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
     daemon.logs(&["connected to the engine"]);
     let own = env!("CARGO_PKG_VERSION");
@@ -186,7 +186,7 @@ fn check_says_that_a_right_is_not_in_force_any_more() {
 #[test]
 fn check_names_the_runtime_that_the_engine_does_not_know() {
     let held = format!("{ZWAVE}hold = \"60s\"\n");
-    let bed = Bed::with_runtime(&held);
+    let bed = Testbed::with_runtime(&held);
     let container = zwave().wrapped().create();
     check(&bed).has("note", "runtime", &["is registered", RUNTIME]);
 
@@ -214,7 +214,7 @@ fn check_names_the_runtime_that_the_engine_does_not_know() {
 
 #[test]
 fn check_names_the_program_that_has_a_port_open() {
-    let (bed, one, daemon, port) = setup(Bed::with_config(ZWAVE), zwave());
+    let (bed, one, daemon, port) = setup(Testbed::with_config(ZWAVE), zwave());
     let other = Recipe::new("other").with(&RULE).start();
     port.plug();
     one.has_port(&port);
@@ -279,7 +279,7 @@ fn check_tells_of_a_stale_node_and_leaves_it_alone() {
 /// The one that a script serves so far, before it gets its label.
 #[test]
 fn check_tells_of_a_stale_node_where_no_port_is_to_be() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let rule = ["--device-cgroup-rule", "c 188:* rmw"];
     let container = Recipe::new("own").with(&rule).start();
     container.sh("mknod /dev/ttyUSB7 c 188 7");
@@ -307,7 +307,7 @@ fn check_names_ports_that_quarrel() {
     let twice = ZWAVE
         .replace("zwave\"\nmatch", "other\"\nmatch")
         .replace("Z1", "M1");
-    let bed = Bed::with_config(&format!("{ZWAVE}{twice}"));
+    let bed = Testbed::with_config(&format!("{ZWAVE}{twice}"));
     let first = zwave().start();
     let same = "usb-Same_Adapter-if00";
     let one = stick(63).with("TEST_BY_ID", same);
@@ -334,7 +334,7 @@ fn check_names_ports_that_quarrel() {
 /// Every container is looked at beside the others.
 #[test]
 fn many_containers_are_checked_in_a_moment() {
-    let bed = Bed::with_config(&ZWAVE.replace("[\"zwave\"]", "[\"many-*\"]"));
+    let bed = Testbed::with_config(&ZWAVE.replace("[\"zwave\"]", "[\"many-*\"]"));
     let _daemon = bed.daemon();
     stick(63).plug();
     let many: Vec<_> = (0..12)
@@ -358,7 +358,7 @@ fn a_container_that_hangs_keeps_check_no_longer_than_one_call_may_take() {
     let (directory, runtime) =
         odd_runtime("touch $dir/begun; until [ -e $dir/go-on ]; do sleep 0.1; done");
     let both = ZWAVE.replace("[\"zwave\"]", "[\"zwave\", \"good\"]");
-    let bed = Bed::with_runtime_in_front_of(&runtime, &format!("grant = \"off\"\n{both}"));
+    let bed = Testbed::with_runtime_in_front_of(&runtime, &format!("grant = \"off\"\n{both}"));
     let _good = Recipe::new("good").start();
     stick(63).plug();
     let hanging = Recipe::new("zwave").wrapped().create();
@@ -380,7 +380,7 @@ fn a_container_that_hangs_keeps_check_no_longer_than_one_call_may_take() {
 
 #[test]
 fn a_device_without_a_serial_number_is_matched_by_its_place() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let port = Port::new(63).without("ID_SERIAL_SHORT");
     port.plug();
     let output = bed.ttyplugd(&["ports"]);

@@ -1,12 +1,12 @@
 //! Containers start, stop, get other names and are made anew.
 
-use crate::bed::{Bed, Recipe};
+use crate::testbed::{Recipe, Testbed};
 
 use super::setup::{METER, ZWAVE, meter, plugged, port_for, setup, stick, unplugged_with};
 
 #[test]
 fn a_container_that_is_started_later_gets_its_port() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let port = stick(63);
     port.plug();
     let _daemon = bed.daemon();
@@ -28,7 +28,7 @@ fn a_restarted_container_gets_its_port_again() {
 
 #[test]
 fn a_recreated_container_gets_its_port_again() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let port = stick(63);
     port.plug();
     let _daemon = bed.daemon();
@@ -53,7 +53,8 @@ fn a_container_that_was_stopped_during_the_unplug_has_no_port_when_it_starts() {
 
 #[test]
 fn a_new_name_brings_the_port_and_takes_it_away() {
-    let (_bed, mut container, _daemon, port) = setup(Bed::with_config(ZWAVE), Recipe::new("other"));
+    let (_bed, mut container, _daemon, port) =
+        setup(Testbed::with_config(ZWAVE), Recipe::new("other"));
     port.plug();
     container.rename("zwave");
     container.has_port(&port);
@@ -82,7 +83,7 @@ fn a_paused_container_gets_its_port_when_it_goes_on() {
 #[test]
 fn one_port_serves_every_container_that_is_named() {
     let containers = r#""app-*", "home/zwave", { label = "tier=serial" }"#;
-    let bed = Bed::with_config(&port_for(containers, "/dev/zwave", ""));
+    let bed = Testbed::with_config(&port_for(containers, "/dev/zwave", ""));
     let port = stick(63);
     let _daemon = bed.daemon();
     let compose = |name: &str, project: &str, service: &str| {
@@ -120,7 +121,7 @@ fn one_port_serves_every_container_that_is_named() {
 fn a_read_only_container_gets_its_port() {
     // Docker leaves /dev writable in it.
     let recipe = Recipe::new("zwave").with(&["--read-only", "--user", "app"]);
-    let (_bed, container, _daemon, port) = setup(Bed::with_config(ZWAVE), recipe);
+    let (_bed, container, _daemon, port) = setup(Testbed::with_config(ZWAVE), recipe);
     port.plug();
     container.has_port(&port);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, Delays, Recipe, settle};
+use crate::testbed::{Delays, Recipe, Testbed, settle};
 
 use super::grants::{may_open, opened};
 use super::setup::{ZWAVE, plugged, stick};
@@ -22,7 +22,7 @@ fn spin(time: Duration) {
 
 #[test]
 fn a_daemon_killed_at_any_moment_converges_when_it_is_started_again() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
     let (old, new) = (stick(62), stick(63));
     let mut delays = Delays::new();
@@ -62,7 +62,7 @@ fn a_daemon_killed_at_any_moment_converges_when_it_is_started_again() {
 fn a_daemon_killed_at_any_step_of_a_plug_or_unplug_leaves_nothing_half_done() {
     let mut delays = Delays::new();
     for (inject, limit) in [("exec", 150), ("namespace", 60)] {
-        let bed = Bed::with_config(&format!("inject = {inject:?}\n{ZWAVE}"));
+        let bed = Testbed::with_config(&format!("inject = {inject:?}\n{ZWAVE}"));
         let container = Recipe::new("zwave").start();
         let before = opened(&container);
         let (port, other) = (stick(63), stick(62));
@@ -102,7 +102,7 @@ fn a_daemon_killed_at_any_step_of_a_plug_or_unplug_leaves_nothing_half_done() {
 
 #[test]
 fn a_stopped_daemon_leaves_the_nodes_and_knows_them_when_it_is_started_again() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
     let port = stick(63);
     port.plug();
@@ -152,7 +152,7 @@ fn the_empty_file_of_a_node_that_was_being_bound_is_removed() {
 
 #[test]
 fn state_files_that_cannot_be_read_do_not_keep_it_from_working() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
     let port = stick(63);
     port.plug();

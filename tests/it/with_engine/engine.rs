@@ -1,7 +1,7 @@
 //! The engine stops, starts, is not there yet, or fails.
 
-use crate::bed::proxy::Proxy;
-use crate::bed::{Bed, Recipe, engine, until};
+use crate::testbed::proxy::Proxy;
+use crate::testbed::{Recipe, Testbed, engine, until};
 
 use super::setup::{ZWAVE, port_for, setup, stick};
 
@@ -12,7 +12,7 @@ fn restarting() -> Recipe {
 
 #[test]
 fn a_restarted_engine_is_found_again() {
-    let (_bed, container, _daemon, old) = setup(Bed::with_config(ZWAVE), restarting());
+    let (_bed, container, _daemon, old) = setup(Testbed::with_config(ZWAVE), restarting());
     let new = stick(62);
     old.plug();
     container.has_port(&old);
@@ -31,7 +31,7 @@ fn a_restarted_engine_is_found_again() {
 
 #[test]
 fn an_engine_that_was_restarted_while_the_daemon_was_down_is_served() {
-    let (bed, container, daemon, port) = setup(Bed::with_config(ZWAVE), restarting());
+    let (bed, container, daemon, port) = setup(Testbed::with_config(ZWAVE), restarting());
     port.plug();
     container.has_port(&port);
     daemon.stop();
@@ -43,7 +43,7 @@ fn an_engine_that_was_restarted_while_the_daemon_was_down_is_served() {
 
 #[test]
 fn a_daemon_that_starts_before_the_engine_is_ready_and_waits_for_it() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = restarting().start();
     engine("stop");
     let port = stick(63);
@@ -58,7 +58,7 @@ fn a_daemon_that_starts_before_the_engine_is_ready_and_waits_for_it() {
 
 #[test]
 fn a_daemon_without_an_engine_ends_at_once_when_it_is_told_to() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let address = format!("unix://{}", bed.file("nothing.sock").display());
     let daemon = bed.daemon_at(&address);
     daemon.logs(&["nothing.sock"]);
@@ -68,7 +68,7 @@ fn a_daemon_without_an_engine_ends_at_once_when_it_is_told_to() {
 #[test]
 fn an_engine_that_fails_for_one_container_does_not_delay_another() {
     let ports = port_for("\"good\", \"bad\"", "/dev/zwave", "");
-    let bed = Bed::with_config(&format!("inject = \"exec\"\n{ports}"));
+    let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ports}"));
     let proxy = Proxy::start(&bed);
     let good = Recipe::new("good").start();
     let bad = Recipe::new("bad").start();
@@ -88,7 +88,7 @@ fn an_engine_that_fails_for_one_container_does_not_delay_another() {
 
 #[test]
 fn an_engine_that_cannot_list_its_containers_is_asked_again() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let proxy = Proxy::start(&bed);
     proxy.fail("/containers/json");
     let container = Recipe::new("zwave").start();

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::bed::{Bed, Container, Port, Recipe, eventually, run};
 use crate::compose::services;
+use crate::testbed::{Container, Port, Recipe, Testbed, eventually, run};
 
 use super::applications::make_image;
 use super::setup::stick;
@@ -86,7 +86,7 @@ fn hang_up(port: &Port) {
 
 /// From a start without its port to the second plug.
 fn lives_through_a_replug(directory: &str, program: &[&str]) {
-    let bed = Bed::with_runtime("");
+    let bed = Testbed::with_runtime("");
     make_image();
     let _daemon = bed.daemon();
     let container = start(directory, program);

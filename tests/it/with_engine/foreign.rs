@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::bed::{Bed, Entry, Port, Recipe};
+use crate::testbed::{Entry, Port, Recipe, Testbed};
 
 use super::setup::{port_for, stick};
 
@@ -72,7 +72,7 @@ fn rehearse(port: &Port) -> (Listing, Listing) {
 }
 
 fn the_hosts_dev_stays_the_same(node: &str, arguments: &[&str]) {
-    let bed = Bed::with_config(&port_for("\"zwave\", \"own-dev\"", node, ""));
+    let bed = Testbed::with_config(&port_for("\"zwave\", \"own-dev\"", node, ""));
     let own = Recipe::new("own-dev").start();
     let port = stick(63).at(node);
     let (plugged, unplugged) = rehearse(&port);
@@ -132,7 +132,7 @@ fn a_container_with_the_hosts_links_changes_nothing_in_them() {
 /// A bind mount of any other directory is not the container's own either.
 #[test]
 fn a_directory_of_the_host_below_dev_is_never_written_to() {
-    let bed = Bed::with_config(&port_for("\"zwave\", \"own-dev\"", "/dev/ports/zwave", ""));
+    let bed = Testbed::with_config(&port_for("\"zwave\", \"own-dev\"", "/dev/ports/zwave", ""));
     let shared: PathBuf = bed.file("shared");
     fs::create_dir(&shared).expect("a directory can be made");
     let volume = format!("{}:/dev/ports", shared.display());

@@ -13,7 +13,9 @@ use ttyplugd::model::DevNum;
 use ttyplugd::model::device_access::{AccessChange, Grant, Origin};
 use ttyplugd::model::inventory::ContainerId;
 
-use crate::bed::{Bed, Container, Daemon, MAJOR, Port, Recipe, engine, eventually, run, until};
+use crate::testbed::{
+    Container, Daemon, MAJOR, Port, Recipe, Testbed, engine, eventually, run, until,
+};
 
 use super::setup::{RULE, ZWAVE, stick, unplugged};
 
@@ -99,7 +101,7 @@ fn goes_with_its_right(port: &Port, container: &Container, before: &BTreeSet<Str
 
 /// The setup of most of these tests: the port is not plugged in yet, and the last value is all that
 /// the container may open without it.
-fn opening(bed: Bed, recipe: Recipe) -> (Bed, Container, Daemon, Port, BTreeSet<String>) {
+fn opening(bed: Testbed, recipe: Recipe) -> (Testbed, Container, Daemon, Port, BTreeSet<String>) {
     let container = recipe.start();
     let before = opened(&container);
     let daemon = bed.daemon();
@@ -126,7 +128,7 @@ fn change(group: &DeviceGroup, port: &Port, change: AccessChange) {
 
 #[test]
 fn a_port_can_be_opened_from_plug_to_unplug_and_no_other_right_changes() {
-    let (_bed, container, daemon, _, before) = opening(Bed::with_config(ZWAVE), zwave());
+    let (_bed, container, daemon, _, before) = opening(Testbed::with_config(ZWAVE), zwave());
     let right_before = before.contains(&right(&stick(63), "r"));
     assert!(before.contains("c:1:3:rw") && !right_before, "{before:?}");
     // Another port that is there and is not for this container.
@@ -146,7 +148,7 @@ fn a_port_can_be_opened_from_plug_to_unplug_and_no_other_right_changes() {
 
 #[test]
 fn what_the_definition_gives_is_kept() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
     let (port, other) = (stick(63), stick(60));
     let device = format!("{}:/dev/own", port.host_node());
@@ -165,7 +167,7 @@ fn what_the_definition_gives_is_kept() {
 
 #[test]
 fn what_the_definition_gives_is_kept_letter_by_letter() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
     let port = stick(63);
     let (rule, device) = ("--device-cgroup-rule", "--device");
@@ -196,7 +198,7 @@ fn what_the_definition_gives_is_kept_letter_by_letter() {
 
 #[test]
 fn a_device_that_was_given_by_a_link_is_known_by_what_it_leads_to() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let [first, second] = [62, 63].map(|number| stick(number).with("TEST_BY_ID", "usb-Z1"));
     first.plug();
     let device = format!("{}:/dev/own", first.by_id());
@@ -213,7 +215,7 @@ fn a_device_that_was_given_by_a_link_is_known_by_what_it_leads_to() {
 
 #[test]
 fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let daemon = bed.daemon();
     let plain = Recipe::new("plain").start();
     let before = opened(&plain);
@@ -236,7 +238,7 @@ fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
 
 #[test]
 fn what_the_runtime_gave_goes_with_the_port_and_comes_back_with_it() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let daemon = bed.daemon();
     let plain = Recipe::new("plain").start();
     let before = opened(&plain);
@@ -255,7 +257,7 @@ fn what_the_runtime_gave_goes_with_the_port_and_comes_back_with_it() {
 
 #[test]
 fn a_right_is_given_again_after_every_start_and_update_of_the_container() {
-    let (_bed, container, daemon, port, before) = opening(Bed::with_config(ZWAVE), zwave());
+    let (_bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), zwave());
     port.plug();
     may_open(&container, &before, &[&port]);
     container.docker(&["restart"]);
@@ -269,7 +271,7 @@ fn a_right_is_given_again_after_every_start_and_update_of_the_container() {
 
 #[test]
 fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let _live_restore = bed.live_restore();
     let container = zwave().start();
     let before = opened(&container);
@@ -308,7 +310,7 @@ fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
 #[test]
 fn a_right_comes_again_with_a_restarted_engine() {
     let recipe = zwave().with(&["--restart", "always"]);
-    let (_bed, container, daemon, port, before) = opening(Bed::with_config(ZWAVE), recipe);
+    let (_bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), recipe);
     port.plug();
     may_open(&container, &before, &[&port]);
     engine("stop");
@@ -324,7 +326,7 @@ fn a_right_comes_again_with_a_restarted_engine() {
 
 #[test]
 fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
-    let (bed, container, daemon, port, before) = opening(Bed::with_config(ZWAVE), zwave());
+    let (bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), zwave());
     port.plug();
     may_open(&container, &before, &[&port]);
     daemon.end(Signal::SIGKILL);
@@ -340,7 +342,7 @@ fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
 
 #[test]
 fn a_port_whose_right_cannot_be_given_is_not_ready() {
-    let (bed, container, daemon, port, before) = opening(Bed::with_config(ZWAVE), zwave());
+    let (bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), zwave());
     let group = PathBuf::from("/sys/fs/cgroup/devices/docker").join(container.inspect("{{.Id}}"));
     let move_into = |group: &Path| {
         let pid = container.inspect("{{.State.Pid}}");
@@ -367,7 +369,7 @@ fn a_port_whose_right_cannot_be_given_is_not_ready() {
 
 #[test]
 fn nothing_is_granted_where_that_is_switched_off() {
-    let bed = Bed::with_config(&format!("grant = \"off\"\n{ZWAVE}"));
+    let bed = Testbed::with_config(&format!("grant = \"off\"\n{ZWAVE}"));
     let (_bed, container, daemon, port, before) = opening(bed, zwave());
     port.plug();
     container.has_port(&port);
@@ -378,7 +380,7 @@ fn nothing_is_granted_where_that_is_switched_off() {
 
 #[test]
 fn neither_is_anything_when_a_container_is_created() {
-    let bed = Bed::with_runtime(&format!("grant = \"off\"\n{ZWAVE}"));
+    let bed = Testbed::with_runtime(&format!("grant = \"off\"\n{ZWAVE}"));
     let daemon = bed.daemon();
     let other = Recipe::new("other").wrapped();
     let before = opened(&other.start());
@@ -395,7 +397,7 @@ fn neither_is_anything_when_a_container_is_created() {
 #[test]
 fn a_container_that_sees_the_hosts_dev_gets_the_right_and_nothing_is_written() {
     let recipe = zwave().with(&["--volume", "/dev:/dev"]);
-    let (_bed, container, daemon, port, before) = opening(Bed::with_config(ZWAVE), recipe);
+    let (_bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), recipe);
     port.plug();
     may_open(&container, &before, &[&port]);
     container.sh(&format!(": <>{}", port.host_node()));

@@ -1,12 +1,12 @@
 //! Names from devices and labels that would do harm if a shell or a path ever got hold of them.
 
-use crate::bed::{Bed, Container, Entry, PROGRAM, Port, Recipe, output};
+use crate::testbed::{Container, Entry, PROGRAM, Port, Recipe, Testbed, output};
 
 use super::setup::{ENABLE, Setup, setup, unplugged_with};
 
 /// A container that is to have every port under its host's name.
 fn every_port() -> Setup {
-    let (bed, container, daemon, _) = setup(Bed::new(), Recipe::new("all").label(ENABLE));
+    let (bed, container, daemon, _) = setup(Testbed::new(), Recipe::new("all").label(ENABLE));
     (bed, container, daemon, Port::new(63))
 }
 
@@ -131,7 +131,7 @@ fn a_line_feed_in_a_property_does_no_harm() {
 
 #[test]
 fn hostile_labels_are_refused_by_name() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let daemon = bed.daemon();
     let good = Recipe::new("good").label(ENABLE).start();
     let nodes = [
@@ -177,7 +177,7 @@ fn hostile_labels_are_refused_by_name() {
 #[test]
 fn an_image_whose_dev_is_a_link_gets_its_port_in_a_dev_like_any_other() {
     let recipe = Recipe::new("all").image("linkdev").label(ENABLE);
-    let (_bed, container, daemon, _) = setup(Bed::new(), recipe);
+    let (_bed, container, daemon, _) = setup(Testbed::new(), recipe);
     let port = Port::new(63);
     port.plug();
     container.has_port(&port);

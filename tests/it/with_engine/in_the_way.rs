@@ -1,6 +1,6 @@
 //! Something is already at the path that a port is assigned.
 
-use crate::bed::{Bed, Container, Daemon, Entry, Port, Recipe};
+use crate::testbed::{Container, Daemon, Entry, Port, Recipe, Testbed};
 
 use super::setup::{METER, ZWAVE, meter, port_for, setup, stick, unplugged, unplugged_with};
 
@@ -9,7 +9,7 @@ fn an_old_device_node_with_another_number_is_replaced() {
     let other = Port::new(62);
     let device = format!("{}:/dev/zwave", other.host_node());
     let recipe = Recipe::new("zwave").with(&["--device", &device]);
-    let (_bed, container, daemon, port) = setup(Bed::with_config(ZWAVE), recipe);
+    let (_bed, container, daemon, port) = setup(Testbed::with_config(ZWAVE), recipe);
     let old = container.at("/dev/zwave");
     let Entry::Node(node) = old else {
         panic!("docker made no node");
@@ -34,8 +34,8 @@ fn an_empty_file_is_replaced() {
 
 /// Two ports, /dev/zwave where something is in the way and /dev/meter beside it, which is made in
 /// the same pass or a later one: so it is known that the first one was left alone, not forgotten.
-fn left_alone(make: &str, arguments: &[&str], reported: &str) -> (Bed, Container, Daemon) {
-    let bed = Bed::with_config(&[ZWAVE, METER].concat());
+fn left_alone(make: &str, arguments: &[&str], reported: &str) -> (Testbed, Container, Daemon) {
+    let bed = Testbed::with_config(&[ZWAVE, METER].concat());
     let (port, meter) = (stick(63), meter(61));
     meter.plug();
     let container = Recipe::new("zwave").with(arguments).start();
@@ -86,7 +86,7 @@ fn a_bind_mounted_node_is_left_alone_and_reported() {
 
 #[test]
 fn a_bind_mounted_node_with_the_right_number_is_no_fault_and_stays() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let port = stick(63);
     port.plug();
     let volume = format!("{}:/dev/zwave", port.host_node());
@@ -115,7 +115,7 @@ fn a_node_in_a_directory_that_has_to_be_made_is_made() {
 
 #[test]
 fn temporary_names_of_a_killed_run_are_swept() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
     let port = stick(63);
     let minor = port.minor();

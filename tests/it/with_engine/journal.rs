@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::bed::{Bed, PROGRAM, Recipe, docker_host};
+use crate::testbed::{PROGRAM, Recipe, Testbed, docker_host};
 
 use super::setup::{ZWAVE, stick};
 
 #[test]
 fn log_lines_reach_the_journal_with_fields_of_their_own() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let port = stick(63);
     let container = Recipe::new("zwave").start();
     let mislabelled = Recipe::new("other").label("ttyplugd.enable=yes").start();

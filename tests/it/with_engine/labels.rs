@@ -1,12 +1,12 @@
 //! Ports asked for by container labels.
 
-use crate::bed::{Bed, Port, Recipe, has_words};
+use crate::testbed::{Port, Recipe, Testbed, has_words};
 
 use super::setup::{ENABLE, stick};
 
 #[test]
 fn enable_gives_every_usb_serial_port_under_its_host_name() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let _daemon = bed.daemon();
     let container = Recipe::new("all").label(ENABLE).start();
     let plain = Recipe::new("plain").start();
@@ -25,7 +25,7 @@ fn enable_gives_every_usb_serial_port_under_its_host_name() {
 
 #[test]
 fn labels_define_a_port_as_the_file_does() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let _daemon = bed.daemon();
     let container = Recipe::new("zwave-js")
         .label("ttyplugd.port.zwave.match=vendor=0658,product=0200,serial=Z1")
@@ -43,7 +43,7 @@ fn labels_define_a_port_as_the_file_does() {
 
 #[test]
 fn a_label_uses_a_port_of_the_file() {
-    let bed = Bed::with_config(
+    let bed = Testbed::with_config(
         "[[port]]\nname = \"zwave\"\nmatch = { vendor = \"0658\" }\nnode = \"/dev/zwave\"",
     );
     let port = stick(63);
@@ -57,7 +57,7 @@ fn a_label_uses_a_port_of_the_file() {
 
 #[test]
 fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let daemon = bed.daemon();
     let bad = [
         ("bad-word", "ttyplugd.port.zwave.nodes=/dev/zwave"),
@@ -87,7 +87,7 @@ fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
 
 #[test]
 fn a_label_of_the_image_counts_only_where_the_file_says_so() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let port = Port::new(63);
     port.plug();
     let daemon = bed.daemon();

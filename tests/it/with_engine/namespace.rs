@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, Entry, Port, Recipe, run};
+use crate::testbed::{Entry, Port, Recipe, Testbed, run};
 
 use super::grants::{are_opened, may_open, opened, opened_in_its_group};
 use super::setup::{Setup, port_for, setup};
@@ -12,7 +12,7 @@ use super::setup::{Setup, port_for, setup};
 /// A container whose port is to have a mode and an owner of its own.
 fn unplugged(inject: &str, recipe: Recipe) -> Setup {
     let port = port_for("\"zwave\"", "/dev/zwave", "mode = \"0640\"\nowner = 1000");
-    let bed = Bed::with_config(&format!("inject = {inject:?}\n{port}"));
+    let bed = Testbed::with_config(&format!("inject = {inject:?}\n{port}"));
     let (bed, container, daemon, port) = setup(bed, recipe);
     (bed, container, daemon, port.mode(0o640).owner(1000))
 }

@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use ttyplugd::config::labels::{self, PortRequests};
 use ttyplugd::config::settings::LabelPolicy;
 
-use crate::bed::run;
 use crate::compose::services;
 use crate::papers::{blocks, catalog, read};
+use crate::testbed::run;
 
 #[test]
 fn journalctl_reads_every_entry_of_the_catalog() {

@@ -1,6 +1,6 @@
 //! A port is plugged in, moved, unplugged.
 
-use crate::bed::{Bed, Entry, Recipe, run};
+use crate::testbed::{Entry, Recipe, Testbed, run};
 
 use super::setup::{
     METER, RULE, ZWAVE, meter, plugged, port_for, setup, stick, unplugged, unplugged_with,
@@ -8,7 +8,7 @@ use super::setup::{
 
 #[test]
 fn a_port_that_was_there_before_the_daemon_is_there() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let port = stick(63);
     port.plug();
     let container = Recipe::new("zwave").start();
@@ -126,7 +126,7 @@ fn owner_and_group_are_looked_up_in_the_container() {
 fn an_application_can_open_the_port_and_set_it_up() {
     let config = port_for("\"zwave\"", "/dev/zwave", "group = \"app\"");
     let recipe = Recipe::new("zwave").with(&RULE).with(&["--user", "app"]);
-    let (_bed, container, _daemon, port) = setup(Bed::with_config(&config), recipe);
+    let (_bed, container, _daemon, port) = setup(Testbed::with_config(&config), recipe);
     let link = port.by_id();
     port.plug();
     container.has_port(&port.group(1000));
@@ -164,7 +164,7 @@ fn every_key_of_a_match_has_to_fit() {
         port.sysname()
     );
     let right = right.replace('\n', " ");
-    let bed = Bed::with_config(&format!(
+    let bed = Testbed::with_config(&format!(
         "[[port]]\nname = \"a\"\nmatch = {{ {right} }}\ncontainers = [\"zwave\"]\n\
          node = \"/dev/a\"\n[[port]]\nname = \"b\"\nmatch = {{ {} }}\n\
          containers = [\"zwave\"]\nnode = \"/dev/b\"\n",

@@ -4,7 +4,7 @@
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::bed::{Bed, Recipe, has_words, output, run};
+use crate::testbed::{Recipe, Testbed, has_words, output, run};
 
 use super::setup::{METER, RULE, meter, port_for, stick, unplugged, unplugged_with};
 
@@ -21,7 +21,7 @@ const UNDELAYED: Duration = Duration::from_secs(5);
 /// A good container beside a bad one that `spoil` made so: the good one has its port at once,
 /// the bad one is reported with these words, and the unplug is as quick.
 fn a_bad_container(bad: Recipe, spoil: impl FnOnce(), words: &[&str]) {
-    let bed = Bed::with_config(&by_exec("\"good\", \"bad\""));
+    let bed = Testbed::with_config(&by_exec("\"good\", \"bad\""));
     let good = Recipe::new("good").start();
     let bad = bad.start();
     spoil();
@@ -116,7 +116,7 @@ fn a_failure_is_tried_again_and_succeeds_when_its_cause_is_gone() {
 
 #[test]
 fn check_names_what_is_missing_for_each_container() {
-    let bed = Bed::with_config(&format!("grant = \"off\"\n{}", by_exec("\"*\"")));
+    let bed = Testbed::with_config(&format!("grant = \"off\"\n{}", by_exec("\"*\"")));
     stick(63).plug();
     let _noshell = Recipe::new("has-no-shell").image("noshell").start();
     let _nomknod = Recipe::new("has-no-mknod").image("nomknod").start();
@@ -136,7 +136,7 @@ fn check_names_what_is_missing_for_each_container() {
 
 #[test]
 fn check_does_not_wait_for_a_hanging_engine() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let socket = bed.file("silent.sock");
     let _listener = UnixListener::bind(&socket).expect("a socket can be made");
     let begin = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bed::Recipe;
+use crate::testbed::Recipe;
 
 use super::setup::{ZWAVE, plugged, port_for, unplugged};
 

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::bed::{Bed, Entry, PROGRAM, Recipe, has_words};
+use crate::testbed::{Entry, PROGRAM, Recipe, Testbed, has_words};
 
 use super::setup::{ZWAVE, stick};
 
@@ -13,7 +13,7 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn ports_shows_what_is_plugged_in_and_a_port_to_paste() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let port = stick(63);
     port.plug();
     let output = bed.ttyplugd(&["ports"]);
@@ -29,7 +29,7 @@ fn ports_shows_what_is_plugged_in_and_a_port_to_paste() {
 /// The output of `ports` can be put into the file as it is.
 #[test]
 fn the_port_to_paste_is_a_configuration() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     stick(63).plug();
     let text = said(&bed.ttyplugd(&["ports"]));
     let begin = text.find("[[port]]").expect("there is one");
@@ -46,7 +46,7 @@ fn the_port_to_paste_is_a_configuration() {
 
 #[test]
 fn plan_says_what_would_be_done_and_does_nothing() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
     let port = stick(63);
     port.plug();
@@ -68,7 +68,7 @@ fn plan_says_what_would_be_done_and_does_nothing() {
 
 #[test]
 fn check_says_when_there_is_no_engine() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let host = "unix:///nonexistent/docker.sock";
     let output = bed.command(&["check"]).env("DOCKER_HOST", host).output();
     let output = output.expect("timeout, of coreutils, runs");
@@ -78,7 +78,7 @@ fn check_says_when_there_is_no_engine() {
 
 #[test]
 fn mistakes_in_the_configuration_are_named_with_their_place() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let port = "[[port]]\n";
     let named = &format!("{port}name = \"x\"\n");
     let matched = &format!("{named}match = {{ vendor = \"1\" }}\n");

@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::bed::{
-    Bed, PROGRAM, RUNTIME, Recipe, engine, engine_with, engine_without_runtime, has_words, run,
+use crate::testbed::{
+    PROGRAM, RUNTIME, Recipe, Testbed, engine, engine_with, engine_without_runtime, has_words, run,
     test_dir,
 };
 
@@ -16,13 +16,13 @@ use super::setup::ZWAVE;
 
 /// The private engine's file; the engine has been made to forget our runtime.
 struct EngineFile {
-    bed: Bed,
+    bed: Testbed,
     path: PathBuf,
 }
 
 impl EngineFile {
     fn with(text: &str) -> Self {
-        let bed = Bed::with_config(ZWAVE);
+        let bed = Testbed::with_config(ZWAVE);
         engine_without_runtime();
         let path = test_dir().join("daemon.json");
         fs::write(&path, text).expect("a file can be written");

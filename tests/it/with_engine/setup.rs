@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
-use crate::bed::{Bed, Container, Daemon, Port, Recipe, test_dir};
+use crate::testbed::{Container, Daemon, Port, Recipe, Testbed, test_dir};
 
 /// One port for one container under a fixed name.
 pub(super) const ZWAVE: &str = r#"
@@ -56,10 +56,10 @@ pub(super) fn meter(number: u64) -> Port {
 ///
 /// A test has to bind all four, be it to `_bed`: they are dropped from the last to the first, the
 /// daemon before the container, and the bed at the end.
-pub(super) type Setup = (Bed, Container, Daemon, Port);
+pub(super) type Setup = (Testbed, Container, Daemon, Port);
 
 /// The container runs before the daemon does.
-pub(super) fn setup(bed: Bed, recipe: Recipe) -> Setup {
+pub(super) fn setup(bed: Testbed, recipe: Recipe) -> Setup {
     let container = recipe.start();
     let daemon = bed.daemon();
     (bed, container, daemon, stick(63))
@@ -72,7 +72,7 @@ pub(super) fn unplugged() -> Setup {
 
 /// The same with another configuration.
 pub(super) fn unplugged_with(config: &str) -> Setup {
-    setup(Bed::with_config(config), Recipe::new("zwave"))
+    setup(Testbed::with_config(config), Recipe::new("zwave"))
 }
 
 /// The container "zwave" has its port.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bed::{Bed, Port, eventually, run};
+use crate::testbed::{Port, Testbed, eventually, run};
 
 use super::super::setup::{odd_runtime, port_for};
 use super::{
@@ -13,7 +13,7 @@ use super::{
 #[test]
 fn a_port_that_is_there_exists_before_the_first_instruction_with_the_right_to_it_alone() {
     let more = "group = \"dialout\"\nmode = \"0640\"";
-    let bed = Bed::with_runtime(&port_for("\"zwave\"", NODE, more));
+    let bed = Testbed::with_runtime(&port_for("\"zwave\"", NODE, more));
     let (port, other) = (stick(63), Port::new(62));
     port.plug();
     other.plug();
@@ -64,7 +64,7 @@ fn a_create_that_fails_leaves_no_keeper() {
 #[test]
 fn a_create_that_takes_long_does_not_lose_its_keeper() {
     let (_directory, runtime) = odd_runtime("sleep 30");
-    let bed = Bed::with_runtime_in_front_of(&runtime, &held_port(LONG));
+    let bed = Testbed::with_runtime_in_front_of(&runtime, &held_port(LONG));
     let (bed, container, _daemon, port) = setup(bed, opener());
     bed.holds(&[NODE]);
     port.plug();
@@ -74,7 +74,7 @@ fn a_create_that_takes_long_does_not_lose_its_keeper() {
 #[test]
 fn a_runtime_that_fails_leaves_no_keeper() {
     let (_directory, runtime) = odd_runtime("exit 1");
-    let bed = Bed::with_runtime_in_front_of(&runtime, &held_port(LONG));
+    let bed = Testbed::with_runtime_in_front_of(&runtime, &held_port(LONG));
     let _daemon = bed.daemon();
     let container = zwave().create();
     container.does_not_start();

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, until};
+use crate::testbed::{Testbed, until};
 
 use super::{
     LONG, NODE, Opening, held, held_port, holding, open, opener, says, setup, stick, unplugged,
@@ -100,7 +100,7 @@ fn a_daemon_that_does_not_read_is_cut_off_and_finds_the_keeper_again() {
 }
 
 /// How many sockets the keeper has but the one where it listens.
-fn connections(bed: &Bed) -> usize {
+fn connections(bed: &Testbed) -> usize {
     let open = bed.keeper().open_files();
     let sockets = open
         .iter()

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::bed::{engine, eventually, run};
+use crate::testbed::{engine, eventually, run};
 
 use super::{
     LONG, NODE, Opened, Opening, held, holding, open, opener, said, says, setup, stick, unplugged,

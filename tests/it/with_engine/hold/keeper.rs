@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{eventually, output, run, test_dir, until, until_within};
+use crate::testbed::{eventually, output, run, test_dir, until, until_within};
 
 use super::{LONG, NODE, Opening, holding, open, says, setup, unplugged, zwave};
 

@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::bed::{Bed, Container, Node, Port, Process, Recipe, eventually, run};
+use crate::testbed::{Container, Node, Port, Process, Recipe, Testbed, eventually, run};
 
 use super::setup::{RULE, Setup, port_for, stick};
 
@@ -134,8 +134,8 @@ fn opener() -> Recipe {
 }
 
 /// The port has this hold.
-fn holding(hold: &str) -> Bed {
-    Bed::with_runtime(&held_port(hold))
+fn holding(hold: &str) -> Testbed {
+    Testbed::with_runtime(&held_port(hold))
 }
 
 /// The container "zwave" waits for its port, but nothing in it has opened it.
@@ -151,7 +151,7 @@ fn held(hold: &str) -> Setup {
 }
 
 /// The daemon runs before the container does.
-fn setup(bed: Bed, recipe: Recipe) -> Setup {
+fn setup(bed: Testbed, recipe: Recipe) -> Setup {
     let daemon = bed.daemon();
     (bed, recipe.start(), daemon, stick(63))
 }

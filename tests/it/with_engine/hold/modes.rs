@@ -2,13 +2,13 @@
 
 use super::super::setup::port_for;
 use super::{LONG, NODE, Opening, holding, opener, says, setup, stick, wrapped, zwave};
-use crate::bed::Bed;
+use crate::testbed::Testbed;
 
 #[test]
 fn a_container_that_sees_the_hosts_dev_waits_until_the_device_is_plugged_in() {
     let port = stick(63);
     let node = port.host_node();
-    let bed = Bed::with_runtime(&port_for("\"zwave\"", &node, ""));
+    let bed = Testbed::with_runtime(&port_for("\"zwave\"", &node, ""));
     let (bed, container, daemon, _) = setup(bed, zwave().with(&["--volume", "/dev:/dev"]));
     let opening = Opening::of(&container, &node);
     bed.holds(&[&node]);

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use crate::bed::{Bed, Entry, Port, eventually, has_words, run};
+use crate::testbed::{Entry, Port, Testbed, eventually, has_words, run};
 
 use super::super::setup::{ENABLE, RULE, meter, port_for};
 use super::{
@@ -14,7 +14,7 @@ use super::{
 
 #[test]
 fn the_first_open_is_held_until_the_plug_and_finds_the_final_owner_and_mode() {
-    let bed = Bed::with_runtime(&port_for("\"zwave\"", NODE, "group = \"app\""));
+    let bed = Testbed::with_runtime(&port_for("\"zwave\"", NODE, "group = \"app\""));
     // Nobody but the group may open it: with any other owner the open would fail.
     let recipe = opener().with(&["--user", "app"]);
     let (bed, container, _daemon, port) = setup(bed, recipe);
@@ -26,7 +26,7 @@ fn the_first_open_is_held_until_the_plug_and_finds_the_final_owner_and_mode() {
 
 #[test]
 fn every_way_to_name_the_port_is_held() {
-    let (bed, container, _daemon, port) = setup(Bed::with_runtime(&linked_port(LONG)), zwave());
+    let (bed, container, _daemon, port) = setup(Testbed::with_runtime(&linked_port(LONG)), zwave());
     let by_id = port.by_id();
     container.sh(
         "ln -s /dev/zwave /tmp/absolute; ln -s ../dev/./zwave /tmp/relative; \
@@ -83,7 +83,7 @@ fn an_open_of_another_kind_is_not_held() {
 
 #[test]
 fn terminals_and_ordinary_files_are_never_held() {
-    let (bed, container, _daemon, _port) = setup(Bed::with_runtime(""), zwave().label(ENABLE));
+    let (bed, container, _daemon, _port) = setup(Testbed::with_runtime(""), zwave().label(ENABLE));
     let paths = [
         "/dev/ptmx",
         "/dev/tty",
@@ -190,7 +190,7 @@ fn a_container_that_asked_for_every_port_is_held_by_a_link_that_is_yet_unknown()
     let (other, port) = (Port::new(62), Port::new(63));
     let link = port.by_id();
     let recipe = zwave().label(ENABLE).command(&["opens", "once", &link]);
-    let (bed, container, _daemon, _) = setup(Bed::with_runtime(""), recipe);
+    let (bed, container, _daemon, _) = setup(Testbed::with_runtime(""), recipe);
     bed.holds(&[&link]);
     // Another port is not what it waits for.
     other.plug();
@@ -204,7 +204,8 @@ fn a_container_that_asked_for_every_port_is_held_by_a_link_that_is_yet_unknown()
 fn each_container_waits_for_its_own_port() {
     let first = held_port(LONG);
     let second = first.replace("zwave", "meter").replace("Z1", "M1");
-    let (bed, zwave, _daemon, port) = setup(Bed::with_runtime(&[first, second].concat()), opener());
+    let (bed, zwave, _daemon, port) =
+        setup(Testbed::with_runtime(&[first, second].concat()), opener());
     let recipe = wrapped("meter").with(&RULE);
     let both = recipe
         .command(&["opens", "once", NODE, "/dev/meter"])

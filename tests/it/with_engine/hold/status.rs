@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::bed::{Bed, has_words, until};
+use crate::testbed::{Testbed, has_words, until};
 
 use super::{LONG, NODE, Opening, held, says, unplugged};
 
 /// Waits until the status has so many held opens, and returns the whole of it.
 #[track_caller]
-fn has_held(bed: &Bed, count: usize) -> Value {
+fn has_held(bed: &Testbed, count: usize) -> Value {
     until(&format!("the status has {count} held opens"), || {
         let status = bed.status()?;
         match status["held"].as_array() {

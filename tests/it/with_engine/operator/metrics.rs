@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, until};
+use crate::testbed::{Testbed, until};
 
 use super::super::hold::{LONG, NODE, Opening, held_port, unplugged, zwave};
 use super::super::setup::setup;
@@ -80,7 +80,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
 
 /// Waits until the metrics have a value, and returns all of them.
 #[track_caller]
-fn counts(bed: &Bed, series: &str, value: f64) -> BTreeMap<String, f64> {
+fn counts(bed: &Testbed, series: &str, value: f64) -> BTreeMap<String, f64> {
     until(&format!("{series} is {value}"), || {
         let (head, text) = get(bed, "/metrics");
         let of_type = "content-type: text/plain; version=0.0.4";
@@ -95,7 +95,7 @@ fn counts(bed: &Bed, series: &str, value: f64) -> BTreeMap<String, f64> {
 
 #[test]
 fn the_metrics_count_plugs_holds_and_failures() {
-    let bed = Bed::with_runtime(&[held_port(LONG), more_ports()].concat());
+    let bed = Testbed::with_runtime(&[held_port(LONG), more_ports()].concat());
     let (bed, container, _daemon, port) = setup(bed, zwave());
     let opening = Opening::of(&container, NODE);
     bed.holds(&[NODE]);

@@ -12,7 +12,7 @@ use std::process::{ExitStatus, Stdio};
 
 use serde_json::Value;
 
-use crate::bed::{Bed, Port, Process, SOON, until};
+use crate::testbed::{Port, Process, SOON, Testbed, until};
 
 use super::setup::METER;
 
@@ -20,7 +20,7 @@ use super::setup::METER;
 struct Running(Process);
 
 impl Running {
-    fn start(bed: &Bed, arguments: &[&str]) -> Self {
+    fn start(bed: &Testbed, arguments: &[&str]) -> Self {
         let mut command = bed.command(arguments);
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(Process::start(command))
@@ -60,7 +60,7 @@ fn wakes(pid: impl std::fmt::Display) -> u64 {
 }
 
 /// Connects to the daemon's socket and asks, without reading an answer.
-fn connect(bed: &Bed, request: &str) -> UnixStream {
+fn connect(bed: &Testbed, request: &str) -> UnixStream {
     let stream = UnixStream::connect(bed.file("run/api.sock"));
     let mut stream = stream.expect("a daemon runs");
     let limit = stream.set_read_timeout(Some(SOON));
@@ -70,7 +70,7 @@ fn connect(bed: &Bed, request: &str) -> UnixStream {
 }
 
 /// The head and the body of an answer.
-fn get(bed: &Bed, path: &str) -> (String, String) {
+fn get(bed: &Testbed, path: &str) -> (String, String) {
     let mut answer = String::new();
     let mut stream = connect(bed, &format!("GET {path} HTTP/1.0\r\n\r\n"));
     stream.read_to_string(&mut answer).expect("it answers");

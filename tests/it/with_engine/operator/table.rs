@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::bed::{Bed, has_words, run, until};
+use crate::testbed::{Testbed, has_words, run, until};
 
 use super::super::hold::{LONG, held_port, zwave};
 use super::super::setup::setup;
@@ -18,7 +18,7 @@ fn row(text: &str, port: &str) -> Result<Vec<String>, String> {
 
 #[test]
 fn the_table_has_ports_that_are_ready_waiting_failed_and_held() {
-    let bed = Bed::with_runtime(&[held_port(LONG), more_ports()].concat());
+    let bed = Testbed::with_runtime(&[held_port(LONG), more_ports()].concat());
     let script = "mkdir /dev/blocked && touch /dev/blocked/x && exec opens threads /dev/meter 2";
     let (bed, _container, daemon, ready) = setup(bed, zwave().command(&["sh", "-c", script]));
     bed.holds(&["/dev/meter"; 2]);

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::bed::{Bed, Recipe, has_words};
+use crate::testbed::{Recipe, Testbed, has_words};
 
 use super::super::setup::{ZWAVE, stick};
 use super::Running;
@@ -18,7 +18,7 @@ fn fails(output: &Output, words: &[&str]) {
 
 #[test]
 fn wait_returns_when_the_port_is_ready() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     // It may be started before the daemon, and before there is a container.
     let mut waits = Running::start(&bed, &["wait", "zwave"]);
     let daemon = bed.daemon();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, Recipe, eventually, run, until};
+use crate::testbed::{Recipe, Testbed, eventually, run, until};
 
 use super::super::setup::{ZWAVE, stick, unplugged_with};
 use super::{Running, connect, get, is, wakes};
@@ -16,7 +16,7 @@ const WATCH: &str = "GET /v1/status?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[test]
 fn a_watcher_is_told_of_every_change_and_sleeps_in_between() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let mut daemon = bed.daemon();
     let _container = Recipe::new("zwave").start();
     let watch = Running::start(&bed, &["status", "--watch", "--json"]);
@@ -52,7 +52,7 @@ fn a_watcher_is_told_of_every_change_and_sleeps_in_between() {
 
 #[test]
 fn a_watcher_outlives_the_daemon_and_ends_with_its_reader() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let mut none = Running::start(&bed, &["status", "--watch"]);
     assert_eq!(none.end().code(), Some(1), "{}", none.0.text());
 
@@ -130,7 +130,7 @@ fn those_who_watch_and_do_not_read_disturb_nobody() {
 
 #[test]
 fn connections_are_bounded() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
     let open_files = || {
         let files = fs::read_dir(format!("/proc/{}/fd", daemon.pid()));

@@ -107,7 +107,7 @@ impl Keeper {
     }
 }
 
-impl super::Bed {
+impl super::Testbed {
     fn run_dir(&self) -> PathBuf {
         self.file("run")
     }

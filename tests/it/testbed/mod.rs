@@ -1,4 +1,4 @@
-//! The test bed: a real engine, a real udevd, real uevents and the real program.
+//! The testbed: a real engine, a real udevd, real uevents and the real program.
 
 mod container;
 mod daemon;
@@ -40,7 +40,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// The turn of one test, and the daemon's files. At its end the ports are unplugged.
-pub(crate) struct Bed {
+pub(crate) struct Testbed {
     directory: TempDir,
     /// In seconds since 1970.
     begun: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Bed {
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Bed {
+impl Testbed {
     /// Waits for its turn, and removes what a failed test left.
     pub(crate) fn new() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +190,7 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
+impl Drop for Testbed {
     fn drop(&mut self) {
         unplug_everything();
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Bed, docker_host};
+use super::{Testbed, docker_host};
 
 #[derive(Debug)]
 pub(crate) struct Proxy {
@@ -26,7 +26,7 @@ struct Shared {
 
 impl Proxy {
     /// Listens for as long as the test process lives.
-    pub(crate) fn start(bed: &Bed) -> Self {
+    pub(crate) fn start(bed: &Testbed) -> Self {
         let socket = bed.file("proxy.sock");
         let listener = UnixListener::bind(&socket).expect("a socket can be made");
         let host = docker_host();
