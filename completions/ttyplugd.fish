@@ -26,50 +26,50 @@ end
 
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -s V -l version -d 'Print version'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "run" -d 'Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "ports" -d 'Show the serial devices that are plugged in, and how to match each of them'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "status" -d 'Show every port in every container as the running daemon sees it, and every open that waits'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "wait" -d 'Wait until a port is ready, in every container that is to have it or in one'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "check" -d 'Show everything that would stop a port from working, and what to do about it'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "plan" -d 'Show what the daemon would do now, without doing it'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "runtime" -d 'Register ttyplug-runtime in Docker\'s daemon.json, or take it out again'
-complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "completions" -d 'Print completions for a shell, as the package installs them'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l config -d 'The configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, where there is one]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l state-dir -d 'What outlives the daemon' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l run-dir -d 'Where the lock and the sockets are' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l log-format -d 'Where log lines go' -r -f -a "auto\t'The journal where standard error is connected to it, else text'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "run" -d 'Run the daemon. SIGTERM stops it, SIGHUP reloads the configuration'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "ports" -d 'List the serial devices of this machine, and how to match each of them'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "status" -d 'Show the state of every port in every container, and every held open'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "wait" -d 'Wait until a port is ready in all of its containers, or in one'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "check" -d 'Find everything that keeps ports from working, and how to fix it'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "plan" -d 'Show what the daemon would do now, without changing anything'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "runtime" -d 'Register ttyplug-runtime in Docker\'s daemon.json, or unregister it'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l state-dir -d 'Directory of the daemon\'s persistent state' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l run-dir -d 'Directory of the lock and the sockets' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l log-format -d 'Log to the journal or to standard error' -r -f -a "auto\t'The journal where standard error is connected to it, else text'
 journal\t'The journal'
 text\t'Text on standard error'"
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand ports" -l json -d 'Print one JSON object, for programs'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand ports" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand ports" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l run-dir -d 'Where the lock and the sockets are' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l watch -d 'Go on to show it whenever it changes, until interrupted; with --json one object a line'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l json -d 'Print one JSON object, for programs'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l run-dir -d 'Directory of the lock and the sockets' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l watch -d 'Keep running and show every change; with --json one object per line'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l container -d 'The container in which it has to be ready; without it, every one that runs and is to have the port' -r
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l timeout -d 'For how long to wait at most: a time such as 60s or 5m, or forever' -r
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l run-dir -d 'Where the lock and the sockets are' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l container -d 'Wait for this container alone. [default: all running containers of the port]' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l timeout -d 'Longest time to wait: a time such as 60s or 5m, or forever' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l run-dir -d 'Directory of the lock and the sockets' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l run-dir -d 'Where the lock and the sockets are' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l config -d 'The configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, where there is one]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l state-dir -d 'What outlives the daemon' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l json -d 'Print one JSON object, for programs'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l run-dir -d 'Directory of the lock and the sockets' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l state-dir -d 'Directory of the daemon\'s persistent state' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l config -d 'The configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, where there is one]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l state-dir -d 'What outlives the daemon' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l json -d 'Print one JSON object, for programs'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l state-dir -d 'Directory of the daemon\'s persistent state' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "enable" -d 'Register the runtime, so that containers can have `runtime: ttyplug`'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "disable" -d 'Take the runtime out again, if no container uses it any more'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "status" -d 'Show whether the runtime is registered, whether it works, and who uses it'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -l file -d 'The engine\'s configuration file. [default: the one that dockerd was started with, or /etc/docker/daemon.json]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "enable" -d 'Register the runtime, so containers can use `runtime: ttyplug`'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "disable" -d 'Unregister the runtime, unless containers use it'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "status" -d 'Show whether the runtime is registered, whether it works, and which containers use it'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -l file -d 'Docker\'s configuration file. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l file -d 'The engine\'s configuration file. [default: the one that dockerd was started with, or /etc/docker/daemon.json]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l force -d 'Even if containers use it, which will never start again then'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l file -d 'Docker\'s configuration file. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l force -d 'Unregister it even if containers use it. They will never start again'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l file -d 'The engine\'s configuration file. [default: the one that dockerd was started with, or /etc/docker/daemon.json]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l json -d 'Print one JSON object, for programs'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l file -d 'Docker\'s configuration file. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand completions" -s h -l help -d 'Print help'

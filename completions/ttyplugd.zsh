@@ -30,10 +30,10 @@ _ttyplugd() {
         case $line[1] in
             (run)
 _arguments "${_arguments_options[@]}" : \
-'--config=[The configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, where there is one\]]:FILE:_files' \
-'--state-dir=[What outlives the daemon]:DIR:_files' \
-'--run-dir=[Where the lock and the sockets are]:DIR:_files' \
-'--log-format=[Where log lines go]:LOG_FORMAT:((auto\:"The journal where standard error is connected to it, else text"
+'--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
+'--state-dir=[Directory of the daemon'\''s persistent state]:DIR:_files' \
+'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
+'--log-format=[Log to the journal or to standard error]:LOG_FORMAT:((auto\:"The journal where standard error is connected to it, else text"
 journal\:"The journal"
 text\:"Text on standard error"))' \
 '-h[Print help (see more with '\''--help'\'')]' \
@@ -42,45 +42,45 @@ text\:"Text on standard error"))' \
 ;;
 (ports)
 _arguments "${_arguments_options[@]}" : \
-'--json[Print one JSON object, for programs]' \
+'--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (status)
 _arguments "${_arguments_options[@]}" : \
-'--run-dir=[Where the lock and the sockets are]:DIR:_files' \
-'--watch[Go on to show it whenever it changes, until interrupted; with --json one object a line]' \
-'--json[Print one JSON object, for programs]' \
+'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
+'--watch[Keep running and show every change; with --json one object per line]' \
+'--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (wait)
 _arguments "${_arguments_options[@]}" : \
-'--container=[The container in which it has to be ready; without it, every one that runs and is to have the port]:NAME:_default' \
-'--timeout=[For how long to wait at most\: a time such as 60s or 5m, or forever]:TIME:_default' \
-'--run-dir=[Where the lock and the sockets are]:DIR:_files' \
+'--container=[Wait for this container alone. \[default\: all running containers of the port\]]:NAME:_default' \
+'--timeout=[Longest time to wait\: a time such as 60s or 5m, or forever]:TIME:_default' \
+'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
 '-h[Print help]' \
 '--help[Print help]' \
-':port -- The name of the port:_default' \
+':port -- Name of the port:_default' \
 && ret=0
 ;;
 (check)
 _arguments "${_arguments_options[@]}" : \
-'--run-dir=[Where the lock and the sockets are]:DIR:_files' \
-'--config=[The configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, where there is one\]]:FILE:_files' \
-'--state-dir=[What outlives the daemon]:DIR:_files' \
-'--json[Print one JSON object, for programs]' \
+'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
+'--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
+'--state-dir=[Directory of the daemon'\''s persistent state]:DIR:_files' \
+'--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (plan)
 _arguments "${_arguments_options[@]}" : \
-'--config=[The configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, where there is one\]]:FILE:_files' \
-'--state-dir=[What outlives the daemon]:DIR:_files' \
-'--json[Print one JSON object, for programs]' \
+'--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
+'--state-dir=[Directory of the daemon'\''s persistent state]:DIR:_files' \
+'--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
@@ -101,23 +101,23 @@ _arguments "${_arguments_options[@]}" : \
         case $line[1] in
             (enable)
 _arguments "${_arguments_options[@]}" : \
-'--file=[The engine'\''s configuration file. \[default\: the one that dockerd was started with, or /etc/docker/daemon.json\]]:FILE:_files' \
+'--file=[Docker'\''s configuration file. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (disable)
 _arguments "${_arguments_options[@]}" : \
-'--file=[The engine'\''s configuration file. \[default\: the one that dockerd was started with, or /etc/docker/daemon.json\]]:FILE:_files' \
-'--force[Even if containers use it, which will never start again then]' \
+'--file=[Docker'\''s configuration file. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
+'--force[Unregister it even if containers use it. They will never start again]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (status)
 _arguments "${_arguments_options[@]}" : \
-'--file=[The engine'\''s configuration file. \[default\: the one that dockerd was started with, or /etc/docker/daemon.json\]]:FILE:_files' \
-'--json[Print one JSON object, for programs]' \
+'--file=[Docker'\''s configuration file. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
+'--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
@@ -141,14 +141,14 @@ esac
 (( $+functions[_ttyplugd_commands] )) ||
 _ttyplugd_commands() {
     local commands; commands=(
-'run:Serve containers until told to stop (SIGTERM); SIGHUP reads the configuration again' \
-'ports:Show the serial devices that are plugged in, and how to match each of them' \
-'status:Show every port in every container as the running daemon sees it, and every open that waits' \
-'wait:Wait until a port is ready, in every container that is to have it or in one' \
-'check:Show everything that would stop a port from working, and what to do about it' \
-'plan:Show what the daemon would do now, without doing it' \
-'runtime:Register ttyplug-runtime in Docker'\''s daemon.json, or take it out again' \
-'completions:Print completions for a shell, as the package installs them' \
+'run:Run the daemon. SIGTERM stops it, SIGHUP reloads the configuration' \
+'ports:List the serial devices of this machine, and how to match each of them' \
+'status:Show the state of every port in every container, and every held open' \
+'wait:Wait until a port is ready in all of its containers, or in one' \
+'check:Find everything that keeps ports from working, and how to fix it' \
+'plan:Show what the daemon would do now, without changing anything' \
+'runtime:Register ttyplug-runtime in Docker'\''s daemon.json, or unregister it' \
+'completions:Print a completion script for a shell' \
     )
     _describe -t commands 'ttyplugd commands' commands "$@"
 }
@@ -180,9 +180,9 @@ _ttyplugd__subcmd__run_commands() {
 (( $+functions[_ttyplugd__subcmd__runtime_commands] )) ||
 _ttyplugd__subcmd__runtime_commands() {
     local commands; commands=(
-'enable:Register the runtime, so that containers can have \`runtime\: ttyplug\`' \
-'disable:Take the runtime out again, if no container uses it any more' \
-'status:Show whether the runtime is registered, whether it works, and who uses it' \
+'enable:Register the runtime, so containers can use \`runtime\: ttyplug\`' \
+'disable:Unregister the runtime, unless containers use it' \
+'status:Show whether the runtime is registered, whether it works, and which containers use it' \
     )
     _describe -t commands 'ttyplugd runtime commands' commands "$@"
 }

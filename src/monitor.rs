@@ -1,7 +1,9 @@
 //! The host's ttys: the only module that knows `udev`.
 //!
 //! udev's own types are not Send and keep a reference into libudev, so every device becomes a
-//! [`device::Device`](crate::device::Device) before it leaves this module.
+//! [`device::Device`](crate::model::device::Device) before it leaves this module.
+//!
+//! Imports: `model`, `sys`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -13,11 +15,11 @@ use std::path::Path;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::device::{Device, printable};
-use crate::inventory::DeviceEvent;
+use crate::model::device::{Device, printable};
+use crate::model::inventory::DeviceEvent;
+use crate::sys::async_fd::readable;
 
 /// The members of SO_MEMINFO's array, and the one that counts messages that did not fit into the
 /// buffer (linux/sock_diag.h, `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS`).
@@ -40,28 +42,6 @@ pub struct Monitor {
     drops: u32,
     /// There was no udevd at the time of subscribing, so that nothing will ever arrive.
     deaf: bool,
-}
-
-/// Something to wait for until it can be read.
-///
-/// # Errors
-/// The kernel cannot poll it.
-pub fn readable<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
-    polled(inner, Interest::READABLE)
-}
-
-/// Something to wait for until it fails, such as a pipe that loses its reader.
-///
-/// # Errors
-/// The kernel cannot poll it.
-pub fn failing<T: AsFd + AsRawFd>(inner: T) -> io::Result<AsyncFd<T>> {
-    polled(inner, Interest::ERROR)
-}
-
-fn polled<T: AsFd + AsRawFd>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-    // SAFETY: what has a descriptor by AsFd owns it and returns the same one until it is dropped
-    // (std::os::fd), which AsyncFd does only after it has deregistered it.
-    Ok(unsafe { AsyncFd::register_with_interest(inner, interest)? })
 }
 
 impl std::fmt::Debug for Monitor {

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use ttyplugd::keeper::launch;
 use ttyplugd::runtime::{self, Options};
 
 fn main() -> ExitCode {
     let options = Options::parse(std::env::args().skip(1).collect());
     match options.arguments.first().map(String::as_str) {
-        Some("keeper") => runtime::run_keeper(&options),
+        Some("keeper") => launch::run(&options.run_dir, &options.arguments),
         _ => runtime::run(&options),
     }
 }

@@ -1,13 +1,13 @@
-//! `ttyplugd completions`: what a shell needs to complete our commands and options.
+//! `ttyplugd completions`: completion scripts for a shell.
 //!
-//! The scripts are made when the command line changes (tests/it/completions.rs), because the
-//! code that makes them would be three times their size in the program.
+//! The scripts are files, generated when the command line changes (tests/it/completions.rs): the
+//! generator would add three times their size to the program.
 
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::print;
+use crate::cli::output::print;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Shell {

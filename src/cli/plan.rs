@@ -1,89 +1,91 @@
-//! `ttyplugd plan`: what the daemon would do now, without doing it.
+//! `ttyplugd plan`: what the daemon would do now, without changing anything.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{ConfigFile, block_on, plain, print, print_json, refuse, survey};
-use crate::inventory::ContainerState;
+use crate::cli::block_on::block_on;
+use crate::cli::options::ConfigFile;
+use crate::cli::output::{print, print_config_errors, print_json, printable};
+use crate::cli::snapshot::snapshot;
+use crate::config::settings::Settings;
+use crate::daemon::reconcile::preview;
+use crate::model::inventory::{ContainerId, ContainerState};
+use crate::model::problem::Problem;
 use crate::plan::Op;
-use crate::reconcile::preview;
-use crate::report::Trouble;
 
-struct Row {
-    id: String,
+/// What the daemon would do in one container, and what it could not do.
+struct ContainerPlan {
+    id: ContainerId,
     name: String,
     ops: Vec<Op>,
-    troubles: Vec<Trouble>,
+    problems: Vec<Problem>,
 }
 
 pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     let settings = match config.load() {
         Ok(settings) => settings,
-        Err(errors) => return Ok(refuse(&errors)),
+        Err(errors) => return Ok(print_config_errors(&errors)),
     };
-    let rows = block_on(async {
-        let (engine, world) = survey(settings, state).await?;
-        let containers = world.borrow().inventory.containers.clone();
-        let mut rows = Vec::new();
-        for (id, container) in containers {
-            if container.state == ContainerState::Stopped {
-                continue;
-            }
-            let (ops, troubles) = match preview(&engine, &world, &id).await {
-                Ok(Some((_, seen))) => (seen.plan.ops, seen.troubles),
-                Ok(None) => continue,
-                Err(trouble) => (Vec::new(), vec![trouble]),
-            };
-            rows.push(Row {
-                id: id.0,
-                name: container.name,
-                ops,
-                troubles,
-            });
-        }
-        anyhow::Ok(rows)
-    })??;
+    let plans = block_on(container_plans(settings, state))??;
     if as_json {
-        let containers: Vec<Value> = rows.iter().map(as_value).collect();
+        let containers: Vec<Value> = plans.iter().map(ContainerPlan::as_value).collect();
         print_json(&json!({ "schema": 1, "containers": containers }))?;
-    } else if rows.is_empty() {
-        print("No running container is to have a port.\n")?;
+    } else if plans.is_empty() {
+        print("No running container has a port.\n")?;
     } else {
-        print(&rows.iter().map(as_text).collect::<String>())?;
+        print(&plans.iter().map(ContainerPlan::as_text).collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_text(row: &Row) -> String {
-    let id = row.id.get(..12).unwrap_or(&row.id);
-    let mut lines = vec![format!("{} ({id})", plain(&row.name))];
-    for op in &row.ops {
-        lines.push(format!("  {}", plain(&op.to_string())));
+async fn container_plans(settings: Settings, state: &Path) -> anyhow::Result<Vec<ContainerPlan>> {
+    let (engine, world) = snapshot(settings, state).await?;
+    let mut containers = world.borrow().inventory.containers.clone();
+    containers.retain(|_, container| container.state != ContainerState::Stopped);
+    let mut plans = Vec::new();
+    for (id, container) in containers {
+        let (ops, problems) = match preview(&engine, &world, &id).await {
+            Ok(Some(previewed)) => (previewed.seen.plan.ops, previewed.seen.problems),
+            Ok(None) => continue,
+            Err(problem) => (Vec::new(), vec![problem]),
+        };
+        plans.push(ContainerPlan {
+            id,
+            name: container.name,
+            ops,
+            problems,
+        });
     }
-    for trouble in &row.troubles {
-        lines.push(format!("  in the way: {}", plain(&trouble.cause)));
-        lines.push(format!("              {}", plain(&trouble.remedy)));
-    }
-    if row.ops.is_empty() && row.troubles.is_empty() {
-        lines.push("  nothing to do".to_owned());
-    }
-    lines.join("\n") + "\n"
+    Ok(plans)
 }
 
-fn as_value(row: &Row) -> Value {
-    let troubles: Vec<Value> = row
-        .troubles
-        .iter()
-        .map(|t| json!({ "port": t.port, "cause": t.cause, "remedy": t.remedy }))
-        .collect();
-    json!({
-        "id": row.id,
-        "name": row.name,
-        "operations": row.ops.iter().map(operation).collect::<Vec<_>>(),
-        "troubles": troubles,
-    })
+impl ContainerPlan {
+    fn as_text(&self) -> String {
+        let mut lines = vec![format!("{} ({})", printable(&self.name), self.id.short())];
+        for op in &self.ops {
+            lines.push(format!("  {}", printable(&op.to_string())));
+        }
+        for problem in &self.problems {
+            lines.push(format!("  problem: {}", printable(&problem.cause)));
+            lines.push(format!("  fix:     {}", printable(&problem.fix)));
+        }
+        if self.ops.is_empty() && self.problems.is_empty() {
+            lines.push("  nothing to do".to_owned());
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn as_value(&self) -> Value {
+        let problem = |p: &Problem| json!({ "port": p.port, "cause": p.cause, "remedy": p.fix });
+        json!({
+            "id": self.id.0,
+            "name": self.name,
+            "operations": self.ops.iter().map(operation).collect::<Vec<_>>(),
+            "troubles": self.problems.iter().map(problem).collect::<Vec<_>>(),
+        })
+    }
 }
 
 fn operation(op: &Op) -> Value {
@@ -110,8 +112,9 @@ fn operation(op: &Op) -> Value {
             bind,
             replaces,
         } => json!({
-            "action": if *bind { "bind-node" } else { "make-node" }, "port": port, "path": path, "number": devnum,
-            "mode": mode.to_string(), "uid": uid, "gid": gid, "replaces": replaces.to_string(),
+            "action": if *bind { "bind-node" } else { "make-node" },
+            "port": port, "path": path, "number": devnum, "mode": mode.to_string(),
+            "uid": uid, "gid": gid, "replaces": replaces.to_string(),
         }),
         Op::MakeLink {
             path,

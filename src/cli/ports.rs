@@ -1,31 +1,32 @@
-//! `ttyplugd ports`: the serial devices that are plugged in, and how to match each of them.
+//! `ttyplugd ports`: the serial devices of this machine, and how to match each of them.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{plain, print, print_json};
-use crate::assign::shared_links;
-use crate::device::{Device, LINK_DIRECTORIES};
-use crate::identity::{Identity, identity};
+use crate::cli::output::{print, print_json, printable};
+use crate::model::device::Device;
+use crate::model::identity::{Identity, identity};
+use crate::model::match_key::{BY_PATH, MatchKey};
+use crate::model::selector::DeviceMatch;
 use crate::monitor::enumerate;
-use crate::selector::{DeviceMatch, MATCH_KEYS, values};
+use crate::plan::assign::shared_links;
 
 pub(super) fn run(as_json: bool) -> anyhow::Result<ExitCode> {
-    let ports = Ports::new(enumerate()?);
+    let devices = SerialDevices::new(enumerate()?);
     if as_json {
-        print_json(&json!({ "schema": 1, "ports": ports.as_value() }))?;
+        print_json(&json!({ "schema": 1, "ports": devices.as_value() }))?;
     } else {
-        print(&ports.as_text())?;
+        print(&devices.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The serial devices by sysname. Whether one can be told from another depends on all of them.
-struct Ports(BTreeMap<String, Device>);
+/// The serial devices by sysname. All of them are needed to say whether one is unique.
+struct SerialDevices(BTreeMap<String, Device>);
 
-impl Ports {
+impl SerialDevices {
     fn new(devices: impl IntoIterator<Item = Device>) -> Self {
         let serial = devices.into_iter().filter(Device::is_serial);
         Self(serial.map(|d| (d.sysname.clone(), d)).collect())
@@ -34,9 +35,9 @@ impl Ports {
     fn as_value(&self) -> Vec<Value> {
         let shared = shared_links(&self.0);
         let value = |device: &Device| {
-            let properties: serde_json::Map<String, Value> = MATCH_KEYS
+            let properties: serde_json::Map<String, Value> = MatchKey::ALL
                 .iter()
-                .map(|key| ((*key).to_owned(), json!(values(device, key))))
+                .map(|key| (key.name().to_owned(), json!(device.values(*key))))
                 .collect();
             let links = device.links.iter();
             let not_unique: Vec<_> = links.filter(|link| shared.contains_key(link)).collect();
@@ -58,59 +59,67 @@ impl Ports {
 
     fn as_text(&self) -> String {
         if self.0.is_empty() {
-            return "No serial device is plugged in (or udevd is not running: \
-                    udevadm control --ping).\n"
+            return "No serial device found (or udevd is not running: udevadm control --ping).\n"
                 .to_owned();
         }
-        let shared = shared_links(&self.0);
-        let texts = self.0.values().map(|device| {
-            let first = format!(
-                "{}  {}  {}",
-                device.node,
-                device.devnum,
-                description(device)
-            );
-            let mut lines = vec![plain(first.trim_end()), format!("  {}", note(device))];
-            for key in MATCH_KEYS {
-                let values = values(device, key).into_iter();
-                lines.extend(values.map(|value| format!("  {key:<10} {}", plain(value))));
-            }
-            if let Some(why) = identity(device, &self.0).weakness() {
-                // Some chips with several ports have one path for all of them.
-                let mut paths = device.links.iter().filter(|link| {
-                    link.directory() == LINK_DIRECTORIES[1] && !shared.contains_key(link)
-                });
-                let place = match paths.next() {
-                    Some(_) => "match it by where it is plugged in (by-path)",
-                    None => "only its name (sysname) is its own, and that may change",
-                };
-                lines.push(format!("  not unique: {}; {place}", plain(&why)));
-            }
-            lines.push(String::new());
-            let snippet = self.snippet(device);
-            lines.extend(snippet.lines().map(|line| format!("    {line}")));
-            lines.join("\n") + "\n\n"
-        });
-        texts.collect()
+        self.0.values().map(|device| self.section(device)).collect()
     }
 
-    /// A `[[port]]` that matches this device alone, now and when a second one of its kind comes.
-    fn snippet(&self, device: &Device) -> String {
-        let candidates: &[&[&str]] = match identity(device, &self.0) {
-            Identity::Serial => &[
-                &["vendor", "product", "serial", "interface"],
-                // Ports on one interface differ in nothing but their names.
-                &["by-id"],
-                &["by-path"],
-            ],
-            _ => &[&["by-path"]],
+    fn section(&self, device: &Device) -> String {
+        let Device { node, devnum, .. } = device;
+        let title = format!("{node}  {devnum}  {}", description(device));
+        let mut lines = vec![
+            printable(title.trim_end()),
+            format!("  {}", availability(device)),
+        ];
+        for key in MatchKey::ALL {
+            let values = device.values(*key).into_iter();
+            lines.extend(values.map(|value| format!("  {:<10} {}", key.name(), printable(value))));
+        }
+        lines.extend(self.not_unique(device));
+        lines.push(String::new());
+        let snippet = self.snippet(device);
+        lines.extend(snippet.lines().map(|line| format!("    {line}")));
+        lines.join("\n") + "\n\n"
+    }
+
+    /// The line for a device that its names do not identify.
+    fn not_unique(&self, device: &Device) -> Option<String> {
+        let why = identity(device, &self.0).weakness()?;
+        let shared = shared_links(&self.0);
+        // Some chips with several ports have one path for all of them.
+        let has_own_path = device
+            .links
+            .iter()
+            .any(|link| link.directory() == BY_PATH && !shared.contains_key(link));
+        let advice = match has_own_path {
+            true => "match it by its USB socket (by-path)",
+            false => "only its kernel name (sysname) is unique, and it may change",
         };
-        let only = candidates.iter().map(|keys| pairs(device, keys));
-        let pairs = only
-            .filter(|pairs| self.is_only(device, pairs))
-            .chain([pairs(device, &["sysname"])])
-            .next()
-            .unwrap_or_default();
+        Some(format!("  not unique: {}; {advice}", printable(&why)))
+    }
+
+    /// A `[[port]]` that matches this device alone, even after another of its kind is plugged in.
+    fn snippet(&self, device: &Device) -> String {
+        let candidates: &[&[MatchKey]] = match identity(device, &self.0) {
+            Identity::Serial => &[
+                &[
+                    MatchKey::Vendor,
+                    MatchKey::Product,
+                    MatchKey::Serial,
+                    MatchKey::Interface,
+                ],
+                // Ports on one interface differ in nothing but their names.
+                &[MatchKey::ById],
+                &[MatchKey::ByPath],
+            ],
+            _ => &[&[MatchKey::ByPath]],
+        };
+        let unique = candidates
+            .iter()
+            .map(|keys| pairs(device, keys))
+            .find(|pairs| self.is_only(device, pairs));
+        let pairs = unique.unwrap_or_else(|| pairs(device, &[MatchKey::Sysname]));
         let pairs: Vec<String> = pairs
             .iter()
             .map(|(key, value)| format!("{key} = {}", quote(value)))
@@ -122,23 +131,24 @@ impl Ports {
         )
     }
 
-    /// Whether a match has no other device that is plugged in.
+    /// Whether no other device fits this match.
     fn is_only(&self, device: &Device, pairs: &[(&str, String)]) -> bool {
         let pairs = pairs.iter().map(|(key, value)| (*key, value.as_str()));
-        DeviceMatch::new(pairs).is_ok_and(|this| {
+        DeviceMatch::new(pairs).is_ok_and(|device_match| {
             let mut others = self.0.values().filter(|d| d.sysname != device.sysname);
-            !others.any(|other| this.matches(other))
+            !others.any(|other| device_match.matches(other))
         })
     }
 }
 
-fn note(device: &Device) -> &'static str {
+/// Which containers can get the device.
+fn availability(device: &Device) -> &'static str {
     if device.is_ignored() {
         "excluded by a udev rule (TTYPLUGD_IGNORE)"
     } else if device.is_offered() {
         "offered to containers with ttyplugd.enable=true"
     } else {
-        "given to containers by a [[port]] only"
+        "needs a [[port]]"
     }
 }
 
@@ -151,17 +161,17 @@ fn description(device: &Device) -> String {
     words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// What a device has under these keys, as globs that match nothing else.
-fn pairs<'a>(device: &Device, keys: &[&'a str]) -> Vec<(&'a str, String)> {
-    let pair = |key: &&'a str| {
-        let value = values(device, key).first().copied()?;
-        Some((*key, glob::Pattern::escape(value)))
+/// The device's values of these keys, as globs without wildcards.
+fn pairs(device: &Device, keys: &[MatchKey]) -> Vec<(&'static str, String)> {
+    let pair = |key: &MatchKey| {
+        let value = device.values(*key).first().copied()?;
+        Some((key.name(), glob::Pattern::escape(value)))
     };
     keys.iter().filter_map(pair).collect()
 }
 
-/// A TOML basic string. Its escapes are those of JSON (TOML 1.0, "String"); all control characters
-/// are escaped, since they would reach the terminal.
+/// A TOML basic string. It has the same escapes as JSON (TOML 1.0, "String"). All control characters
+/// are escaped, because the terminal would carry them out.
 fn quote(text: &str) -> String {
     let quoted = json!(text).to_string();
     let escaped = quoted.chars().map(|c| match c {
@@ -174,13 +184,14 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{self, device, settings};
+    use crate::config::fixtures::settings;
+    use crate::model::fixtures::{self, device};
 
-    /// `tests/golden/ports/NN-name/` has `devices/*`, and in `expected` what is printed of them.
+    /// `tests/golden/ports/NN-name/` has `devices/*`, and the text for them in `expected`.
     #[test]
     fn golden() {
         fixtures::golden("ports", |directory| {
-            let ports = Ports::new(fixtures::devices(&directory.join("devices")));
+            let ports = SerialDevices::new(fixtures::devices(&directory.join("devices")));
             ports.as_text()
         });
     }
@@ -194,7 +205,7 @@ mod tests {
             first.properties.remove("ID_SERIAL_SHORT");
             let serial = serial.map(|serial| ("ID_SERIAL_SHORT".to_owned(), serial.to_owned()));
             first.properties.extend(serial);
-            let ports = Ports::new([first.clone(), second.clone()]);
+            let ports = SerialDevices::new([first.clone(), second.clone()]);
             let text = ports.snippet(&first);
             assert!(text.contains(expected), "{text}");
             assert!(
@@ -208,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_what_tells_a_device_apart() {
+    fn the_json_says_what_identifies_a_device() {
         let (first, mut second) = (device("ttyUSB0", "A3X9"), device("ttyUSB1", "B7Y2"));
         second.properties.remove("ID_SERIAL_SHORT");
-        let values = Ports::new([first, second]).as_value();
+        let values = SerialDevices::new([first, second]).as_value();
         assert_eq!(values[0]["identity"], "serial");
         assert_eq!(values[1]["identity"], "no-serial");
     }

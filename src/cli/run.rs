@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::{ConfigFile, EXIT_USAGE, block_on};
+use crate::cli::block_on::block_on;
+use crate::cli::options::ConfigFile;
+use crate::cli::output::EXIT_USAGE;
+use crate::daemon::problems;
 use crate::daemon::{self, Directories};
-use crate::docker::socket_path;
-use crate::logging::{self, LogFormat, kind};
-use crate::report;
+use crate::engine::socket_path;
+use crate::sys::logging::{self, LogFormat, kind};
 
 pub(super) fn run(
     config: &ConfigFile,
@@ -17,26 +19,26 @@ pub(super) fn run(
     run: PathBuf,
     log_format: LogFormat,
 ) -> anyhow::Result<ExitCode> {
-    logging::start(log_format).context("the journal cannot be reached; use --log-format text")?;
+    logging::start(log_format).context("cannot connect to the journal; use --log-format text")?;
     if config.is_missing() {
         let file = config.path().display();
         tracing::warn!(
             message_id = kind::CONFIG_MISSING,
             %file,
-            "there is no such configuration file; ports are given by labels alone"
+            "configuration file not found; only container labels define ports"
         );
     }
     let settings = match config.load() {
         Ok(settings) => settings,
         Err(errors) => {
-            report::rejected(&errors);
+            problems::rejected(&errors);
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
     let socket = match socket_path() {
         Ok(socket) => socket,
         Err(error) => {
-            tracing::error!(message_id = kind::DAEMON_FAILED, "{error:#}");
+            log_failure(&error);
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
@@ -48,8 +50,12 @@ pub(super) fn run(
     match block_on(daemon::run(directories, settings, socket))? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            tracing::error!(message_id = kind::DAEMON_FAILED, "{error:#}");
+            log_failure(&error);
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+fn log_failure(error: &anyhow::Error) {
+    tracing::error!(message_id = kind::DAEMON_FAILED, "{error:#}");
 }

@@ -1,4 +1,4 @@
-//! `ttyplugd status`: every port in every container, and every open that waits.
+//! `ttyplugd status`: every port in every container, and every held open.
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -8,19 +8,20 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 
-use super::{block_on, complain, plain, print, print_json};
-use crate::calendar;
-use crate::client::{self, Watcher};
-use crate::localtime;
-use crate::monitor::failing;
-use crate::status::{HeldStatus, PortState, PortStatus, Status};
+use crate::cli::block_on::block_on;
+use crate::cli::client::{Watcher, fetch_status};
+use crate::cli::output::{print, print_error, print_json, printable};
+use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
+use crate::sys::async_fd::failing;
+use crate::sys::date;
+use crate::sys::localtime;
 
 pub(super) fn run(run_dir: &Path, watch: bool, as_json: bool) -> anyhow::Result<ExitCode> {
     block_on(async {
         if watch {
             return follow(run_dir, as_json).await;
         }
-        let status = client::ask(run_dir).await?;
+        let status = fetch_status(run_dir).await?;
         if as_json {
             print_json(&serde_json::to_value(&status)?)
         } else {
@@ -30,10 +31,10 @@ pub(super) fn run(run_dir: &Path, watch: bool, as_json: bool) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows every change, until its reader goes away.
+/// Prints every change, until nobody reads it any more.
 async fn follow(run_dir: &Path, as_json: bool) -> anyhow::Result<()> {
     let show = async {
-        let mut watcher = Watcher::start(run_dir).await?;
+        let mut watcher = Watcher::connect(run_dir).await?;
         loop {
             while let Some(status) = watcher.next().await {
                 if as_json {
@@ -43,8 +44,8 @@ async fn follow(run_dir: &Path, as_json: bool) -> anyhow::Result<()> {
                     print(&as_text(&status, localtime::offset))?;
                 }
             }
-            complain("the daemon has ended; waiting for it to come back");
-            watcher.start_again().await?;
+            print_error("the daemon has ended; waiting for it to restart");
+            watcher.reconnect().await?;
         }
     };
     tokio::select! {
@@ -53,20 +54,20 @@ async fn follow(run_dir: &Path, as_json: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Makes room for the next text: on a terminal it takes the place of the last one.
+/// Clears a terminal, so the next text replaces the previous one.
 fn clear() -> anyhow::Result<()> {
     let mut output = std::io::stdout();
     if output.is_terminal() {
-        // Cursor home, and erase to the end of the display (ECMA-48, CUP and ED). It is no colour,
-        // and so not taken out by NO_COLOR.
+        // Cursor home, and erase to the end of the display (ECMA-48, CUP and ED). Written directly,
+        // because anstream would remove it together with the colours (NO_COLOR).
         output
             .write_all(b"\x1b[H\x1b[J")
-            .context("the terminal cannot be written to")?;
+            .context("cannot write to the terminal")?;
     }
     Ok(())
 }
 
-/// Waits until nobody reads what is printed any more. Files and terminals always have a reader.
+/// Waits until standard output is a pipe without a reader. Files and terminals always have one.
 async fn reader_gone() {
     let output = std::io::stdout().as_fd().try_clone_to_owned();
     match output.and_then(failing) {
@@ -76,56 +77,69 @@ async fn reader_gone() {
     }
 }
 
-/// `offset` says how far local time is ahead of UTC.
+/// `offset` is the difference between local time and UTC, in seconds.
 fn as_text(status: &Status, offset: impl Fn(i64) -> i64) -> String {
     let local = |time: Option<i64>| {
-        let time = time.map(|time| calendar::readable(time + offset(time)));
+        let time = time.map(|time| date::readable(time + offset(time)));
         time.unwrap_or_else(|| "-".into())
     };
-    let mut text = match &status.engine_error {
-        Some(error) => format!("The engine is not there: {}\n\n", plain(error)),
-        None if !status.engine => "Waiting for the engine.\n\n".to_owned(),
-        None => String::new(),
-    };
-    if status.ports.is_empty() {
-        text += "No container is to have a port.\n";
-    } else {
-        let head = [
-            "PORT",
-            "DEVICE",
-            "CONTAINER",
-            "NODE",
-            "STATE",
-            "SINCE",
-            "HELD OPENS",
-        ];
-        let row = |port| port_row(port, &status.held, &local);
-        text += &table(head, status.ports.iter().map(row));
-    }
-    for port in status
-        .ports
-        .iter()
-        .filter(|port| port.state == PortState::Failed)
-    {
-        let cause = port.cause.as_deref().unwrap_or_default();
-        let remedy = port.remedy.as_deref().unwrap_or_default();
-        text += &format!(
-            "\n{} in {}: {}\n    {}\n",
-            or_dash(Some(&port.port)),
-            plain(&port.container),
-            plain(cause),
-            plain(remedy)
-        );
-    }
-    if !status.held.is_empty() {
-        let head = ["HELD OPEN", "CONTAINER", "PID", "COMMAND", "SINCE", "UNTIL"];
-        let rows = status.held.iter().map(|held| held_row(held, &local));
-        text += &format!("\n{}", table(head, rows));
-    }
-    text
+    let failed = |port: &&PortStatus| port.state == PortState::Failed;
+    let failures = status.ports.iter().filter(failed).map(failure);
+    [
+        engine_problem(status),
+        port_table(status, &local),
+        failures.collect(),
+        held_table(&status.held, &local),
+    ]
+    .concat()
 }
 
-/// A text and its colour.
+fn engine_problem(status: &Status) -> String {
+    match &status.engine_error {
+        Some(error) => format!("The engine cannot be reached: {}\n\n", printable(error)),
+        None if !status.engine => "Waiting for the engine.\n\n".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn port_table(status: &Status, local: &impl Fn(Option<i64>) -> String) -> String {
+    if status.ports.is_empty() {
+        return "No container has a port.\n".to_owned();
+    }
+    let head = [
+        "PORT",
+        "DEVICE",
+        "CONTAINER",
+        "NODE",
+        "STATE",
+        "SINCE",
+        "HELD OPENS",
+    ];
+    let row = |port| port_row(port, &status.held, local);
+    table(head, status.ports.iter().map(row))
+}
+
+/// Why a port does not work, and how to fix it.
+fn failure(port: &PortStatus) -> String {
+    format!(
+        "\n{} in {}: {}\n    {}\n",
+        or_dash(Some(&port.port)),
+        printable(&port.container),
+        printable(port.cause.as_deref().unwrap_or_default()),
+        printable(port.fix.as_deref().unwrap_or_default())
+    )
+}
+
+fn held_table(held: &[HeldStatus], local: &impl Fn(Option<i64>) -> String) -> String {
+    if held.is_empty() {
+        return String::new();
+    }
+    let head = ["HELD OPEN", "CONTAINER", "PID", "COMMAND", "SINCE", "UNTIL"];
+    let rows = held.iter().map(|held| held_row(held, local));
+    format!("\n{}", table(head, rows))
+}
+
+/// A text and its style.
 type Cell = (String, Style);
 
 fn port_row(
@@ -139,62 +153,64 @@ fn port_row(
         PortState::Waiting => ("waiting", AnsiColor::Yellow),
         PortState::Failed => ("failed", AnsiColor::Red),
     };
-    let waits = |held: &&HeldStatus| {
+    let waits_for_port = |held: &&HeldStatus| {
         held.container_id == port.container_id && held.port.as_ref() == Some(&port.port)
     };
     let opens = match port.holding {
-        true => held.iter().filter(waits).count().to_string(),
+        true => held.iter().filter(waits_for_port).count().to_string(),
         false => "not held".to_owned(),
     };
     [
-        uncoloured(or_dash(Some(&port.port))),
-        uncoloured(or_dash(port.device.as_deref())),
-        uncoloured(plain(&port.container)),
-        uncoloured(or_dash(port.node.as_deref())),
+        unstyled(or_dash(Some(&port.port))),
+        unstyled(or_dash(port.device.as_deref())),
+        unstyled(printable(&port.container)),
+        unstyled(or_dash(port.node.as_deref())),
         (state.to_owned(), colour.on_default()),
-        uncoloured(local(seconds(port.since.as_deref()))),
-        uncoloured(opens),
+        unstyled(local(seconds(port.since.as_deref()))),
+        unstyled(opens),
     ]
 }
 
 fn held_row(held: &HeldStatus, local: &impl Fn(Option<i64>) -> String) -> [Cell; 6] {
     let since = seconds(held.since.as_deref());
-    let in_all = held.left_ms.map(|left| (held.waited_ms + left) / 1000);
-    let until =
-        in_all.map(|in_all| local(since.zip(i64::try_from(in_all).ok()).map(|(a, b)| a + b)));
+    let limit = held.left_ms.map(|left| (held.waited_ms + left) / 1000);
+    let until = limit.map(|limit| {
+        let limit = i64::try_from(limit).ok();
+        local(since.zip(limit).map(|(since, limit)| since + limit))
+    });
     [
-        plain(&held.path),
-        plain(&held.container),
+        printable(&held.path),
+        printable(&held.container),
         held.pid.unwrap_or(held.tid).to_string(),
-        plain(&held.command),
+        printable(&held.command),
         local(since),
-        until.unwrap_or_else(|| "for ever".to_owned()),
+        until.unwrap_or_else(|| "forever".to_owned()),
     ]
-    .map(uncoloured)
+    .map(unstyled)
 }
 
-fn uncoloured(text: String) -> Cell {
+fn unstyled(text: String) -> Cell {
     (text, Style::new())
 }
 
 fn or_dash(text: Option<&str>) -> String {
     let text = text.filter(|text| !text.is_empty());
-    plain(text.unwrap_or("-"))
+    printable(text.unwrap_or("-"))
 }
 
 fn seconds(date: Option<&str>) -> Option<i64> {
-    calendar::parse(date?)
+    date::parse(date?)
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [Cell; N]>) -> String {
-    let head = head.map(|word| uncoloured(word.to_owned()));
+    let head = head.map(|word| unstyled(word.to_owned()));
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
     let mut text = String::new();
     for row in &rows {
         for (column, (cell, style)) in row.iter().enumerate() {
-            // The last one ends the line.
+            // No spaces at the end of a line.
             let width = if column + 1 == N { 0 } else { widths[column] };
             let space = if column == 0 { "" } else { "  " };
             text += &format!("{space}{style}{cell:<width$}{style:#}");
@@ -219,7 +235,7 @@ mod tests {
             state,
             since: Some("2026-11-25T00:29:48Z".into()),
             cause: None,
-            remedy: None,
+            fix: None,
             holding: true,
             bound: false,
         }
@@ -245,7 +261,7 @@ mod tests {
         let failed = PortStatus {
             device: None,
             cause: Some("a directory is in the way".into()),
-            remedy: Some("remove it".into()),
+            fix: Some("remove it".into()),
             ..port("meter", PortState::Failed)
         };
         let unheld = PortStatus {
@@ -270,7 +286,7 @@ mod tests {
         );
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
-            "The engine is not there: it is\u{fffd} gone\n\n\
+            "The engine cannot be reached: it is\u{fffd} gone\n\n\
              PORT     DEVICE   CONTAINER  NODE        STATE          SINCE                HELD OPENS\n\
              zwave    ttyUSB0  app\u{fffd}[2J    /dev/zwave  ready          2026-11-25 01:29:48  2\n\
              meter    -        app\u{fffd}[2J    /dev/zwave  failed         2026-11-25 01:29:48  0\n\
@@ -279,14 +295,14 @@ mod tests {
              \nmeter in app\u{fffd}[2J: a directory is in the way\n    remove it\n\
              \nHELD OPEN   CONTAINER  PID  COMMAND  SINCE                UNTIL\n\
              /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  2026-11-26 01:00:58\n\
-             /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  for ever\n"
+             /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  forever\n"
         );
-        // Colour and nothing else is written around what was escaped.
+        // The colours remain.
         assert!(text.contains("\u{1b}[32mready"), "{text:?}");
     }
 
     #[test]
-    fn where_there_is_nothing_the_text_says_so() {
+    fn a_status_without_ports_says_so() {
         let empty = Status {
             schema: 1,
             version: "0".into(),
@@ -298,7 +314,7 @@ mod tests {
         let text = as_text(&empty, |_| 0);
         assert_eq!(
             text,
-            "Waiting for the engine.\n\nNo container is to have a port.\n"
+            "Waiting for the engine.\n\nNo container has a port.\n"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `ttyplugd wait`: returns when a port is ready, for scripts.
+//! `ttyplugd wait`: returns when a port is ready. For scripts.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,30 +8,31 @@ use anyhow::bail;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::{RunDirectory, block_on, plain};
-use crate::client::{Watcher, not_there};
+use crate::cli::block_on::block_on;
+use crate::cli::client::{Watcher, no_answer};
+use crate::cli::options::RunDirectory;
+use crate::cli::output::printable;
+use crate::daemon::status::document::{PortState, PortStatus, Status};
 use crate::model::{Hold, PortName};
-use crate::status::{PortState, PortStatus, Status};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The name of the port.
+    /// Name of the port.
     port: PortName,
-    /// The container in which it has to be ready; without it, every one that runs and is
-    /// to have the port.
+    /// Wait for this container alone. [default: all running containers of the port]
     #[arg(long, value_name = "NAME")]
     container: Option<String>,
-    /// For how long to wait at most: a time such as 60s or 5m, or forever.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = limit)]
+    /// Longest time to wait: a time such as 60s or 5m, or forever.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_timeout)]
     timeout: Hold,
     #[command(flatten)]
     run: RunDirectory,
 }
 
-fn limit(text: &str) -> Result<Hold, String> {
+fn parse_timeout(text: &str) -> Result<Hold, String> {
     match text.parse() {
-        Ok(Hold::Off) | Err(_) => Err("is not \"forever\" or a time such as \"60s\"".into()),
-        Ok(limit) => Ok(limit),
+        Ok(Hold::Off) | Err(_) => Err("expected \"forever\" or a time such as \"60s\"".into()),
+        Ok(timeout) => Ok(timeout),
     }
 }
 
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } = arguments;
     let run_dir = &arguments.run.run_dir;
     block_on(async {
-        let mut reason = not_there(run_dir);
+        let mut reason = no_answer(run_dir);
         let ready = until_ready(run_dir, port, container.as_deref(), &mut reason);
         let Hold::Seconds(seconds) = arguments.timeout else {
             return ready.await;
@@ -54,65 +55,71 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `reason` is why it is not, as long as it is not.
+/// Keeps in `reason` why the port is not ready yet.
 async fn until_ready(
     run_dir: &Path,
     port: &PortName,
     container: Option<&str>,
     reason: &mut String,
 ) -> anyhow::Result<()> {
-    let mut watcher = Watcher::start_when_there(run_dir).await?;
+    let mut watcher = Watcher::wait_and_connect(run_dir).await?;
     loop {
         while let Some(status) = watcher.next().await {
-            match missing(&status, port.as_str(), container) {
+            match why_not_ready(&status, port.as_str(), container) {
                 None => return Ok(()),
                 Some(why) => *reason = why,
             }
         }
-        *reason = not_there(run_dir);
-        watcher.start_again().await?;
+        *reason = no_answer(run_dir);
+        watcher.reconnect().await?;
     }
 }
 
-/// What is missing for the port to be ready; `None` if nothing is.
-fn missing(status: &Status, port: &str, container: Option<&str>) -> Option<String> {
-    let is_meant = |row: &&PortStatus| match container {
-        // A container with a label that is not understood has no port, and so this one neither.
+/// Why the port is not ready; `None` if it is.
+fn why_not_ready(status: &Status, port: &str, container: Option<&str>) -> Option<String> {
+    let rows = rows_of(status, port, container);
+    let why = if rows.is_empty() {
+        why_no_container(status, container)
+    } else {
+        let row = rows.iter().find(|row| row.state != PortState::Ready)?;
+        let cause = row.cause.as_deref().unwrap_or("the port is being created");
+        let fix = row.fix.as_deref().map(|fix| format!("; {fix}"));
+        format!(
+            "in container {}: {cause}{}",
+            row.container,
+            fix.unwrap_or_default()
+        )
+    };
+    Some(printable(&why))
+}
+
+/// The port in the containers that count.
+fn rows_of<'a>(status: &'a Status, port: &str, container: Option<&str>) -> Vec<&'a PortStatus> {
+    let counts = |row: &&PortStatus| match container {
+        // The row of a container with an invalid label names no port, and stands for all of them.
         Some(name) => row.container == name && (row.port == port || row.port.is_empty()),
         None => row.port == port,
     };
-    let mut rows: Vec<_> = status.ports.iter().filter(is_meant).collect();
-    // One that does not run has nothing to be ready in, and counts only where no other does.
+    let mut rows: Vec<_> = status.ports.iter().filter(counts).collect();
+    // Stopped containers count only if no container of the port is running.
     if container.is_none() && rows.iter().any(|row| !row.stopped) {
         rows.retain(|row| !row.stopped);
     }
-    if !rows.is_empty() {
-        let row = rows.iter().find(|row| row.state != PortState::Ready)?;
-        let cause = row.cause.as_deref().unwrap_or("it is being made");
-        let remedy = row.remedy.as_deref().map(|remedy| format!("; {remedy}"));
-        return Some(plain(&format!(
-            "in container {} {cause}{}",
-            row.container,
-            remedy.unwrap_or_default()
-        )));
+    rows
+}
+
+fn why_no_container(status: &Status, container: Option<&str>) -> String {
+    const COMPARE: &str = "see ttyplugd status, and the `containers` of the port";
+    match (&status.engine_error, container) {
+        (Some(error), _) => {
+            format!("the engine cannot be reached: {error}; systemctl status docker")
+        }
+        (None, _) if !status.engine => {
+            "the engine has not answered yet; systemctl status docker".to_owned()
+        }
+        (None, Some(name)) => format!("no container {name} has a port of that name; {COMPARE}"),
+        (None, None) => format!("no container has a port of that name; {COMPARE}"),
     }
-    if let Some(error) = &status.engine_error {
-        return Some(plain(&format!(
-            "the engine is not there: {error}; systemctl status docker"
-        )));
-    }
-    if !status.engine {
-        return Some("the engine has not answered yet; systemctl status docker".into());
-    }
-    Some(plain(&match container {
-        Some(name) => format!(
-            "no container {name} is to have a port of that name; see ttyplugd status, and the \
-             `containers` of the port"
-        ),
-        None => "no container is to have a port of that name; see ttyplugd status, and the \
-                 `containers` of the port"
-            .to_owned(),
-    }))
 }
 
 #[cfg(test)]
@@ -131,7 +138,7 @@ mod tests {
             state,
             since: None,
             cause: failed.then(|| "a directory is\u{1b} in the way".into()),
-            remedy: failed.then(|| "remove it".into()),
+            fix: failed.then(|| "remove it".into()),
             holding: false,
             bound: false,
         }
@@ -158,19 +165,19 @@ mod tests {
             row("modem", "c", Waiting),
             row("", "d", Failed),
         ]);
-        let missing = |port, container| missing(&status, port, container);
-        assert_eq!(missing("meter", None), None);
-        assert_eq!(missing("zwave", Some("a")), None);
-        let failed = "in container b a directory is\u{fffd} in the way; remove it";
-        assert_eq!(missing("zwave", None).unwrap(), failed);
-        assert_eq!(missing("zwave", Some("b")).unwrap(), failed);
-        let making = "in container c it is being made";
-        assert_eq!(missing("modem", None).unwrap(), making);
-        let label = missing("zwave", Some("d")).unwrap();
-        assert!(label.starts_with("in container d "), "{label}");
+        let why = |port, container| why_not_ready(&status, port, container);
+        assert_eq!(why("meter", None), None);
+        assert_eq!(why("zwave", Some("a")), None);
+        let failed = "in container b: a directory is\u{fffd} in the way; remove it";
+        assert_eq!(why("zwave", None).unwrap(), failed);
+        assert_eq!(why("zwave", Some("b")).unwrap(), failed);
+        let creating = "in container c: the port is being created";
+        assert_eq!(why("modem", None).unwrap(), creating);
+        let label = why("zwave", Some("d")).unwrap();
+        assert!(label.starts_with("in container d: "), "{label}");
         for (port, container) in [("nothing", None), ("meter", Some("a"))] {
-            let nobody = missing(port, container).unwrap();
-            assert!(nobody.contains("is to have a port"), "{nobody}");
+            let nobody = why(port, container).unwrap();
+            assert!(nobody.contains("has a port of that name"), "{nobody}");
         }
     }
 
@@ -179,33 +186,37 @@ mod tests {
         let stopped = PortStatus {
             stopped: true,
             cause: Some("its container does not run".into()),
-            remedy: Some("start it: docker start old".into()),
+            fix: Some("start it: docker start old".into()),
             ..row("zwave", "old", PortState::Waiting)
         };
         let alone = status(vec![stopped.clone()]);
         let both = status(vec![stopped, row("zwave", "new", PortState::Ready)]);
-        assert_eq!(missing(&both, "zwave", None), None);
-        let why = "in container old its container does not run; start it: docker start old";
-        assert_eq!(missing(&both, "zwave", Some("old")).unwrap(), why);
-        assert_eq!(missing(&alone, "zwave", None).unwrap(), why);
+        assert_eq!(why_not_ready(&both, "zwave", None), None);
+        let why = "in container old: its container does not run; start it: docker start old";
+        assert_eq!(why_not_ready(&both, "zwave", Some("old")).unwrap(), why);
+        assert_eq!(why_not_ready(&alone, "zwave", None).unwrap(), why);
     }
 
     #[test]
-    fn where_the_engine_is_not_there_that_is_the_reason() {
+    fn the_reason_is_the_engine_while_it_is_down() {
         let mut status = status(Vec::new());
         status.engine = false;
-        assert!(missing(&status, "zwave", None).unwrap().contains("engine"));
+        assert!(
+            why_not_ready(&status, "zwave", None)
+                .unwrap()
+                .contains("engine")
+        );
         status.engine_error = Some("connection refused".into());
-        let reason = missing(&status, "zwave", None).unwrap();
+        let reason = why_not_ready(&status, "zwave", None).unwrap();
         assert!(reason.contains("connection refused"), "{reason}");
     }
 
     #[test]
-    fn a_limit_is_a_time_or_forever() {
-        assert_eq!(limit("90s"), Ok(Hold::Seconds(90)));
-        assert_eq!(limit("forever"), Ok(Hold::Forever));
+    fn a_timeout_is_a_time_or_forever() {
+        assert_eq!(parse_timeout("90s"), Ok(Hold::Seconds(90)));
+        assert_eq!(parse_timeout("forever"), Ok(Hold::Forever));
         for bad in ["", "off", "0s", "60", "-1s"] {
-            assert!(limit(bad).is_err(), "{bad}");
+            assert!(parse_timeout(bad).is_err(), "{bad}");
         }
     }
 }

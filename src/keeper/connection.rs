@@ -5,12 +5,11 @@ use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sockopt::PeerCredentials,
-};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use crate::notify::own;
-use crate::protocol::{ToKeeper, take};
+use crate::hold::protocol::{ToKeeper, take};
+use crate::sys::descriptors::own;
+use crate::sys::socket::is_of_root;
 
 /// Who has made it is not known before something has come.
 pub(super) struct Connection {
@@ -28,10 +27,9 @@ pub(super) enum Received {
 }
 
 impl Connection {
-    /// Only root may speak to a keeper; the socket's mode says so already.
+    /// Only root may speak to a keeper.
     pub(super) fn accept(stream: UnixStream) -> Option<Self> {
-        let root = getsockopt(&stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0);
-        (root && stream.set_nonblocking(true).is_ok()).then(|| Self {
+        (is_of_root(&stream) && stream.set_nonblocking(true).is_ok()).then(|| Self {
             stream,
             received: Vec::new(),
             follows: false,

@@ -17,7 +17,7 @@ fn number(minor: u32) -> DevNum {
 }
 
 /// Wanted lists as `assign` makes them: each path once, nodes before links.
-fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
+fn wanted() -> impl Strategy<Value = Vec<ResolvedPort>> {
     let port = (
         0..4u32,
         prop_oneof![Just(0o660), Just(0o600)],
@@ -30,7 +30,7 @@ fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
             let Some((minor, mode, gid, linked)) = port else {
                 continue;
             };
-            wanted.push(Wanted {
+            wanted.push(ResolvedPort {
                 port: format!("p{i}"),
                 node: path(NODES[i]),
                 devnum: number(minor),
@@ -161,7 +161,7 @@ proptest! {
         let second = plan(&wanted, &Record::new(), &actual, &first.record);
         prop_assert_eq!(&second.ops, &vec![]);
         prop_assert_eq!(&second.blocked, &first.blocked);
-        prop_assert_eq!(settled(&first.record, &actual), second.record);
+        prop_assert_eq!(pruned(&first.record, &actual), second.record);
     }
 
     #[test]
@@ -243,7 +243,7 @@ proptest! {
 
 #[test]
 fn a_number_change_at_a_fixed_name_is_one_replacement() {
-    let want = Wanted {
+    let want = ResolvedPort {
         port: "zwave".into(),
         node: path("/dev/zwave"),
         devnum: number(1),
@@ -320,5 +320,5 @@ fn the_empty_file_below_a_mount_that_was_being_made_goes_and_any_other_stays() {
     let plan = plan(&[], &Record::new(), &actual, &record);
     let lines: Vec<_> = plan.ops.iter().map(ToString::to_string).collect();
     assert_eq!(lines, ["unbind-node /dev/a 188:0"]);
-    assert!(settled(&record, &actual).contains_key(&path("/dev/a")));
+    assert!(pruned(&record, &actual).contains_key(&path("/dev/a")));
 }

@@ -1,18 +1,21 @@
-//! What an operator reads says what the program does: every key, label, command, option and kind
-//! of message is in it, and nothing that there is not.
+//! The documentation says what the program does: it has every key, label, command, option and kind
+//! of message, and none that there is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
-use ttyplugd::config::{self, LabelPolicy, Settings};
+use ttyplugd::config;
+use ttyplugd::config::labels;
+use ttyplugd::config::settings::{LabelPolicy, Settings};
 use ttyplugd::hold::DEFAULT_HOLD;
-use ttyplugd::labels;
-use ttyplugd::port::Look;
-use ttyplugd::selector::MATCH_KEYS;
+use ttyplugd::hold::held_opens::Reason;
+use ttyplugd::model::match_key::MatchKey;
+use ttyplugd::model::port::NodeSpec;
+use ttyplugd::model::problem::Failure;
 
-use crate::tidy::{code, modules};
+use crate::tidy::code;
 
 pub(crate) fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -55,9 +58,9 @@ fn the_shipped_configuration_has_every_key_with_its_default() {
     let [port] = settings.ports.as_slice() else {
         panic!("not one port: {settings:#?}");
     };
-    let default = Look::default();
-    assert_eq!(port.look.mode, default.mode);
-    assert_eq!(port.look.owner, default.owner);
+    let default = NodeSpec::default();
+    assert_eq!(port.node.mode, default.mode);
+    assert_eq!(port.node.owner, default.owner);
     assert_eq!(port.hold, Some(DEFAULT_HOLD));
 
     let top = known_keys("");
@@ -72,14 +75,14 @@ fn the_shipped_configuration_has_every_key_with_its_default() {
         );
     }
     let text = read("packaging/config.toml");
-    for key in MATCH_KEYS {
+    for key in MatchKey::NAMES {
         assert!(text.contains(key), "{key} is not in packaging/config.toml");
     }
 }
 
 /// The kinds of message, by their MESSAGE_ID, as src/logging.rs names them.
 fn kinds() -> BTreeMap<String, String> {
-    let text = read("src/logging.rs");
+    let text = read("src/sys/logging.rs");
     let constants = text.split("pub const ").skip(1);
     let kinds: BTreeMap<_, _> = constants
         .filter_map(|rest| {
@@ -95,8 +98,7 @@ fn kinds() -> BTreeMap<String, String> {
 fn messages(kind: &str) -> Vec<String> {
     let named = format!("message_id = kind::{kind},");
     let mut messages = Vec::new();
-    for module in modules() {
-        let text = code(&module);
+    for (_, text) in code() {
         let calls = text.split(&named).skip(1);
         messages.extend(calls.map(|rest| rest.split(");").next().unwrap().to_owned()));
     }
@@ -119,13 +121,12 @@ pub(crate) fn catalog() -> BTreeMap<String, String> {
 #[test]
 fn every_warning_and_every_error_has_a_kind() {
     let mut number = 0;
-    for module in modules() {
-        let text = code(&module);
+    for (file, text) in code() {
         for call in ["warn!(", "error!("] {
             for rest in text.split(call).skip(1) {
                 let message = rest.split(");").next().unwrap();
                 let has_kind = message.trim_start().starts_with("message_id = kind::");
-                assert!(has_kind, "in src/{module}.rs: {call}{message}");
+                assert!(has_kind, "in src/{file}.rs: {call}{message}");
                 number += 1;
             }
         }
@@ -173,7 +174,7 @@ fn commands(command: &clap::Command, path: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// The entries of the lists in a manual page, without macros, so that an option is `--json`.
+/// The entries of the lists in a manual page, without macros: an option is `--json`.
 fn items(page: &str) -> Vec<String> {
     let entries = page.lines().filter_map(|line| line.strip_prefix(".It "));
     entries
@@ -224,19 +225,23 @@ fn the_manual_page_of_the_configuration_has_every_key_and_label() {
     let page = read("man/ttyplugd.toml.5");
     let items = items(&page);
     let keys = [known_keys(""), known_keys("[[port]]")].concat();
-    for key in keys.iter().map(String::as_str).chain(MATCH_KEYS) {
+    for key in keys
+        .iter()
+        .map(String::as_str)
+        .chain(MatchKey::NAMES.iter().copied())
+    {
         let named = |item: &String| item.split(' ').any(|word| word == key);
         assert!(items.iter().any(named), "{key} is not in {items:#?}");
     }
     let wishes = |label: &str| {
         let labels = BTreeMap::from([(format!("ttyplugd.{label}"), "1".to_owned())]);
-        labels::wishes(&labels, LabelPolicy::Container, &[])
+        labels::port_requests(&labels, LabelPolicy::Container, &[])
             .unwrap_err()
             .to_string()
     };
     let words = [wishes("Q"), wishes("port.x.Q")].join(", ");
-    assert_eq!(words.matches("known are ").count(), 2, "{words}");
-    let known = words.split("known are ").skip(1);
+    assert_eq!(words.matches("known keys are ").count(), 2, "{words}");
+    let known = words.split("known keys are ").skip(1);
     let of_label = known.flat_map(|words| words.split(": ").next().unwrap().split(", "));
     for word in of_label.filter(|word| !word.contains('"') && !word.contains(' ')) {
         let label =
@@ -248,7 +253,7 @@ fn the_manual_page_of_the_configuration_has_every_key_and_label() {
 #[test]
 fn the_manual_page_of_the_runtime_has_every_option() {
     let items = items(&read("man/ttyplug-runtime.8"));
-    let source = read("src/runtime.rs");
+    let source = read("src/runtime/mod.rs");
     let options = source.lines().filter_map(|line| {
         let (option, rest) = line.trim().strip_prefix("\"--")?.split_once('"')?;
         rest.starts_with(" => &mut options").then_some(option)
@@ -302,20 +307,11 @@ fn every_test_that_the_readme_names_is_there() {
 #[test]
 fn the_manual_page_has_every_cause_and_outcome_that_is_counted() {
     let page = read("man/ttyplugd.8");
-    let source = read("src/metrics.rs");
-    for constant in ["FAILURES", "OUTCOMES"] {
-        let words = source.split(&format!("const {constant}: ")).nth(1).unwrap();
-        let words = words
-            .split("];")
-            .next()
-            .unwrap()
-            .split('"')
-            .skip(1)
-            .step_by(2);
-        for word in words {
-            let named = |line: &str| line.split(' ').any(|known| known == word);
-            assert!(page.lines().any(named), "{word} is not in man/ttyplugd.8");
-        }
+    let causes = Failure::ALL.map(Failure::word);
+    let outcomes = Reason::ALL.map(Reason::word);
+    for word in causes.iter().chain(&outcomes) {
+        let named = |line: &str| line.split(' ').any(|known| known == *word);
+        assert!(page.lines().any(named), "{word} is not in man/ttyplugd.8");
     }
 }
 

@@ -1,7 +1,7 @@
-//! brltty's udev rules: which USB devices it takes for braille displays.
+//! brltty's udev rules: the USB devices that it takes for braille displays.
 //!
-//! Some displays have the vendor and product of a USB serial chip that thousands of other things
-//! have too, so that brltty takes those as well.
+//! Some displays have the vendor and product of a common USB serial chip, so brltty also takes other
+//! devices with that chip.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +9,9 @@ use std::path::Path;
 
 use super::kernel::UsbId;
 
-/// Where rules are, from the weakest to the strongest place: a file replaces one of the same name
-/// in a weaker place (udev(7), "RULES FILES"). Before /usr was merged the first one was /lib.
+/// The directories of rules, in increasing priority: a file overrides a file of the same name in a
+/// directory before it (udev(7), "RULES FILES"). /lib is a directory of its own where /usr is not
+/// merged.
 const DIRECTORIES: [&str; 5] = [
     "lib/udev/rules.d",
     "usr/lib/udev/rules.d",
@@ -22,15 +23,16 @@ const DIRECTORIES: [&str; 5] = [
 /// A rule that starts brltty for one kind of USB device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rule {
-    /// The file that it is in, by its name and with its directory.
+    /// The name of its file.
     pub(super) name: String,
+    /// The path of its file.
     pub(super) file: String,
     pub(super) id: UsbId,
-    /// More than vendor and product must fit.
+    /// The rule has more conditions than vendor and product.
     pub(super) conditional: bool,
 }
 
-/// All that are in force below a root directory.
+/// The rules in effect, below a root directory.
 pub(super) fn rules(root: &Path) -> Vec<Rule> {
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     for directory in DIRECTORIES {
@@ -42,7 +44,7 @@ pub(super) fn rules(root: &Path) -> Vec<Rule> {
     }
     let mut rules = Vec::new();
     for (name, file) in files {
-        let text = text_of_rules(&root.join(&file));
+        let text = read_rules(&root.join(&file));
         rules.extend(parse(&text).into_iter().map(|(id, conditional)| Rule {
             name: name.clone(),
             file: format!("/{file}"),
@@ -53,9 +55,8 @@ pub(super) fn rules(root: &Path) -> Vec<Rule> {
     rules
 }
 
-/// A link to /dev/null, and an empty file, turn a file off (udev(7), "RULES FILES"). Whatever else
-/// is no regular file is not opened.
-fn text_of_rules(file: &Path) -> String {
+/// A symlink to /dev/null masks a file (udev(7), "RULES FILES"). Only regular files are opened.
+fn read_rules(file: &Path) -> String {
     let is_file = fs::metadata(file).is_ok_and(|found| found.is_file());
     let bytes = if is_file {
         fs::read(file)
@@ -65,25 +66,25 @@ fn text_of_rules(file: &Path) -> String {
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
-/// The devices that brltty's rules in a file are for, and whether more than their ids must fit.
+/// The devices of brltty's rules in a file, and whether a rule has more conditions.
 fn parse(text: &str) -> Vec<(UsbId, bool)> {
-    // A line that ends with a backslash goes on in the next one (udev(7), "RULES FILES").
+    // A backslash at the end of a line continues the line (udev(7), "RULES FILES").
     let joined = text.replace("\\\n", " ");
     let lines = joined.lines().map(str::trim_start);
     let rules = lines.filter(|line| !line.starts_with('#'));
     rules
         .filter(|line| line.to_ascii_lowercase().contains("brltty"))
-        .flat_map(of_rule)
+        .flat_map(parse_rule)
         .collect()
 }
 
-fn of_rule(line: &str) -> Vec<(UsbId, bool)> {
+fn parse_rule(line: &str) -> Vec<(UsbId, bool)> {
     let matches = matches(line);
     let value = |keys: &[&str]| {
         let mut found = matches.iter().filter(|(key, _)| keys.contains(key));
         found.next().map(|(_, value)| *value)
     };
-    const PLAIN: [&str; 8] = [
+    const IDS_ONLY: [&str; 8] = [
         "ACTION",
         "ATTR{idProduct}",
         "ATTR{idVendor}",
@@ -93,9 +94,9 @@ fn of_rule(line: &str) -> Vec<(UsbId, bool)> {
         "ENV{PRODUCT}",
         "SUBSYSTEM",
     ];
-    let conditional = matches.iter().any(|(key, _)| !PLAIN.contains(key));
-    // The kernel's own words for it: vendor, product and revision without zeros in front
-    // (drivers/usb/core/driver.c, usb_uevent). One match can have several, with | between them.
+    let conditional = matches.iter().any(|(key, _)| !IDS_ONLY.contains(key));
+    // PRODUCT is vendor/product/revision without leading zeros (drivers/usb/core/driver.c,
+    // usb_uevent). A match may have alternatives, separated by |.
     let products = value(&["ENV{PRODUCT}"]).unwrap_or_default().split('|');
     let of_product = products.filter_map(|product| {
         let mut parts = product.split('/');
@@ -108,7 +109,7 @@ fn of_rule(line: &str) -> Vec<(UsbId, bool)> {
     ids.map(|id| (id, conditional)).collect()
 }
 
-/// The `KEY=="VALUE"` of a rule; what it assigns is left out.
+/// The conditions of a rule: `KEY=="VALUE"` and `KEY!="VALUE"`, without its assignments.
 fn matches(line: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let mut rest = line;
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_devices_that_a_rule_is_for_are_read_in_all_their_forms() {
+    fn ids_are_read_in_all_their_forms() {
         let run = "ENV{BRLTTY_BRAILLE_DRIVER}=\"bm\", GOTO=\"brltty_usb_run\"";
         for (rule, expected) in [
             (

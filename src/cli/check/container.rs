@@ -1,4 +1,4 @@
-//! One container: whether its ports get in, and whether its application can open them.
+//! One container: whether its ports work, and whether its application can open them.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -6,362 +6,412 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::cgroup::InForce;
-use super::finding::{Level, Report};
+use super::cgroup_rules::CgroupRules;
+use super::codes;
+use super::context::Context;
+use super::finding::{Code, Level, Report};
+use super::node_access::GroupFiles;
 use super::processes::{self, number_of};
-use super::{Scene, kinds};
-use crate::accounts;
-use crate::assign::Conflict;
-use crate::config::{GrantPolicy, InjectPolicy, LabelPolicy};
-use crate::docker::{Mapping, Running};
-use crate::inventory::{Container, ContainerId};
-use crate::labels;
+use super::stale_nodes::MappingNow;
+use crate::config::labels;
+use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
+use crate::container::observe::{has_remapped_users, missing_programs};
+use crate::container::rootfs::{Entered, Rootfs};
+use crate::daemon::reconcile::look::Seen;
+use crate::daemon::reconcile::{Preview, preview};
+use crate::engine::container::Running;
 use crate::model::DevNum;
-use crate::observe::{has_remapped_users, missing_programs};
+use crate::model::device_access::{Grants, Origin};
+use crate::model::inventory::{Container, ContainerId};
 use crate::plan::Found;
-use crate::reconcile::{Inspected, Seen, preview};
-use crate::root::Grounds;
+use crate::plan::assign::Conflict;
+use crate::plan::passwd;
 
-/// How long it may take to look into a container: its root may be on a file system that hangs.
+/// The time limit for looking into a container: its root may be on a file system that hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is read in a container beside the paths of its ports.
-struct Inside {
-    in_force: InForce,
-    nodes: Vec<(String, DevNum)>,
-    /// The number that each of its `--device` has on the host now.
-    mappings: Vec<(Mapping, Option<DevNum>)>,
-    remapped: anyhow::Result<bool>,
-    missing: anyhow::Result<Vec<String>>,
-}
-
-impl Inside {
-    fn look(scene: &Scene, running: &Running, id: &ContainerId) -> impl FnOnce() -> Self + use<> {
-        let (root, running, id) = (scene.host.root.clone(), running.clone(), id.clone());
-        move || Self {
-            in_force: InForce::read(&root, running.pid, &id),
-            nodes: processes::nodes(&root.join(format!("proc/{}/root", running.pid)), &number_of),
-            remapped: has_remapped_users(running.pid, &id),
-            missing: missing_programs(running.pid, &id, &running.path),
-            mappings: running
-                .mappings
-                .into_iter()
-                .map(|mapping| {
-                    let now = number_of(&root.join(mapping.host.trim_start_matches('/')));
-                    (mapping, now)
-                })
-                .collect(),
-        }
-    }
-
-    /// The same of a container whose /dev is its own, with the nodes that are on no other mount;
-    /// `None` for one that sees the host's.
-    fn look_at_own(
-        scene: &Scene,
-        running: &Running,
-        id: &ContainerId,
-    ) -> impl FnOnce() -> Option<Self> + use<> {
-        let look = Self::look(scene, running, id);
-        let (pid, id, foreign) = (running.pid, id.clone(), running.foreign.clone());
-        move || {
-            let grounds = Grounds::open(pid, &id, foreign).ok()?;
-            grounds.directory("/dev").ok()?;
-            let mut inside = look();
-            inside.nodes.retain(|(path, _)| {
-                let (directory, name) = path.rsplit_once('/').unwrap_or_default();
-                let place = grounds.directory(directory);
-                let found = place.map(|place| place.look(name));
-                matches!(found, Ok(Ok(Found::Node { .. })))
-            });
-            Some(inside)
-        }
-    }
-}
-
-/// What was found out about a container.
-#[derive(Default)]
-pub(super) struct Looked {
-    /// The runtime that it was created for; empty where the engine does not tell.
+/// The result for one container.
+pub(super) struct Checked {
+    /// The runtime that it was created with; empty if unknown.
     pub(super) runtime: String,
     pub(super) report: Report,
 }
 
-/// Looks at a container, and does nothing to it.
-pub(super) async fn check(scene: Rc<Scene>, id: ContainerId, container: Container) -> Looked {
-    let mut looked = Looked::default();
-    let report = &mut looked.report;
-    let subject = format!("container {}", container.name);
-    let is_served = report.definition(&subject, &scene, &id, &container);
-    let described = match scene.engine.describe(&id).await {
-        Ok(Some(described)) => described,
-        Ok(None) => return looked,
-        Err(error) => {
-            if is_served {
-                let remedy = "look at the engine's log: journalctl -u docker";
-                let what = error.to_string();
-                report.error(kinds::CONTAINER_UNREADABLE, &subject, what, remedy);
-            }
-            return looked;
-        }
+pub(super) async fn check(context: Rc<Context>, id: ContainerId, container: Container) -> Checked {
+    let mut check = ContainerCheck {
+        context,
+        id,
+        subject: format!("container {}", container.name),
+        report: Report::default(),
     };
-    looked.runtime = described.runtime;
-    match described.running {
-        None if is_served => {
-            let what = "is not running; it is served when it starts";
-            report.note(kinds::CONTAINER, &subject, what, "");
-        }
-        None => {}
-        Some(running) if !is_served => report.unserved(&subject, &scene, &id, &running).await,
-        Some(running) => {
-            let is_ours = scene.info.is_ours(&looked.runtime);
-            let checked = report.container(&subject, &scene, &id, running, is_ours);
-            checked.await;
-        }
+    let runtime = check.run(&container).await;
+    Checked {
+        runtime: runtime.unwrap_or_default(),
+        report: check.report,
     }
-    looked
 }
 
-impl Report {
-    /// A container that runs and is to have ports.
-    async fn container(
-        &mut self,
-        subject: &str,
-        scene: &Scene,
-        id: &ContainerId,
-        mut running: Running,
-        is_ours: bool,
-    ) {
-        let granted = scene.world.borrow().store.granted(id, &running.started_at);
-        running.rights.add(&granted);
-        let look = spawn_blocking(Inside::look(scene, &running, id));
-        let Ok(Ok(inside)) = timeout(LOOK_LIMIT, look).await else {
-            let what = "looking into the container takes too long";
-            let remedy = "look for a file system in it that hangs";
-            self.error(kinds::CONTAINER_UNREADABLE, subject, what, remedy);
-            return;
+struct ContainerCheck {
+    context: Rc<Context>,
+    id: ContainerId,
+    subject: String,
+    report: Report,
+}
+
+impl ContainerCheck {
+    /// Returns the container's runtime.
+    async fn run(&mut self, container: &Container) -> Option<String> {
+        let has_ports = self.definition(container);
+        let described = match self.context.engine.describe(&self.id).await {
+            Ok(described) => described?,
+            Err(error) => {
+                if has_ports {
+                    self.unreadable(error.to_string(), "see journalctl -u docker");
+                }
+                return None;
+            }
         };
-        let wants = scene.world.borrow().assigned.wants(id).to_vec();
-        // What was given to it while it runs was looked at then, and what was not is given by the
-        // daemon.
-        let grants = scene.world.borrow().settings.grant == GrantPolicy::Auto;
-        let numbers = wants.iter().map(|want| want.devnum);
-        let given = |n: &DevNum| granted.get(n).is_some_and(|given| !given.created);
-        let defined = |n: &DevNum| running.rights.allow(*n) && !given(n);
-        let numbers = numbers.filter(|n| !grants || defined(n));
-        let driver = &scene.info.cgroup_driver;
-        let (level, majors) = (Level::Error, &scene.host.majors);
-        self.rights(level, subject, &running, &inside.in_force, numbers, majors);
-        self.drivers(level, subject, &running, driver, majors);
-        self.holding(subject, scene, id, is_ours);
-        match preview(&scene.engine, &scene.world, id).await {
-            Ok(None) => {}
-            Ok(Some((inspected, seen))) => {
-                self.troubles(subject, &seen);
-                self.access(subject, scene, id, &inspected, &seen);
-                let ours = |path: &str| {
-                    seen.plan.record.keys().any(|own| own.as_str() == path)
-                        || seen.plan.ops.iter().any(|op| op.path() == path)
-                        || wants.iter().any(|want| want.node.as_str() == path)
-                };
-                let devices = &scene.world.borrow().inventory.devices;
-                let nodes = inside.nodes.iter().filter(|(path, _)| !ours(path));
-                self.stale(subject, &scene.host, devices, nodes, &inside.mappings);
+        match described.running {
+            Some(running) if has_ports => self.with_ports(running, &described.runtime).await,
+            Some(running) => self.without_ports(&running).await,
+            None if has_ports => {
+                let what = "is not running; it gets its ports when it starts";
+                self.report.note(codes::CONTAINER, &self.subject, what, "");
             }
-            // It sees the host's /dev, and may work all the same.
-            Err(trouble) if !trouble.retry => {
-                self.warning(kinds::HOST_DEV, subject, trouble.cause, trouble.remedy);
-                return;
-            }
-            Err(trouble) => {
-                self.error(
-                    kinds::CONTAINER_UNREADABLE,
-                    subject,
-                    trouble.cause,
-                    trouble.remedy,
-                );
-                return;
-            }
+            None => {}
         }
-        let inject = scene.world.borrow().settings.inject;
-        self.exec(subject, &running, inside, inject);
+        Some(described.runtime)
     }
 
-    /// A container that runs and is to have nothing. What a script or a definition of before has
-    /// left in it is told, since it may be about to be served; nothing of that is an error.
-    async fn unserved(
-        &mut self,
-        subject: &str,
-        scene: &Scene,
-        id: &ContainerId,
-        running: &Running,
-    ) {
-        if running.rights.everything {
-            return;
-        }
-        let look = spawn_blocking(Inside::look_at_own(scene, running, id));
-        let Ok(Ok(Some(inside))) = timeout(LOOK_LIMIT, look).await else {
-            return;
-        };
-        let world = scene.world.borrow();
-        let devices = &world.inventory.devices;
-        let majors = &scene.host.majors;
-        let numbers = devices.values().map(|device| device.devnum);
-        let numbers = numbers.filter(|number| running.rights.allow(*number));
-        let level = Level::Warning;
-        self.rights(level, subject, running, &inside.in_force, numbers, majors);
-        let driver = &scene.info.cgroup_driver;
-        self.drivers(level, subject, running, driver, majors);
-        // What we made ourselves goes with the daemon's next look.
-        let record = world.store.record(id, &running.started_at);
-        let ours = |path: &str| record.keys().any(|own| own.as_str() == path);
-        let nodes = inside.nodes.iter().filter(|(path, _)| !ours(path));
-        self.stale(subject, &scene.host, devices, nodes, &inside.mappings);
-    }
-
-    /// What its labels and the configuration make of it. Whether it is to have anything at all.
-    fn definition(
-        &mut self,
-        subject: &str,
-        scene: &Scene,
-        id: &ContainerId,
-        container: &Container,
-    ) -> bool {
-        let world = scene.world.borrow();
+    /// Checks its labels and its ports as they are configured. Returns whether it has any.
+    fn definition(&mut self, container: &Container) -> bool {
+        let context = Rc::clone(&self.context);
+        let world = context.world.borrow();
         if world.settings.labels == LabelPolicy::Container {
-            let image = container.image_labels.as_ref().unwrap_or(&container.labels);
-            for label in labels::ignored_labels(&container.labels, image) {
-                self.warning(
-                    kinds::LABEL_IGNORED,
-                    subject,
-                    format!("the label {label} came with the image and does not count"),
-                    "give the container a [[port]] in the configuration, or set labels = \"image\" \
-                     there",
-                );
-            }
+            self.ignored_labels(container);
         }
-        let share = match world.assigned.shares.get(id) {
+        let assignment = match world.assigned.by_container.get(&self.id) {
             None => return false,
+            Some(Ok(assignment)) => assignment,
             Some(Err(error)) => {
-                let remedy = "correct the label and create the container again";
-                let what = format!("{error}; it gets no port");
-                self.error(kinds::LABEL, subject, what, remedy);
+                let what = format!("{error}; it gets no ports");
+                let fix = "correct the label and recreate the container";
+                self.report.error(codes::LABEL, &self.subject, what, fix);
                 return false;
             }
-            Some(Ok(share)) => share,
         };
-        for conflict in &share.conflicts {
-            let (what, remedy) = (conflict.to_string(), conflict.remedy());
-            match conflict {
-                Conflict::Node { .. } => self.error(kinds::PORTS_QUARREL, subject, what, remedy),
-                Conflict::Link { .. } => self.warning(kinds::PORTS_QUARREL, subject, what, remedy),
-            }
+        for conflict in &assignment.conflicts {
+            let level = match conflict {
+                Conflict::Node { .. } => Level::Error,
+                Conflict::Link { .. } => Level::Warning,
+            };
+            let (what, fix) = (conflict.to_string(), conflict.fix().to_owned());
+            let code = codes::PORTS_QUARREL;
+            self.report.add(level, code, &self.subject, what, fix);
         }
         true
     }
 
+    fn ignored_labels(&mut self, container: &Container) {
+        let image = container.image_labels.as_ref().unwrap_or(&container.labels);
+        for label in labels::ignored_labels(&container.labels, image) {
+            self.report.warning(
+                codes::LABEL_IGNORED,
+                &self.subject,
+                format!("the label {label} comes from the image and is ignored"),
+                "add the container to a [[port]] in the configuration, or set labels = \"image\" \
+                 there",
+            );
+        }
+    }
+
+    async fn with_ports(&mut self, mut running: Running, runtime: &str) {
+        let grants = {
+            let world = self.context.world.borrow();
+            world.store.grants(&self.id, &running.started_at)
+        };
+        running.rights.add(&grants);
+        let Some(contents) = Contents::read(&self.context, &running, &self.id).await else {
+            let fix = "look for a file system in it that hangs";
+            self.unreadable("inspecting it takes too long".to_owned(), fix);
+            return;
+        };
+        self.device_cgroup(&running, &grants, &contents);
+        self.held_opens(self.context.info.is_ours(runtime));
+        if self.nodes(&contents).await {
+            self.exec(&running, contents);
+        }
+    }
+
+    fn device_cgroup(&mut self, running: &Running, grants: &Grants, contents: &Contents) {
+        let context = Rc::clone(&self.context);
+        let world = context.world.borrow();
+        let wants = world.assigned.wants(&self.id).iter();
+        // With grant = "auto" the daemon grants what the definition lacks, and checks what it grants.
+        let daemon_grants = world.settings.grant == GrantPolicy::Auto;
+        let by_daemon = |n: &DevNum| {
+            grants
+                .get(n)
+                .is_some_and(|grant| grant.origin == Origin::Daemon)
+        };
+        let is_defined = |n: &DevNum| running.rights.allow(*n) && !by_daemon(n);
+        let devices = wants
+            .map(|want| want.devnum)
+            .filter(|n| !daemon_grants || is_defined(n));
+        self.cgroup_rules(Level::Error, running, contents, devices);
+    }
+
+    fn cgroup_rules(
+        &mut self,
+        level: Level,
+        running: &Running,
+        contents: &Contents,
+        devices: impl Iterator<Item = DevNum>,
+    ) {
+        let (majors, driver) = (&self.context.host.majors, &self.context.info.cgroup_driver);
+        let (subject, in_effect) = (&self.subject, &contents.cgroup_rules);
+        self.report
+            .device_cgroup(level, subject, running, in_effect, devices, majors);
+        self.report
+            .missing_drivers(level, subject, running, driver, majors);
+    }
+
     /// Whether early opens are held in it.
-    fn holding(&mut self, subject: &str, scene: &Scene, id: &ContainerId, is_ours: bool) {
-        let answers = scene.keepers.contains(id);
-        match (is_ours, answers) {
-            (true, true) => {
-                self.note(kinds::OPENS_HELD, subject, "its early opens are held", "");
+    fn held_opens(&mut self, has_wrapper: bool) {
+        let keepers = self.context.keepers.as_ref();
+        let answers = keepers.map(|keepers| keepers.contains(&self.id));
+        match (has_wrapper, answers) {
+            (true, None) => {}
+            (true, Some(true)) => {
+                let what = "its early opens are held";
+                self.report.note(codes::OPENS_HELD, &self.subject, what, "");
             }
-            (true, false) => self.error(
-                kinds::KEEPER,
-                subject,
-                "its keeper does not answer: it was killed, or the container was started before it \
-                 had a port",
-                format!("docker restart {}", id.short()),
-            ),
+            (true, Some(false)) => {
+                let what = "its keeper does not answer: it was killed, or the container had no \
+                            ports when it started";
+                let fix = format!("docker restart {}", self.id.short());
+                self.report.error(codes::KEEPER, &self.subject, what, fix);
+            }
             (false, _) => {
                 let what = "its early opens are not held";
-                let remedy = "to have that, add to its service: runtime: ttyplug";
-                self.note(kinds::OPENS_NOT_HELD, subject, what, remedy);
+                let fix = "to hold them, add to its service: runtime: ttyplug";
+                self.report
+                    .note(codes::OPENS_NOT_HELD, &self.subject, what, fix);
             }
         }
     }
 
-    fn troubles(&mut self, subject: &str, seen: &Seen) {
-        for trouble in &seen.troubles {
-            let port = trouble.port.as_deref().unwrap_or_default();
-            let what = format!("port {port}: {}", trouble.cause);
-            self.error(kinds::CONTAINER_NOT_SERVED, subject, what, &trouble.remedy);
-        }
-    }
-
-    /// Whether its processes may open the nodes.
-    fn access(
-        &mut self,
-        subject: &str,
-        scene: &Scene,
-        id: &ContainerId,
-        inspected: &Inspected,
-        seen: &Seen,
-    ) {
-        let inside: Vec<_> = scene.host.inside(id).collect();
-        let (passwd, group) = (&seen.view.passwd, &seen.view.group);
-        for want in &inspected.wants {
-            if let Ok(node) = accounts::resolve(want, passwd, group) {
-                let main = inspected.running.pid;
-                self.access_to(subject, &node, main, &inside, &scene.host.group, group);
+    /// Checks the nodes of its ports and all others. Returns whether nodes can be created in it.
+    async fn nodes(&mut self, contents: &Contents) -> bool {
+        let context = Rc::clone(&self.context);
+        match preview(&context.engine, &context.world, &self.id).await {
+            Ok(None) => true,
+            Ok(Some(previewed)) => {
+                let Preview { seen, wants, .. } = &previewed;
+                self.problems(seen);
+                self.node_access(&previewed);
+                let is_port = |path: &str| {
+                    seen.plan.record.keys().any(|own| own.as_str() == path)
+                        || seen.plan.ops.iter().any(|op| op.path() == path)
+                        || wants.iter().any(|w| w.node.as_str() == path)
+                };
+                self.stale_nodes(contents, is_port);
+                true
+            }
+            // It has the host's /dev, and its ports may work nevertheless.
+            Err(problem) if !problem.retry => {
+                let (what, fix) = (problem.cause, problem.fix);
+                let code = codes::HOST_DEV;
+                self.report.warning(code, &self.subject, what, fix);
+                false
+            }
+            Err(problem) => {
+                self.unreadable(problem.cause, &problem.fix);
+                false
             }
         }
     }
 
-    /// What keeps a command in it from making nodes. That is an error where nothing else may.
-    fn exec(&mut self, subject: &str, running: &Running, inside: Inside, inject: InjectPolicy) {
-        let elsewhere = inject != InjectPolicy::Exec;
+    fn problems(&mut self, seen: &Seen) {
+        for problem in &seen.problems {
+            let port = problem.port.as_deref().unwrap_or_default();
+            let what = format!("port {port}: {}", problem.cause);
+            let code = codes::CONTAINER_NOT_SERVED;
+            self.report.error(code, &self.subject, what, &problem.fix);
+        }
+    }
+
+    fn node_access(&mut self, previewed: &Preview) {
+        let view = &previewed.seen.view;
+        let host = &self.context.host;
+        let processes: Vec<_> = host.processes_in(&self.id).collect();
+        let groups = GroupFiles {
+            host: &host.group,
+            container: &view.group,
+        };
+        for want in &previewed.wants {
+            if let Ok(node) = passwd::resolve(want, &view.passwd, &view.group) {
+                let main = previewed.running.pid;
+                self.report
+                    .node_access(&self.subject, &node, main, &processes, groups);
+            }
+        }
+    }
+
+    fn stale_nodes(&mut self, contents: &Contents, is_port: impl Fn(&str) -> bool) {
+        let devices = &self.context.world.borrow().inventory.devices;
+        let nodes = contents.nodes.iter().filter(|(path, _)| !is_port(path));
+        let (host, mappings) = (&self.context.host, &contents.mappings);
+        self.report
+            .stale_nodes(&self.subject, host, devices, nodes, mappings);
+    }
+
+    /// A running container without ports. It may be about to get some, so leftovers of a script or
+    /// of its definition are warnings.
+    async fn without_ports(&mut self, running: &Running) {
+        if running.rights.everything {
+            return;
+        }
+        let context = Rc::clone(&self.context);
+        let Some(contents) = Contents::read_own_dev(&context, running, &self.id).await else {
+            return;
+        };
+        let world = context.world.borrow();
+        let devices = world.inventory.devices.values().map(|d| d.devnum);
+        let devices = devices.filter(|devnum| running.rights.allow(*devnum));
+        self.cgroup_rules(Level::Warning, running, &contents, devices);
+        // The daemon will remove what it created itself.
+        let record = world.store.record(&self.id, &running.started_at);
+        self.stale_nodes(&contents, |path| {
+            record.keys().any(|own| own.as_str() == path)
+        });
+    }
+
+    /// Whether a command in the container can create nodes. With inject = "exec" there is no other
+    /// way.
+    fn exec(&mut self, running: &Running, contents: Contents) {
+        let inject = self.context.world.borrow().settings.inject;
         if running.paused {
-            let what = match elsewhere {
-                true => "is paused; nodes are made in it from outside",
-                false => "is paused; it is served when it goes on",
+            let what = match inject {
+                InjectPolicy::Exec => "is paused; its ports are updated when it continues",
+                _ => "is paused; nodes are created from outside",
             };
-            self.note(kinds::CONTAINER, subject, what, "");
+            self.report.note(codes::CONTAINER, &self.subject, what, "");
         }
         if inject == InjectPolicy::Namespace {
             return;
         }
-        let mut obstacle = |kind, what: String, remedy: &str| match elsewhere {
-            true => self.note(
-                kind,
-                subject,
-                what + "; nodes are made in it from outside",
-                "",
-            ),
-            false => self.error(kind, subject, what, remedy),
-        };
-        if running.drops_mknod {
-            obstacle(
-                kinds::CAPABILITY,
-                "the capability MKNOD was taken from it (cap_drop)".into(),
-                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]; or set inject = \"auto\"",
-            );
-        }
-        if let Ok(true) = inside.remapped {
-            obstacle(
-                kinds::REMAPPED_USERS,
-                "its users are remapped".into(),
-                "add to its service: userns_mode: host; or set inject = \"auto\"",
-            );
-        }
-        if let Ok(missing) = &inside.missing {
-            if !missing.is_empty() {
-                obstacle(
-                    kinds::PROGRAMS,
-                    format!("its image lacks {}", missing.join(", ")),
-                    "use an image that has them, e.g. one with busybox or coreutils; or set \
-                     inject = \"auto\"",
-                );
+        for (code, what, fix) in contents.exec_obstacles(running) {
+            match inject {
+                InjectPolicy::Exec => self.report.error(code, &self.subject, what, fix),
+                _ => {
+                    let what = format!("{what}; nodes are created from outside");
+                    self.report.note(code, &self.subject, what, "");
+                }
             }
         }
-        for error in inside
-            .remapped
-            .err()
-            .into_iter()
-            .chain(inside.missing.err())
-        {
-            let what = format!("{error:#}");
-            self.error(kinds::CONTAINER_UNREADABLE, subject, what, "run as root");
+        let errors = [
+            contents.remapped_users.err(),
+            contents.missing_programs.err(),
+        ];
+        for error in errors.into_iter().flatten() {
+            self.unreadable(format!("{error:#}"), "run as root");
         }
     }
+
+    fn unreadable(&mut self, what: String, fix: &str) {
+        let code = codes::CONTAINER_UNREADABLE;
+        self.report.error(code, &self.subject, what, fix);
+    }
+}
+
+/// What is read from a running container, beside the paths of its ports.
+struct Contents {
+    cgroup_rules: CgroupRules,
+    /// The device nodes in its /dev.
+    nodes: Vec<(String, DevNum)>,
+    mappings: Vec<MappingNow>,
+    remapped_users: anyhow::Result<bool>,
+    missing_programs: anyhow::Result<Vec<String>>,
+}
+
+impl Contents {
+    /// `None` if reading takes too long.
+    async fn read(context: &Context, running: &Running, id: &ContainerId) -> Option<Self> {
+        let read = Self::reader(context, running, id);
+        timeout(LOOK_LIMIT, spawn_blocking(read)).await.ok()?.ok()
+    }
+
+    /// Reads only those nodes that are in the container's own /dev. `None` also for a container
+    /// that has the host's.
+    async fn read_own_dev(context: &Context, running: &Running, id: &ContainerId) -> Option<Self> {
+        let read = Self::reader(context, running, id);
+        let (pid, id, foreign) = (running.pid, id.clone(), running.foreign.clone());
+        let read = move || {
+            let rootfs = Rootfs::open(pid, &id, foreign).ok()?;
+            let entered = rootfs.enter().ok()?;
+            entered.directory("/dev").ok()?;
+            let mut contents = read();
+            contents.nodes.retain(|(path, _)| is_own(&entered, path));
+            Some(contents)
+        };
+        timeout(LOOK_LIMIT, spawn_blocking(read)).await.ok()?.ok()?
+    }
+
+    /// What keeps a command in the container from creating nodes, and how to fix it.
+    fn exec_obstacles(&self, running: &Running) -> Vec<(&'static Code, String, &'static str)> {
+        let mut obstacles = Vec::new();
+        if running.drops_mknod {
+            obstacles.push((
+                codes::CAPABILITY,
+                "it lacks the capability MKNOD (cap_drop)".to_owned(),
+                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]; or set inject = \"auto\"",
+            ));
+        }
+        if let Ok(true) = self.remapped_users {
+            obstacles.push((
+                codes::REMAPPED_USERS,
+                "its users are remapped".to_owned(),
+                "add to its service: userns_mode: host; or set inject = \"auto\"",
+            ));
+        }
+        match &self.missing_programs {
+            Ok(missing) if !missing.is_empty() => obstacles.push((
+                codes::PROGRAMS,
+                format!("its image lacks {}", missing.join(", ")),
+                "use an image that has them, e.g. with busybox or coreutils; or set inject = \
+                 \"auto\"",
+            )),
+            _ => {}
+        }
+        obstacles
+    }
+
+    fn reader(
+        context: &Context,
+        running: &Running,
+        id: &ContainerId,
+    ) -> impl FnOnce() -> Self + use<> {
+        let (root, running, id) = (context.host.root.clone(), running.clone(), id.clone());
+        move || {
+            let container_root = root.join(format!("proc/{}/root", running.pid));
+            let mappings = running.mappings.into_iter().map(|mapping| {
+                let now = number_of(&root.join(mapping.host.trim_start_matches('/')));
+                (mapping, now)
+            });
+            Self {
+                cgroup_rules: CgroupRules::read(&root, running.pid, &id),
+                nodes: processes::nodes(&container_root, &number_of),
+                mappings: mappings.collect(),
+                remapped_users: has_remapped_users(running.pid, &id),
+                missing_programs: missing_programs(running.pid, &id, &running.path),
+            }
+        }
+    }
+}
+
+fn is_own(entered: &Entered, path: &str) -> bool {
+    let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+    let found = entered.directory(directory).map(|place| place.look(name));
+    matches!(found, Ok(Ok(Found::Node { .. })))
 }

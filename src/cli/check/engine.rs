@@ -1,19 +1,22 @@
-//! The engine, and whether it knows the runtime that holds early opens.
+//! The engine and the runtime that holds early opens.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use super::codes;
 use super::finding::{Level, Report};
-use super::kinds;
-use crate::docker::{EngineInfo, Registered};
-use crate::engine_file::{PROGRAM, RUNTIME};
-use crate::runtime::Options;
+use crate::engine::daemon_json::{PROGRAM, RUNTIME};
+use crate::engine::{EngineInfo, Registered};
+use crate::runtime::{Options, VERSION_LIMIT, oci_args};
+use crate::sys::child;
 
-const REGISTER: &str = "sudo ttyplugd runtime enable";
+const SUBJECT: &str = "runtime";
+
+const ENABLE: &str = "sudo ttyplugd runtime enable";
 
 impl Report {
     pub(super) fn engine(&mut self, info: &EngineInfo) {
@@ -21,123 +24,108 @@ impl Report {
             "Docker {} answers; cgroup driver {}, cgroup version {}",
             info.version, info.cgroup_driver, info.cgroup_version
         );
-        self.note(kinds::ENGINE, "engine", what, "");
+        self.note(codes::ENGINE, "engine", what, "");
     }
 
-    /// Whether early opens can be held. `users` are the containers that were created for each
-    /// runtime of ours, and `asking` others whose ports say for how long opens of them are to be
-    /// held.
+    /// Whether early opens can be held. `users` are the containers of each runtime that is the
+    /// wrapper; `with_hold` are other containers, for which `hold` is set.
     pub(super) fn runtime(
         &mut self,
         info: &EngineInfo,
         users: &BTreeMap<String, Vec<String>>,
-        asking: &[String],
+        with_hold: &[String],
     ) {
-        let subject = "runtime";
-        let ours = |(name, _): &(&String, _)| info.is_ours(name);
-        for (name, registered) in info.runtimes.iter().filter(ours) {
+        let is_wrapper = |(name, _): &(&String, _)| info.is_ours(name);
+        for (name, registered) in info.runtimes.iter().filter(is_wrapper) {
             let level = match users.contains_key(name) {
                 false => Level::Warning,
                 true => Level::Error,
             };
             if self.runtime_works(name, registered, level) {
                 let what = format!("{name} is registered ({})", registered.path);
-                self.note(kinds::RUNTIME, subject, what, "");
+                self.note(codes::RUNTIME, SUBJECT, what, "");
             }
         }
-        if info.runtimes.contains_key(RUNTIME) {
-            return;
-        }
-        if let Some(users) = users.get(RUNTIME) {
-            let what = format!(
-                "{RUNTIME} is not registered in the engine, and {} {} created for it",
-                users.join(", "),
-                if users.len() == 1 { "was" } else { "were" },
-            );
-            self.error(kinds::RUNTIME_MISSING, subject, what, REGISTER);
-        } else if !asking.is_empty() {
-            let what = format!(
-                "{RUNTIME} is not registered in the engine, and {} asks for held opens",
-                asking.join(", ")
-            );
-            let remedy = format!("{REGISTER}; and add to its service: runtime: {RUNTIME}");
-            self.warning(kinds::RUNTIME_MISSING, subject, what, remedy);
-        } else if !info.runtimes.iter().any(|its| ours(&its)) {
-            let what = format!("{RUNTIME} is not registered: early opens are not held");
-            let remedy = format!("to have that: {REGISTER}");
-            self.note(kinds::RUNTIME, subject, what, remedy);
+        if !info.runtimes.contains_key(RUNTIME) {
+            let has_other = info.runtimes.iter().any(|runtime| is_wrapper(&runtime));
+            self.not_registered(users.get(RUNTIME), with_hold, has_other);
         }
     }
 
-    /// Whether the program is there and ours, and the runtime behind it can do its part.
+    /// `users` are containers that were created with `runtime: ttyplug`. `has_other`: the wrapper
+    /// is registered under another name.
+    fn not_registered(
+        &mut self,
+        users: Option<&Vec<String>>,
+        with_hold: &[String],
+        has_other: bool,
+    ) {
+        if let Some(users) = users {
+            let users = users.join(", ");
+            let what = format!("{RUNTIME} is not registered, but is the runtime of {users}");
+            self.error(codes::RUNTIME_MISSING, SUBJECT, what, ENABLE);
+        } else if !with_hold.is_empty() {
+            let with_hold = with_hold.join(", ");
+            let what = format!("{RUNTIME} is not registered, but `hold` is set for {with_hold}");
+            let fix = format!("{ENABLE}; then add to its service: runtime: {RUNTIME}");
+            self.warning(codes::RUNTIME_MISSING, SUBJECT, what, fix);
+        } else if !has_other {
+            let what = format!("{RUNTIME} is not registered, so early opens are not held");
+            let fix = format!("to hold them: {ENABLE}");
+            self.note(codes::RUNTIME, SUBJECT, what, fix);
+        }
+    }
+
+    /// Whether the wrapper is installed, and the real runtime supports held opens.
     fn runtime_works(&mut self, name: &str, registered: &Registered, level: Level) -> bool {
-        let subject = "runtime";
         let register = match name {
-            RUNTIME => REGISTER.to_owned(),
+            RUNTIME => ENABLE.to_owned(),
             _ => format!(
-                "correct the path of {name} in Docker's daemon.json, and: systemctl reload docker"
+                "correct the path of {name} in Docker's daemon.json, then: systemctl reload docker"
             ),
         };
-        let path = find(&registered.path);
-        let Some(program) = path.filter(|path| is_executable(path)) else {
+        // The engine searches its own PATH, which is probably the same as ours.
+        let Some(program) = child::find(Path::new(&registered.path)) else {
             let what = format!(
-                "{name} is {}, and there is no such program",
+                "{name} is registered as {}, which does not exist",
                 registered.path
             );
-            self.add(level, kinds::RUNTIME_PROGRAM, subject, what, register);
+            self.add(level, codes::RUNTIME_PROGRAM, SUBJECT, what, register);
             return false;
         };
         if let Some(own) = own_program().filter(|own| !is_same(own, &program)) {
             let what = format!(
-                "{name} is {}, which is not the {PROGRAM} of this ttyplugd, {}",
+                "{name} is registered as {}, but the {PROGRAM} of this ttyplugd is {}",
                 program.display(),
                 own.display()
             );
-            self.warning(kinds::RUNTIME_PROGRAM, subject, what, register);
+            self.warning(codes::RUNTIME_PROGRAM, SUBJECT, what, register);
         }
         let real = Options::parse(registered.arguments.clone()).runtime;
-        // One that does not start says nothing of its version; the engine says it when it is used.
-        let Ok(output) = Command::new(&real).arg("--version").output() else {
+        // If it does not start, its version is unknown; the engine reports it when it is used.
+        let mut command = Command::new(&real);
+        command.arg("--version").stdin(Stdio::null());
+        let Ok(output) = child::output(&mut command, VERSION_LIMIT) else {
             return true;
         };
         let version = String::from_utf8_lossy(&output.stdout);
-        let Err(reason) = crate::runc::can_notify(&version) else {
+        let Err(reason) = oci_args::can_notify(&version) else {
             return true;
         };
-        let what = format!("{name}: {reason}, so that early opens are not held");
-        self.add(
-            level,
-            kinds::RUNTIME_TOO_OLD,
-            subject,
-            what,
-            "upgrade runc".to_owned(),
-        );
+        let what = format!("{name} cannot hold early opens: {reason}");
+        let fix = "upgrade runc".to_owned();
+        self.add(level, codes::RUNTIME_TOO_OLD, SUBJECT, what, fix);
         false
     }
 }
 
-/// The program of that name or path. The engine looks for a name in its own PATH, which is
-/// probably ours.
-fn find(program: &str) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Some(program.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
-    places.find(|file| is_executable(file))
-}
-
-fn is_executable(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
-/// The wrapper that was installed together with this program.
+/// The wrapper that is installed beside this program.
 fn own_program() -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?.with_file_name(PROGRAM);
     own.exists().then_some(own)
 }
 
-/// The same file, or a copy of it.
+/// Whether two files are the same or have the same content.
 fn is_same(one: &Path, other: &Path) -> bool {
     let same = || -> io::Result<bool> {
         let (a, b) = (fs::metadata(one)?, fs::metadata(other)?);

@@ -1,8 +1,8 @@
-//! What `check` has to say, and how it is printed. Pure.
+//! The findings of `check`, and how they are printed. Pure.
 
 use serde_json::{Value, json};
 
-use super::super::plain;
+use crate::cli::output::printable;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
@@ -14,28 +14,27 @@ pub(super) enum Level {
     Note,
 }
 
-/// A kind of finding. What is said of one place may be an error there and a warning elsewhere, but
-/// its code and its reason are always the same.
+/// A kind of finding. Its level may differ from case to case, but not its name and its reason.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Kind {
-    /// Its name for programs, which never changes.
-    pub(super) code: &'static str,
-    /// Why it matters; empty where that is plain.
+pub(super) struct Code {
+    /// The name that programs use. It never changes.
+    pub(super) name: &'static str,
+    /// Why the finding matters; empty if that is obvious.
     pub(super) why: &'static str,
 }
 
 #[derive(Debug)]
 struct Finding {
     level: Level,
-    kind: &'static Kind,
-    /// What it is about: a file, a port, a container.
+    code: &'static Code,
+    /// A file, a port, a container, …
     subject: String,
     what: String,
-    /// The line that mends it; empty where there is nothing to mend.
-    remedy: String,
+    /// How to fix it; empty if nothing needs fixing.
+    fix: String,
 }
 
-/// All findings, in the order in which they were made.
+/// All findings, in the order in which they were found.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
@@ -44,48 +43,48 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn error(
         &mut self,
-        kind: &'static Kind,
+        code: &'static Code,
         subject: &str,
         what: impl Into<String>,
-        remedy: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(Level::Error, kind, subject, what.into(), remedy.into());
+        self.add(Level::Error, code, subject, what.into(), fix.into());
     }
 
     pub(super) fn warning(
         &mut self,
-        kind: &'static Kind,
+        code: &'static Code,
         subject: &str,
         what: impl Into<String>,
-        remedy: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(Level::Warning, kind, subject, what.into(), remedy.into());
+        self.add(Level::Warning, code, subject, what.into(), fix.into());
     }
 
     pub(super) fn note(
         &mut self,
-        kind: &'static Kind,
+        code: &'static Code,
         subject: &str,
         what: impl Into<String>,
-        remedy: impl Into<String>,
+        fix: impl Into<String>,
     ) {
-        self.add(Level::Note, kind, subject, what.into(), remedy.into());
+        self.add(Level::Note, code, subject, what.into(), fix.into());
     }
 
     pub(super) fn add(
         &mut self,
         level: Level,
-        kind: &'static Kind,
+        code: &'static Code,
         subject: &str,
         what: String,
-        remedy: String,
+        fix: String,
     ) {
         self.findings.push(Finding {
             level,
-            kind,
+            code,
             subject: subject.to_owned(),
             what,
-            remedy,
+            fix,
         });
     }
 
@@ -93,13 +92,13 @@ impl Report {
         self.findings.append(&mut other.findings);
     }
 
-    /// Whether anything says this already.
-    pub(super) fn says(&self, words: &str) -> bool {
-        self.findings.iter().any(|f| f.what.contains(words))
+    /// Whether a finding contains this text.
+    pub(super) fn contains(&self, text: &str) -> bool {
+        self.findings.iter().any(|f| f.what.contains(text))
     }
 
-    /// Puts what is to be mended first at the top: errors before warnings before notes, and each
-    /// of them from the ground up, which is the order in which they were found.
+    /// Puts errors before warnings before notes. Findings of one level stay in the order in which
+    /// they were found: the host first, containers last.
     pub(super) fn sort(&mut self) {
         self.findings.sort_by_key(|finding| finding.level);
     }
@@ -143,29 +142,29 @@ impl Finding {
                 Level::Warning => "warning",
                 Level::Note => "note",
             },
-            "code": self.kind.code,
+            "code": self.code.name,
             "subject": self.subject,
             "what": self.what,
-            "why": self.kind.why,
-            "remedy": self.remedy,
+            "why": self.code.why,
+            "remedy": self.fix,
         })
     }
 
-    /// One line for what is good; what is not has its reason and the line that mends it below.
+    /// A line, and for problems the reason and the fix below.
     fn as_text(&self) -> String {
         let (word, style) = match self.level {
             Level::Error => ("error", anstyle::AnsiColor::Red.on_default().bold()),
             Level::Warning => ("warning", anstyle::AnsiColor::Yellow.on_default()),
-            Level::Note if self.remedy.is_empty() => ("ok", anstyle::AnsiColor::Green.on_default()),
+            Level::Note if self.fix.is_empty() => ("ok", anstyle::AnsiColor::Green.on_default()),
             Level::Note => ("note", anstyle::AnsiColor::Green.on_default()),
         };
-        let (subject, what) = (plain(&self.subject), plain(&self.what));
+        let (subject, what) = (printable(&self.subject), printable(&self.what));
         let mut text = format!("{style}{word:<7}{style:#} {subject}: {what}\n");
-        if self.level != Level::Note && !self.kind.why.is_empty() {
-            text += &format!("        why: {}\n", self.kind.why);
+        if self.level != Level::Note && !self.code.why.is_empty() {
+            text += &format!("        why: {}\n", self.code.why);
         }
-        if !self.remedy.is_empty() {
-            text += &format!("        fix: {}\n", plain(&self.remedy));
+        if !self.fix.is_empty() {
+            text += &format!("        fix: {}\n", printable(&self.fix));
         }
         text
     }
@@ -175,18 +174,18 @@ impl Finding {
 mod tests {
     use super::*;
 
-    const KIND: Kind = Kind {
-        code: "a-kind",
+    const CODE: Code = Code {
+        name: "a-code",
         why: "it matters",
     };
 
     #[test]
-    fn what_is_to_be_mended_first_comes_first_and_a_count_ends_it() {
+    fn errors_come_first_and_a_count_comes_last() {
         let mut report = Report::default();
-        report.note(&KIND, "engine", "answers", "");
-        report.warning(&KIND, "port a", "is weak", "make it strong");
-        report.error(&KIND, "udev", "is down", "start it");
-        report.error(&KIND, "container \u{1b}[2J", "has no right", "give it");
+        report.note(&CODE, "engine", "answers", "");
+        report.warning(&CODE, "port a", "is weak", "make it strong");
+        report.error(&CODE, "udev", "is down", "start it");
+        report.error(&CODE, "container \u{1b}[2J", "has no right", "give it");
         report.sort();
         let text = anstream::adapter::strip_str(&report.as_text()).to_string();
         assert_eq!(
@@ -206,7 +205,7 @@ mod tests {
         assert_eq!(
             value["findings"][0],
             json!({
-                "level": "error", "code": "a-kind", "subject": "udev", "what": "is down",
+                "level": "error", "code": "a-code", "subject": "udev", "what": "is down",
                 "why": "it matters", "remedy": "start it",
             })
         );

@@ -1,47 +1,48 @@
-//! Golden directories: a host's files, devices and containers in, findings out.
+//! Golden tests: a host's files, devices and containers in, findings out.
 //!
 //! `tests/golden/check/NN-name/` has
-//! - `root/`, the files of a host as far as they matter; a node is a file with its number in it;
+//! - `root/`, files of a host; a device node is a file that contains its number;
 //! - `devices/*`, each the output of `udevadm info --query=property /dev/ttyX`;
-//! - `config.toml`, as an operator writes it (optional);
-//! - `containers.json`, who runs; the container with the process 100 has its files in
+//! - `config.toml` (optional);
+//! - `containers.json`, the running containers; the files of the one with pid 100 are in
 //!   `root/proc/100/root` (optional);
-//! - `expected`, what is found. `UPDATE=1 cargo test golden` writes it anew.
+//! - `expected`, the findings. `UPDATE=1 cargo test golden` updates it.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::cgroup::InForce;
+use super::cgroup_rules::CgroupRules;
 use super::finding::{Level, Report};
 use super::host::Host;
 use super::kernel::text;
-use super::processes::nodes;
-use crate::accounts;
-use crate::assign::assign;
+use super::node_access::GroupFiles;
+use super::processes::{NumberOf, nodes};
 use crate::config;
-use crate::docker::{Mapping, Running};
-use crate::fixtures;
-use crate::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::daemon::state::World;
+use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
-use crate::rights::Rights;
-use crate::state::Store;
-use crate::world::World;
+use crate::model::device_access::DeviceRules;
+use crate::model::fixtures;
+use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::plan::assign::assign;
+use crate::plan::passwd;
+use crate::store::Store;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     name: String,
-    /// One digit; the id is 64 of it.
+    /// A digit. The id is 64 of it.
     id: String,
     pid: i64,
     #[serde(default)]
     rules: Vec<String>,
-    /// Pairs of the host's path and the container's.
+    /// Pairs of the path on the host and in the container.
     #[serde(default)]
     devices: Vec<(String, String)>,
-    /// It is to have no port.
+    /// It has no ports.
     #[serde(default)]
     unserved: bool,
     /// The engine's cgroup driver.
@@ -61,8 +62,7 @@ fn golden() {
 fn found(directory: &Path) -> Report {
     let root = directory.join("root");
     let number_of = |path: &Path| number_of(&root, path);
-    let cases = fs::read(directory.join("containers.json")).unwrap_or_else(|_| b"[]".into());
-    let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
+    let cases: Vec<Case> = fixtures::containers(directory);
 
     let mut inventory = Inventory::default();
     inventory.replace_devices(fixtures::devices(&directory.join("devices")));
@@ -77,47 +77,57 @@ fn found(directory: &Path) -> Report {
     }
     let settings = config::load(&directory.join("config.toml")).unwrap();
     let mut world = World::new(settings, inventory, Store::read(&directory.join("state")));
-    world.assigned = assign(&world.settings, &world.inventory, world.store.choices());
+    world.assigned = assign(
+        &world.settings,
+        &world.inventory,
+        world.store.last_devices(),
+    );
 
-    let host = Host::look(&root, &number_of);
+    let host = Host::read(&root, &number_of);
     let mut report = Report::default();
     report.host(&host, &world.inventory, &world.assigned);
     report.ports(&world);
     for case in &cases {
-        let (id, running) = (case.id(), case.running());
-        let subject = format!("container {}", case.name);
-        let wants = world.assigned.wants(&id);
-        let in_force = InForce::read(&root, case.pid, &id);
-        let numbers = wants.iter().map(|want| want.devnum);
-        let level = case.level();
-        report.rights(level, &subject, &running, &in_force, numbers, &host.majors);
-        report.drivers(level, &subject, &running, &case.driver, &host.majors);
-
-        let inside: Vec<_> = host.inside(&id).collect();
-        let own = root.join(format!("proc/{}/root", case.pid));
-        let group = text(&own, "etc/group");
-        for want in wants {
-            let node = accounts::resolve(want, "", &group).unwrap();
-            report.access_to(&subject, &node, case.pid, &inside, &host.group, &group);
-        }
-        let found = nodes(&own, &number_of);
-        let ours = |path: &str| wants.iter().any(|want| want.node.as_str() == path);
-        let foreign = found.iter().filter(|(path, _)| !ours(path));
-        let now = |mapping: &Mapping| number_of(&root.join(&mapping.host[1..]));
-        let mappings: Vec<_> = running
-            .mappings
-            .iter()
-            .map(|m| (m.clone(), now(m)))
-            .collect();
-        report.stale(
-            &subject,
-            &host,
-            &world.inventory.devices,
-            foreign,
-            &mappings,
-        );
+        check_container(&mut report, case, &host, &world, &number_of);
     }
     report
+}
+
+fn check_container(
+    report: &mut Report,
+    case: &Case,
+    host: &Host,
+    world: &World,
+    number_of: NumberOf,
+) {
+    let (id, running) = (case.id(), case.running());
+    let subject = format!("container {}", case.name);
+    let wants = world.assigned.wants(&id);
+    let in_effect = CgroupRules::read(&host.root, case.pid, &id);
+    let numbers = wants.iter().map(|want| want.devnum);
+    let (level, majors) = (case.level(), &host.majors);
+    report.device_cgroup(level, &subject, &running, &in_effect, numbers, majors);
+    report.missing_drivers(level, &subject, &running, &case.driver, majors);
+
+    let processes: Vec<_> = host.processes_in(&id).collect();
+    let own = host.root.join(format!("proc/{}/root", case.pid));
+    let group = text(&own, "etc/group");
+    let groups = GroupFiles {
+        host: &host.group,
+        container: &group,
+    };
+    for want in wants {
+        let node = passwd::resolve(want, "", &group).unwrap();
+        report.node_access(&subject, &node, case.pid, &processes, groups);
+    }
+    let found = nodes(&own, number_of);
+    let is_port = |path: &str| wants.iter().any(|want| want.node.as_str() == path);
+    let foreign = found.iter().filter(|(path, _)| !is_port(path));
+    let now = |mapping: &Mapping| number_of(&host.root.join(&mapping.host[1..]));
+    let mappings = running.mappings.iter().map(|m| (m.clone(), now(m)));
+    let mappings: Vec<_> = mappings.collect();
+    let devices = &world.inventory.devices;
+    report.stale_nodes(&subject, host, devices, foreign, &mappings);
 }
 
 impl Case {
@@ -142,9 +152,9 @@ impl Case {
             started_at: String::new(),
             paused: false,
             foreign: [].into(),
-            rights: Rights {
+            rights: DeviceRules {
                 rules: self.rules.clone(),
-                ..Rights::default()
+                ..DeviceRules::default()
             },
             mappings: self.devices.iter().map(mapping).collect(),
             drops_mknod: false,
@@ -153,8 +163,7 @@ impl Case {
     }
 }
 
-/// What a file at the path says. A descriptor's link is followed below the root of its process,
-/// which for one on the host is the whole.
+/// Reads the number in a file. The link of a file descriptor is resolved in the root of its process.
 fn number_of(root: &Path, path: &Path) -> Option<DevNum> {
     let content = match fs::read_link(path) {
         Ok(target) if path.parent()?.ends_with("fd") => {

@@ -1,33 +1,33 @@
-//! What of the host itself is in a port's way: other programs that want it, the kernel's console.
+//! Conflicts on the host: other programs that use a port, and the kernel's console.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::brltty::{self, Rule};
+use super::codes;
 use super::finding::Report;
 use super::kernel::{self, Console, Majors, UsbId};
-use super::kinds;
 use super::processes::{self, NumberOf, Process};
-use crate::assign::Assigned;
-use crate::device::Device;
-use crate::inventory::{ContainerId, Inventory};
+use crate::model::device::Device;
+use crate::model::inventory::{ContainerId, Inventory};
+use crate::plan::assign::Assignments;
 
-/// Everything that is read from the host's files, once.
+/// Everything that is read from the host's files.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    /// Below this all of it was read.
+    /// The root directory of these files.
     pub(super) root: PathBuf,
     pub(super) majors: Majors,
     consoles: Vec<Console>,
     usb: Vec<UsbId>,
     brltty: Vec<Rule>,
     pub(super) processes: Vec<Process>,
-    /// The host's group(5) file.
+    /// The text of the host's group(5) file.
     pub(super) group: String,
 }
 
 impl Host {
-    pub(super) fn look(root: &Path, number_of: NumberOf) -> Self {
+    pub(super) fn read(root: &Path, number_of: NumberOf) -> Self {
         Self {
             root: root.to_owned(),
             majors: Majors::read(root),
@@ -40,13 +40,16 @@ impl Host {
     }
 
     /// The processes of a container.
-    pub(super) fn inside<'a>(&'a self, id: &'a ContainerId) -> impl Iterator<Item = &'a Process> {
-        let inside = move |process: &&Process| process.container.as_ref() == Some(id);
-        self.processes.iter().filter(inside)
+    pub(super) fn processes_in<'a>(
+        &'a self,
+        id: &'a ContainerId,
+    ) -> impl Iterator<Item = &'a Process> {
+        let is_inside = move |process: &&Process| process.container.as_ref() == Some(id);
+        self.processes.iter().filter(is_inside)
     }
 }
 
-/// The chips that most USB serial adapters have. A real braille display has an id of its own.
+/// The chips of most USB serial adapters. A braille display usually has an id of its own.
 const SERIAL_CHIPS: [UsbId; 6] = [
     id(0x0403, 0x6001),
     id(0x067b, 0x2303),
@@ -61,7 +64,7 @@ const fn id(vendor: u16, product: u16) -> UsbId {
 }
 
 impl Report {
-    pub(super) fn host(&mut self, host: &Host, inventory: &Inventory, assigned: &Assigned) {
+    pub(super) fn host(&mut self, host: &Host, inventory: &Inventory, assigned: &Assignments) {
         self.brltty(host, &inventory.devices);
         self.modem_manager(host, &inventory.devices);
         for device in inventory.devices.values() {
@@ -69,7 +72,7 @@ impl Report {
                 let mut wants = assigned.wants(id).iter();
                 wants.any(|want| want.devnum == device.devnum)
             };
-            let containers: Vec<&ContainerId> = assigned.shares.keys().filter(has).collect();
+            let containers: Vec<&ContainerId> = assigned.by_container.keys().filter(has).collect();
             if !containers.is_empty() {
                 self.console(host, device);
                 self.openers(host, inventory, device, &containers);
@@ -78,49 +81,34 @@ impl Report {
     }
 
     fn brltty(&mut self, host: &Host, devices: &BTreeMap<String, Device>) {
-        let id_of = |device: &Device| {
-            let (vendor, product) = ("ID_VENDOR_ID", "ID_MODEL_ID");
-            UsbId::parse(device.property(vendor)?, device.property(product)?)
-        };
-        let mut told = Vec::new();
-        for Rule {
-            name,
-            file,
-            id,
-            conditional,
-        } in &host.brltty
-        {
-            if told.contains(id) {
+        let mut reported = Vec::new();
+        for rule in &host.brltty {
+            let id = rule.id;
+            if reported.contains(&id) {
                 continue;
             }
-            let mend = match file.starts_with("/etc/") {
-                true => format!("take its rule for {id} out of {file}"),
-                false => format!("ln -s /dev/null /etc/udev/rules.d/{name}"),
-            };
-            let remedy = format!(
-                "unless there is a braille display: {mend}; udevadm control --reload; plug \
-                 the stick in again"
-            );
-            match devices.values().find(|device| id_of(device) == Some(*id)) {
-                Some(device) if !conditional => {
-                    let what = format!("brltty may take it: {file} is for every {id}");
-                    self.warning(kinds::BRLTTY, device.node.as_str(), what, remedy);
+            let file = &rule.file;
+            match devices.values().find(|device| usb_id(device) == Some(id)) {
+                Some(device) if !rule.conditional => {
+                    let what = format!("brltty may take it: a rule in {file} matches every {id}");
+                    let subject = device.node.as_str();
+                    self.warning(codes::BRLTTY, subject, what, disable_brltty(rule));
                 }
-                None if host.usb.contains(id) && SERIAL_CHIPS.contains(id) => {
+                None if host.usb.contains(&id) && SERIAL_CHIPS.contains(&id) => {
                     let what = format!(
-                        "the USB serial adapter {id} is plugged in and has no tty: {file} gives \
-                         it to brltty"
+                        "the USB serial adapter {id} is plugged in but has no tty: {file} gives it \
+                         to brltty"
                     );
-                    self.error(kinds::BRLTTY, "brltty", what, remedy);
+                    self.error(codes::BRLTTY, "brltty", what, disable_brltty(rule));
                 }
                 _ => continue,
             }
-            told.push(*id);
+            reported.push(id);
         }
     }
 
-    /// By default ModemManager leaves a port alone unless its driver says that it is a modem,
-    /// which cdc_acm says of many sticks (ModemManager(8), --filter-policy).
+    /// By default ModemManager probes only ports whose driver indicates a modem, as cdc_acm does
+    /// (ModemManager(8), --filter-policy).
     fn modem_manager(&mut self, host: &Host, devices: &BTreeMap<String, Device>) {
         let mut processes = host.processes.iter();
         let Some(found) = processes.find(|p| p.command == "ModemManager" && p.container.is_none())
@@ -145,15 +133,12 @@ impl Report {
             .map(|device| device.node.as_str())
             .collect();
         if !ports.is_empty() {
-            let what = format!(
-                "runs (pid {}) and may probe {}",
-                found.pid,
-                ports.join(", ")
-            );
-            let remedy = "systemctl disable --now ModemManager; or, where there is a real modem \
-                          too, take away the # before ID_MM_PORT_IGNORE in a copy of \
-                          70-ttyplugd.rules in /etc/udev/rules.d";
-            self.warning(kinds::MODEM_MANAGER, "ModemManager", what, remedy);
+            let (pid, ports) = (found.pid, ports.join(", "));
+            let what = format!("is running (pid {pid}) and may probe {ports}");
+            let fix = "systemctl disable --now ModemManager; or, if you have a modem, copy \
+                       70-ttyplugd.rules to /etc/udev/rules.d and uncomment the line with \
+                       ID_MM_PORT_IGNORE";
+            self.warning(codes::MODEMMANAGER, "ModemManager", what, fix);
         }
     }
 
@@ -161,19 +146,19 @@ impl Report {
         let mut consoles = host.consoles.iter();
         if let Some(console) = consoles.find(|console| console.devnum == device.devnum) {
             self.error(
-                kinds::PORT_IS_CONSOLE,
+                codes::PORT_IS_CONSOLE,
                 device.node.as_str(),
                 "is a console of the kernel",
                 format!(
-                    "take console={} (on a Raspberry Pi console=serial0,115200 in \
-                     /boot/firmware/cmdline.txt) out of the kernel's command line, and reboot",
+                    "remove console={} from the kernel command line (on a Raspberry Pi: \
+                     console=serial0,115200 in /boot/firmware/cmdline.txt), and reboot",
                     console.name
                 ),
             );
         }
     }
 
-    /// Who has a port open that is for containers: one container that is to have it is right.
+    /// Finds the processes that have a port open, except those in its one container.
     fn openers(
         &mut self,
         host: &Host,
@@ -181,47 +166,67 @@ impl Report {
         device: &Device,
         containers: &[&ContainerId],
     ) {
-        let subject = device.node.as_str();
         let name = |id: &ContainerId| match inventory.containers.get(id) {
             Some(container) => container.name.clone(),
             None => id.short().to_owned(),
         };
         let mut users = BTreeSet::new();
-        for process in host
-            .processes
-            .iter()
-            .filter(|p| p.open.contains(&device.devnum))
-        {
-            let Process { pid, command, .. } = process;
+        let opens = |process: &&Process| process.open.contains(&device.devnum);
+        for process in host.processes.iter().filter(opens) {
             match &process.container {
                 Some(id) if containers.contains(&id) => drop(users.insert(name(id))),
-                Some(id) => {
-                    let name = name(id);
-                    let what = format!(
-                        "is held open by {command} (pid {pid}) in container {name}, which is not \
-                         to have it"
-                    );
-                    let remedy = format!("take the device out of the definition of {name}");
-                    self.error(kinds::PORT_HELD, subject, what, remedy);
-                }
-                None => {
-                    let what = format!("is held open by {command} (pid {pid}) on the host");
-                    let remedy = match &process.unit {
-                        Some(unit) => format!("systemctl disable --now {unit}"),
-                        None => format!("end that program: kill {pid}"),
-                    };
-                    self.error(kinds::PORT_HELD, subject, what, remedy);
-                }
+                other => self.foreign_opener(device, process, other.as_ref().map(name)),
             }
         }
         if users.len() > 1 {
             let names: Vec<String> = users.into_iter().collect();
             self.warning(
-                kinds::PORT_SHARED,
-                subject,
-                format!("is open in {} at once", names.join(" and ")),
+                codes::PORT_SHARED,
+                device.node.as_str(),
+                format!("is open in {} at the same time", names.join(" and ")),
                 "give the port to one of them (`containers` of its [[port]])",
             );
         }
     }
+
+    /// `container` is the name of the process's container.
+    fn foreign_opener(&mut self, device: &Device, process: &Process, container: Option<String>) {
+        let Process { pid, command, .. } = process;
+        let opener = format!("is held open by {command} (pid {pid})");
+        let (what, fix) = match (container, &process.unit) {
+            (Some(name), _) => (
+                format!("{opener} in container {name}, which does not have this port"),
+                format!("remove the device from the definition of {name}"),
+            ),
+            (None, Some(unit)) => (
+                format!("{opener} on the host"),
+                format!("systemctl disable --now {unit}"),
+            ),
+            (None, None) => (
+                format!("{opener} on the host"),
+                format!("stop that program: kill {pid}"),
+            ),
+        };
+        self.error(codes::PORT_HELD, device.node.as_str(), what, fix);
+    }
+}
+
+fn usb_id(device: &Device) -> Option<UsbId> {
+    UsbId::parse(
+        device.property("ID_VENDOR_ID")?,
+        device.property("ID_MODEL_ID")?,
+    )
+}
+
+/// How to make brltty ignore the devices of a rule. A file in /etc cannot be masked.
+fn disable_brltty(rule: &Rule) -> String {
+    let Rule { name, file, id, .. } = rule;
+    let disable = match file.starts_with("/etc/") {
+        true => format!("remove its rule for {id} from {file}"),
+        false => format!("ln -s /dev/null /etc/udev/rules.d/{name}"),
+    };
+    format!(
+        "unless you use a braille display: {disable}; udevadm control --reload; plug the device in \
+         again"
+    )
 }

@@ -1,11 +1,11 @@
-//! What the kernel tells in /proc and /sys, below a root directory.
+//! Facts from /proc and /sys, below a root directory.
 
 use std::fs;
 use std::path::Path;
 
 use crate::model::DevNum;
 
-/// Major numbers of character devices and the names of their drivers; several can share a number.
+/// The major numbers of character devices and their drivers. Several drivers may share a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Majors(Vec<(u32, String)>);
 
@@ -17,7 +17,7 @@ pub(super) struct Console {
     pub(super) devnum: DevNum,
 }
 
-/// Vendor and product of a USB device, or of a rule that is for such ones.
+/// Vendor and product of USB devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UsbId {
     pub(super) vendor: u16,
@@ -31,7 +31,7 @@ impl std::fmt::Display for UsbId {
 }
 
 impl UsbId {
-    /// Both numbers are hexadecimal, with or without zeros in front.
+    /// Both numbers are hexadecimal, with or without leading zeros.
     pub(super) fn parse(vendor: &str, product: &str) -> Option<Self> {
         Some(Self {
             vendor: u16::from_str_radix(vendor.trim(), 16).ok()?,
@@ -56,31 +56,32 @@ impl Majors {
         Self(characters.lines().filter_map(major).collect())
     }
 
-    /// Whether a driver with this major number has a name that fits.
-    pub(super) fn any(&self, major: u32, fits: impl Fn(&str) -> bool) -> bool {
+    /// Whether the name of any driver with this major number fulfils the condition.
+    pub(super) fn any(&self, major: u32, condition: impl Fn(&str) -> bool) -> bool {
         let mut drivers = self.0.iter();
-        drivers.any(|(number, name)| *number == major && fits(name))
+        drivers.any(|(number, name)| *number == major && condition(name))
     }
 
-    /// Whether no driver has this major number now. Nobody knows where nothing could be read.
+    /// Whether no driver has this major number now. Unknown, and so false, if /proc/devices could
+    /// not be read.
     pub(super) fn lack(&self, major: u32) -> bool {
         !self.0.is_empty() && !self.any(major, |_| true)
     }
 
-    /// Whether a number is that of a serial port, plugged in or not.
+    /// Whether this is the number of a serial port, plugged in or not.
     pub(super) fn is_serial(&self, devnum: DevNum) -> bool {
         match devnum.major {
             // The first 64 are virtual consoles (Documentation/admin-guide/devices.txt).
             4 => devnum.minor >= 64,
             5 => false,
-            // ttyACM, ttyUSB, ttyAMA and others on boards: theirs also while no driver is loaded.
+            // ttyACM, ttyUSB, and UARTs such as ttyAMA, even if no driver is loaded.
             166 | 188 | 204 => true,
             major => self.any(major, |name| name.starts_with("tty")),
         }
     }
 }
 
-/// The module that makes ports of a major number, where it is one that can be absent.
+/// The module of a major number that has a driver only while the module is loaded.
 pub(super) fn module(major: u32) -> Option<&'static str> {
     match major {
         166 => Some("cdc_acm"),
@@ -89,7 +90,7 @@ pub(super) fn module(major: u32) -> Option<&'static str> {
     }
 }
 
-/// The terminals of /proc/consoles, e.g. `ttyAMA0   -W- (EC p  )  204:64`
+/// Parses /proc/consoles, e.g. `ttyAMA0   -W- (EC p  )  204:64`
 /// (proc(5), /proc/consoles).
 pub(super) fn consoles(root: &Path) -> Vec<Console> {
     let text = text(root, "proc/consoles");
@@ -102,7 +103,7 @@ pub(super) fn consoles(root: &Path) -> Vec<Console> {
     text.lines().filter_map(console).collect()
 }
 
-/// The USB devices that are plugged in, whatever driver has them
+/// The USB devices that are plugged in, with or without a driver
 /// (Documentation/ABI/stable/sysfs-bus-usb).
 pub(super) fn usb_ids(root: &Path) -> Vec<UsbId> {
     let devices = fs::read_dir(root.join("sys/bus/usb/devices"));
@@ -118,12 +119,12 @@ pub(super) fn usb_ids(root: &Path) -> Vec<UsbId> {
         .collect()
 }
 
-/// Whether a device of this number exists (Documentation/ABI/testing/sysfs-dev).
+/// Whether a device with this number exists (Documentation/ABI/testing/sysfs-dev).
 pub(super) fn exists(root: &Path, devnum: DevNum) -> bool {
     root.join(format!("sys/dev/char/{devnum}")).exists()
 }
 
-/// A file as text, empty where there is none.
+/// Reads a file as text; empty if it cannot be read.
 pub(super) fn text(root: &Path, path: &str) -> String {
     let bytes = fs::read(root.join(path)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()

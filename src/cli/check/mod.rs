@@ -1,11 +1,9 @@
-//! `ttyplugd check`: everything that would stop a port from working, and what to do about it.
+//! `ttyplugd check`: finds everything that keeps ports from working, and how to fix it.
 //!
-//! It reads and never changes anything, with the daemon or without it. What is found is told from
-//! the ground up: udevd, the engine, the daemon, other programs, the ports, the runtime, the
-//! containers.
+//! It changes nothing, and works with or without the daemon. The order of the findings: host,
+//! engine, daemon, other programs, ports, runtime, containers.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -14,48 +12,45 @@ use std::time::Duration;
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::timeout;
 
+use self::context::Context;
 use self::finding::{Level, Report};
 use self::host::Host;
 use self::processes::number_of;
 use self::service::Unit;
-use super::{ConfigFile, EXIT_USAGE, block_on, print, print_json, survey};
-use crate::client;
-use crate::config::{ConfigError, Settings};
-use crate::docker::{Engine, EngineInfo};
-use crate::holds::answering_keepers;
-use crate::inventory::{Container, ContainerId};
+use crate::cli::block_on::block_on;
+use crate::cli::client::fetch_status;
+use crate::cli::options::ConfigFile;
+use crate::cli::output::{EXIT_USAGE, print, print_json};
+use crate::cli::snapshot::snapshot;
+use crate::config::ConfigError;
+use crate::config::settings::Settings;
+use crate::daemon::keepers::answering_keepers;
+use crate::daemon::state::World;
 use crate::model::Hold;
+use crate::model::inventory::{Container, ContainerId};
 use crate::monitor;
-use crate::world::World;
 
-mod access;
 mod brltty;
-mod cgroup;
+mod cgroup_rules;
+mod codes;
 mod container;
+mod context;
+mod credentials;
+mod device_cgroup;
 mod engine;
 mod finding;
-mod gates;
 #[cfg(test)]
 mod golden;
 mod host;
 mod kernel;
-mod kinds;
+mod node_access;
 mod ports;
 mod processes;
 mod service;
+mod stale_nodes;
 
-/// How long it may take to read the host's files.
+/// The time limit for reading the host's files.
 const HOST_LIMIT: Duration = Duration::from_secs(10);
-
-/// What containers are looked at with.
-struct Scene {
-    engine: Engine,
-    info: EngineInfo,
-    world: RefCell<World>,
-    host: Host,
-    /// Containers whose keepers answer.
-    keepers: BTreeSet<ContainerId>,
-}
 
 pub(super) fn run(
     config: &ConfigFile,
@@ -68,10 +63,10 @@ pub(super) fn run(
         Ok(settings) => {
             if config.is_missing() {
                 let file = config.path().display().to_string();
-                let what = "there is no such file";
-                report.warning(kinds::CONFIGURATION_MISSING, &file, what, "check the path");
+                let what = "file not found";
+                report.warning(codes::CONFIGURATION_MISSING, &file, what, "check the path");
             }
-            block_on(everything(&mut report, settings, state, run_dir))?;
+            block_on(run_checks(&mut report, settings, state, run_dir))?;
             u8::from(report.count(Level::Error) > 0)
         }
         Err(errors) => {
@@ -88,114 +83,117 @@ pub(super) fn run(
     Ok(ExitCode::from(code))
 }
 
-async fn everything(report: &mut Report, settings: Settings, state: &Path, run_dir: &Path) {
+async fn run_checks(report: &mut Report, settings: Settings, state: &Path, run_dir: &Path) {
     if !monitor::udevd_is_there() {
         let what = "udevd is not running";
-        report.error(kinds::UDEVD, "udev", what, "systemctl start systemd-udevd");
+        report.error(codes::UDEVD, "udev", what, "systemctl start systemd-udevd");
     }
-    let host = look_at_host(report).await;
-    let status = client::ask(run_dir).await;
-    let scene = match survey(settings, state).await {
-        Ok((engine, world)) => scene(report, engine, world, host, run_dir).await,
-        Err(error) => {
-            report.error(
-                kinds::ENGINE,
-                "engine",
-                format!("{error:#}"),
-                "start Docker, or set DOCKER_HOST=unix://…; reading its socket takes root",
-            );
-            None
-        }
-    };
+    let host = read_host(report).await;
+    let status = fetch_status(run_dir).await;
+    let context = context(report, settings, state, host, run_dir).await;
     report.service(&status, Unit::read(Path::new("/")));
-    let Some(scene) = scene.map(Rc::new) else {
-        return;
-    };
+    let Some(context) = context else { return };
     {
-        let world = scene.world.borrow();
-        report.host(&scene.host, &world.inventory, &world.assigned);
+        let world = context.world.borrow();
+        report.host(&context.host, &world.inventory, &world.assigned);
         report.ports(&world);
     }
-    let (mut asking, mut of_containers) = (Vec::new(), Report::default());
-    let mut users = BTreeMap::<_, Vec<_>>::new();
-    let containers = scene.world.borrow().inventory.containers.clone();
-    // Side by side, so that one that is slow delays no other.
-    let looks = containers.into_iter().map(|(id, container)| {
-        let name = container.name.clone();
-        let asks = asks_to_hold(&scene.world.borrow(), &id, &container);
-        let look = container::check(scene.clone(), id, container);
-        (name, asks, spawn_local(look))
-    });
-    for (name, asks, look) in looks.collect::<Vec<_>>() {
-        let Ok(looked) = look.await else { continue };
-        if scene.info.is_ours(&looked.runtime) {
-            users.entry(looked.runtime).or_default().push(name);
-        } else if asks {
-            asking.push(name);
-        }
-        of_containers.append(looked.report);
-    }
-    report.runtime(&scene.info, &users, &asking);
-    report.append(of_containers);
+    check_containers(report, Rc::new(context)).await;
     if let Ok(status) = status {
-        report.failures(&status);
+        report.failed_ports(&status);
     }
 }
 
-async fn look_at_host(report: &mut Report) -> Host {
-    let look = spawn_blocking(|| Host::look(Path::new("/"), &number_of));
-    match timeout(HOST_LIMIT, look).await {
+async fn read_host(report: &mut Report) -> Host {
+    let read = spawn_blocking(|| Host::read(Path::new("/"), &number_of));
+    match timeout(HOST_LIMIT, read).await {
         Ok(Ok(host)) => host,
         _ => {
-            let what = "reading /proc and udev's rules takes too long";
-            let remedy = "look for a file system that hangs";
-            report.warning(kinds::HOST_UNREADABLE, "host", what, remedy);
+            let what = "reading /proc and the udev rules takes too long";
+            let fix = "look for a file system that hangs";
+            report.warning(codes::HOST_UNREADABLE, "host", what, fix);
             Host::default()
         }
     }
 }
 
-async fn scene(
+/// `None` if the engine cannot be asked.
+async fn context(
     report: &mut Report,
-    engine: Engine,
-    world: RefCell<World>,
+    settings: Settings,
+    state: &Path,
     host: Host,
     run_dir: &Path,
-) -> Option<Scene> {
-    match engine.info().await {
-        Ok(info) => {
-            report.engine(&info);
-            let keepers = answering_keepers(run_dir).await;
-            Some(Scene {
-                engine,
-                info,
-                world,
-                host,
-                keepers,
-            })
-        }
+) -> Option<Context> {
+    let (engine, world) = match snapshot(settings, state).await {
+        Ok(snapshot) => snapshot,
         Err(error) => {
-            let remedy = "systemctl status docker";
-            report.error(kinds::ENGINE, "engine", error.to_string(), remedy);
-            None
+            let what = format!("{error:#}");
+            let fix = "start Docker, or set DOCKER_HOST=unix://…, or run as root";
+            report.error(codes::ENGINE, "engine", what, fix);
+            return None;
         }
-    }
+    };
+    let info = match engine.info().await {
+        Ok(info) => info,
+        Err(error) => {
+            let fix = "systemctl status docker";
+            report.error(codes::ENGINE, "engine", error.to_string(), fix);
+            return None;
+        }
+    };
+    report.engine(&info);
+    let keepers = answering_keepers(run_dir).await.inspect_err(|error| {
+        let what = format!("cannot read {}/k: {error}", run_dir.display());
+        report.warning(codes::HOST_UNREADABLE, "host", what, "run as root");
+    });
+    Some(Context {
+        engine,
+        info,
+        world,
+        host,
+        keepers: keepers.ok(),
+    })
 }
 
-/// Whether a port of the container says itself for how long opens of it are to be held.
-fn asks_to_hold(world: &World, id: &ContainerId, container: &Container) -> bool {
-    let Some(Ok(share)) = world.assigned.shares.get(id) else {
+/// Checks all containers at the same time, so a slow one does not delay the others.
+async fn check_containers(report: &mut Report, context: Rc<Context>) {
+    let containers = context.world.borrow().inventory.containers.clone();
+    let checks = containers.into_iter().map(|(id, container)| {
+        let name = container.name.clone();
+        let sets_hold = sets_hold(&context.world.borrow(), &id, &container);
+        let check = container::check(context.clone(), id, container);
+        (name, sets_hold, spawn_local(check))
+    });
+    let (mut with_hold, mut findings) = (Vec::new(), Report::default());
+    let mut users = BTreeMap::<_, Vec<_>>::new();
+    for (name, sets_hold, check) in checks.collect::<Vec<_>>() {
+        let Ok(checked) = check.await else { continue };
+        if context.info.is_ours(&checked.runtime) {
+            users.entry(checked.runtime).or_default().push(name);
+        } else if sets_hold {
+            with_hold.push(name);
+        }
+        findings.append(checked.report);
+    }
+    report.runtime(&context.info, &users, &with_hold);
+    report.append(findings);
+}
+
+/// Whether `hold` is set for a port of the container, in the configuration or by a label.
+fn sets_hold(world: &World, id: &ContainerId, container: &Container) -> bool {
+    let Some(Ok(assignment)) = world.assigned.by_container.get(id) else {
         return false;
     };
-    let mut of_file = world.settings.ports.iter().filter(|port| {
-        let asks = port.hold.is_some_and(|hold| hold != Hold::Off);
-        asks && share.has(port.name.as_str())
+    let in_file = world.settings.ports.iter().any(|port| {
+        let holds = port.hold.is_some_and(|hold| hold != Hold::Off);
+        holds && assignment.has(port.name.as_str())
     });
-    let own = container.counting_labels(world.settings.labels);
-    let asks = |(key, value): (&String, &String)| {
+    let labels = container.counting_labels(world.settings.labels);
+    let by_label = labels.iter().any(|(key, value)| {
         key.starts_with("ttyplugd.port.") && key.ends_with(".hold") && value != "off"
-    };
-    of_file.next().is_some() || own.iter().any(asks)
+    });
+    in_file || by_label
 }
 
 impl Report {
@@ -205,8 +203,8 @@ impl Report {
                 Some(line) => format!("{}:{line}", error.file.display()),
                 None => error.file.display().to_string(),
             };
-            let remedy = "correct it, and: systemctl reload ttyplugd";
-            self.error(kinds::CONFIGURATION, &place, error.message, remedy);
+            let fix = "correct it, then: systemctl reload ttyplugd";
+            self.error(codes::CONFIGURATION, &place, error.message, fix);
         }
     }
 }

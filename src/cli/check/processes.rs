@@ -1,4 +1,4 @@
-//! Who runs, and which serial ports it has open: /proc below a root directory.
+//! The processes of the host and the devices that they have open, from /proc below a root directory.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,31 +8,29 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-use super::access::Credentials;
+use super::credentials::Credentials;
 use super::kernel::text;
-use crate::inventory::ContainerId;
 use crate::model::DevNum;
+use crate::model::inventory::ContainerId;
 
 /// A process of the host, in a container or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i64,
-    /// Its short name, which it may have chosen itself.
+    /// Its name in /proc/PID/comm, which it can change.
     pub(super) command: String,
-    /// The container that it is in.
     pub(super) container: Option<ContainerId>,
-    /// The unit of the service manager that it belongs to, e.g. `ser2net.service`.
+    /// Its systemd unit, e.g. `ser2net.service`.
     pub(super) unit: Option<String>,
     pub(super) credentials: Option<Credentials>,
-    /// The character devices below a /dev that it has open.
+    /// The character devices in a /dev that it has open.
     pub(super) open: Vec<DevNum>,
 }
 
-/// The number of the character device at a path; how that is found out is the only thing that a
-/// directory of files cannot tell.
+/// Reads the number of the character device at a path. Golden tests have files in place of devices.
 pub(super) type NumberOf<'a> = &'a dyn Fn(&Path) -> Option<DevNum>;
 
-/// What the kernel says it is. It is not opened: to open a tty changes its modem lines.
+/// Reads the number without opening the device: opening a tty changes its modem lines.
 pub(super) fn number_of(path: &Path) -> Option<DevNum> {
     let found = fs::metadata(path).ok()?;
     let devnum = DevNum {
@@ -42,11 +40,11 @@ pub(super) fn number_of(path: &Path) -> Option<DevNum> {
     found.file_type().is_char_device().then_some(devnum)
 }
 
-/// All processes, by their numbers. One that ends meanwhile is left out.
+/// All processes, ordered by pid. A process that ends meanwhile is left out.
 pub(super) fn processes(root: &Path, number_of: NumberOf) -> Vec<Process> {
     let entries = fs::read_dir(root.join("proc")).into_iter().flatten();
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let numbers: BTreeSet<u32> = numbers.collect();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let pids: BTreeSet<u32> = pids.collect();
     let process = |pid: u32| {
         let directory = root.join(format!("proc/{pid}"));
         let cgroup = text(&directory, "cgroup");
@@ -57,23 +55,23 @@ pub(super) fn processes(root: &Path, number_of: NumberOf) -> Vec<Process> {
             container: container(&cgroup),
             unit: unit(&cgroup),
             credentials: Credentials::parse(&text(&directory, "status")),
-            open: open(&directory, number_of),
+            open: open_devices(&directory, number_of),
         })
     };
-    numbers.into_iter().filter_map(process).collect()
+    pids.into_iter().filter_map(process).collect()
 }
 
-/// The words with which a process was started.
+/// The command line of a process.
 pub(super) fn arguments(root: &Path, pid: i64) -> Vec<String> {
     let text = text(root, &format!("proc/{pid}/cmdline"));
     text.split_terminator('\0').map(String::from).collect()
 }
 
-fn open(process: &Path, number_of: NumberOf) -> Vec<DevNum> {
+fn open_devices(process: &Path, number_of: NumberOf) -> Vec<DevNum> {
     let entries = fs::read_dir(process.join("fd")).into_iter().flatten();
     let number = |entry: fs::DirEntry| {
-        // To read the link never waits, to look through it may, where it leads to a file system
-        // that hangs. Only what is in a directory of that name can be a serial port's node.
+        // Reading the link never blocks. Following it does if it leads to a file system that hangs,
+        // so only links into a /dev are followed.
         let target = fs::read_link(entry.path()).ok()?;
         let in_dev = target
             .as_os_str()
@@ -85,16 +83,17 @@ fn open(process: &Path, number_of: NumberOf) -> Vec<DevNum> {
     entries.flatten().filter_map(number).collect()
 }
 
-/// Docker names a container's control group after its id, whichever driver it uses (moby,
-/// daemon/oci_linux.go, WithCgroups): 64 hexadecimal digits.
+/// The container of a process. Docker names cgroups after container ids, 64 hexadecimal digits, with
+/// either cgroup driver (moby, daemon/oci_linux.go, WithCgroups).
 fn container(cgroup: &str) -> Option<ContainerId> {
     let mut words = cgroup.split(|c: char| !c.is_ascii_hexdigit());
     let id = words.find(|word| word.len() == 64)?;
     Some(ContainerId(id.to_owned()))
 }
 
-/// A line is `NUMBER:CONTROLLERS:PATH` (cgroups(7), /proc/PID/cgroup). A user's own services are
-/// below the unit of that user, which nobody wants to stop.
+/// The systemd unit of a process. A line is `NUMBER:CONTROLLERS:PATH` (cgroups(7),
+/// /proc/PID/cgroup). Services of a user are below that user's `user@UID.service`, which is not the
+/// unit to stop.
 fn unit(cgroup: &str) -> Option<String> {
     cgroup.lines().find_map(|line| {
         let path = line.splitn(3, ':').nth(2)?;
@@ -103,11 +102,11 @@ fn unit(cgroup: &str) -> Option<String> {
     })
 }
 
-/// The character devices in /dev of the file system at `root`, and in the directories in it; the
-/// path of each as it is in there.
+/// The character devices in /dev of the file system at `root` and in the directories of /dev, with
+/// their paths in that file system.
 pub(super) fn nodes(root: &Path, number_of: NumberOf) -> Vec<(String, DevNum)> {
     let dev = root.join("dev");
-    // A link would lead out of the file system.
+    // A symlink would lead out of the file system.
     let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let mut paths = Vec::new();
     if is_directory(&dev) {
@@ -121,13 +120,13 @@ pub(super) fn nodes(root: &Path, number_of: NumberOf) -> Vec<(String, DevNum)> {
     paths.into_iter().filter_map(node).collect()
 }
 
-/// How many entries of one directory of a container are looked at; it can make as many as it likes.
-const MOST_ENTRIES: usize = 4096;
+/// How many entries of a directory are read. A container can create any number.
+const MAX_ENTRIES: usize = 4096;
 
-/// What is neither a directory nor a link.
+/// Adds the entries that are neither directories nor symlinks.
 fn list(directory: &Path, name: &str, paths: &mut Vec<String>) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    for entry in entries.take(MOST_ENTRIES) {
+    for entry in entries.take(MAX_ENTRIES) {
         let (Ok(kind), Ok(entry_name)) = (entry.file_type(), entry.file_name().into_string())
         else {
             continue;
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_by_its_control_group() {
+    fn the_cgroup_tells_container_and_unit() {
         let id = "5".repeat(64);
         for cgroup in [
             format!("12:devices:/docker/{id}\n1:name=systemd:/docker/{id}\n"),

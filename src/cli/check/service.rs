@@ -1,17 +1,16 @@
-//! Whether the daemon runs, is the same version as this program, and comes back after a boot.
+//! Whether the daemon is running, has the version of this program, and starts at boot.
 
 use std::fs;
 use std::path::Path;
 
+use super::codes;
 use super::finding::Report;
-use super::kinds;
-use crate::status::{PortState, Status};
+use crate::daemon::status::document::{PortState, Status};
 
 const UNIT: &str = "ttyplugd.service";
 
-/// Where units are, from the strongest to the weakest place (systemd.unit(5), "UNIT FILE LOAD
-/// PATH"). Those that are turned on have a link in a directory `*.wants` or `*.requires` of the
-/// first two.
+/// The directories of units, in decreasing priority (systemd.unit(5), "UNIT FILE LOAD PATH"). An
+/// enabled unit has a link in a `*.wants` or `*.requires` directory of the first two.
 const DIRECTORIES: [&str; 5] = [
     "etc/systemd/system",
     "run/systemd/system",
@@ -20,10 +19,10 @@ const DIRECTORIES: [&str; 5] = [
     "lib/systemd/system",
 ];
 
-/// What the service manager's files say of the daemon's unit.
+/// The state of the daemon's unit in systemd's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// There is none: the daemon is started in some other way.
+    /// There is no unit: the daemon is started in another way.
     Absent,
     Disabled,
     Enabled,
@@ -31,7 +30,7 @@ pub(super) enum Unit {
 
 impl Unit {
     pub(super) fn read(root: &Path) -> Self {
-        let places = DIRECTORIES.map(|directory| root.join(directory));
+        let directories = DIRECTORIES.map(|directory| root.join(directory));
         let exists = |directory: &Path| fs::symlink_metadata(directory.join(UNIT)).is_ok();
         let is_wanted = |directory: &Path| {
             let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -40,77 +39,87 @@ impl Unit {
                 (kind == "wants" || kind == "requires") && exists(&wanting)
             })
         };
-        match places.iter().any(|place| exists(place)) {
+        match directories.iter().any(|directory| exists(directory)) {
             false => Self::Absent,
-            true if places[..2].iter().any(|place| is_wanted(place)) => Self::Enabled,
+            true if directories[..2]
+                .iter()
+                .any(|directory| is_wanted(directory)) =>
+            {
+                Self::Enabled
+            }
             true => Self::Disabled,
         }
     }
 }
 
 impl Report {
-    /// `status` is the daemon's answer.
+    /// `status` is the response of the daemon.
     pub(super) fn service(&mut self, status: &anyhow::Result<Status>, unit: Unit) {
         let subject = "service";
         match (status, unit) {
             (Err(error), Unit::Absent) => self.error(
-                kinds::SERVICE_DOWN,
+                codes::SERVICE_DOWN,
                 subject,
                 format!("{error:#}"),
                 "start it: ttyplugd run",
             ),
             (Err(error), _) => self.error(
-                kinds::SERVICE_DOWN,
+                codes::SERVICE_DOWN,
                 subject,
                 format!("{error:#}"),
-                "systemctl enable --now ttyplugd; if it does not stay up: journalctl -u ttyplugd",
+                "systemctl enable --now ttyplugd; if it fails: journalctl -u ttyplugd",
             ),
-            (Ok(status), _) => self.answers(subject, status),
+            (Ok(status), _) => self.running_daemon(subject, status),
         }
         if status.is_ok() && unit == Unit::Disabled {
             self.warning(
-                kinds::SERVICE_DISABLED,
+                codes::SERVICE_DISABLED,
                 subject,
-                "it runs, and is not started at boot",
+                "is running, but does not start at boot",
                 "systemctl enable ttyplugd",
             );
         }
     }
 
-    fn answers(&mut self, subject: &str, status: &Status) {
+    fn running_daemon(&mut self, subject: &str, status: &Status) {
         let own = env!("CARGO_PKG_VERSION");
         if status.version == own {
-            self.note(kinds::SERVICE, subject, format!("ttyplugd {own} runs"), "");
+            self.note(
+                codes::SERVICE,
+                subject,
+                format!("ttyplugd {own} is running"),
+                "",
+            );
         } else {
             self.warning(
-                kinds::SERVICE_VERSION,
+                codes::SERVICE_VERSION,
                 subject,
                 format!(
-                    "ttyplugd {} runs, and this program is {own}",
+                    "version {} is running, but this program is version {own}",
                     status.version
                 ),
-                "systemctl restart ttyplugd (containers keep their ports, and held opens wait)",
+                "systemctl restart ttyplugd (containers keep their ports, and held opens keep waiting)",
             );
         }
         if !status.engine {
             self.error(
-                kinds::SERVICE_WAITS,
+                codes::SERVICE_WAITS,
                 subject,
-                "it waits for the engine",
-                "compare DOCKER_HOST of the service with docker context show; \
-                 journalctl -u ttyplugd",
+                "is waiting for the engine",
+                "compare DOCKER_HOST of the service with docker context show, and see journalctl -u \
+                 ttyplugd",
             );
         }
     }
 
-    /// What the daemon has found out by trying.
-    pub(super) fn failures(&mut self, status: &Status) {
+    /// Adds the failures that the daemon reports and no other check has found.
+    pub(super) fn failed_ports(&mut self, status: &Status) {
         for port in status
             .ports
             .iter()
             .filter(|port| port.state == PortState::Failed)
         {
-            let Some(cause) = port.cause.as_deref().filter(|cause| !self.says(cause)) else {
+            let Some(cause) = port.cause.as_deref().filter(|cause| !self.contains(cause)) else {
                 continue;
             };
             let what = match port.port.as_str() {
@@ -118,10 +127,10 @@ impl Report {
                 name => format!("port {name}: {cause}"),
             };
             self.error(
-                kinds::CONTAINER_NOT_SERVED,
+                codes::CONTAINER_NOT_SERVED,
                 &format!("container {}", port.container),
                 what,
-                port.remedy.clone().unwrap_or_default(),
+                port.fix.clone().unwrap_or_default(),
             );
         }
     }

@@ -1,37 +1,39 @@
-//! `ttyplugd runtime status`: whether containers can have the runtime, and which do.
+//! `ttyplugd runtime status`: whether containers can use the runtime, and which do.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
-use super::Site;
-use crate::cli::{plain, print, print_json};
-use crate::docker::User;
-use crate::engine_file::{EngineFile, Registration};
-use crate::notify::kernel_can_notify;
-use crate::runc;
-use crate::whole_file::WholeFile;
+use super::docker_setup::DockerSetup;
+use crate::cli::output::{print, print_json, printable};
+use crate::engine::daemon_json::{EngineFile, Registration};
+use crate::engine::runtimes::User;
+use crate::runtime::{VERSION_LIMIT, oci_args};
+use crate::sys::child;
+use crate::sys::seccomp::kernel_can_notify;
+use crate::sys::trusted_file::WholeFile;
 
-/// What keeps the runtime from working, and what mends it.
+/// Something that keeps the runtime from working.
 struct Problem {
     what: String,
-    remedy: &'static str,
+    fix: &'static str,
 }
 
 struct Status {
     file: PathBuf,
-    /// What the file says, or where it says nothing, the engine.
+    /// In the file, or else in the engine.
     registration: Option<Registration>,
+    /// The version of the engine.
     engine: Option<String>,
-    /// What the wrapper becomes, e.g. `runc version 1.1.5`.
+    /// The version of the real runtime, e.g. `runc version 1.1.5`.
     behind: Option<String>,
     users: Vec<User>,
     problems: Vec<Problem>,
 }
 
 pub(super) async fn run(file: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
-    let status = Status::look(&Site::find(file).await?).await;
+    let status = Status::read(&DockerSetup::find(file).await?).await;
     match as_json {
         true => print_json(&status.as_value())?,
         false => print(&status.as_text())?,
@@ -40,47 +42,47 @@ pub(super) async fn run(file: Option<PathBuf>, as_json: bool) -> anyhow::Result<
 }
 
 impl Status {
-    async fn look(site: &Site) -> Self {
+    async fn read(setup: &DockerSetup) -> Self {
         let mut status = Self {
-            file: site.file.clone(),
+            file: setup.file.clone(),
             registration: None,
             engine: None,
             behind: None,
             users: Vec::new(),
             problems: Vec::new(),
         };
-        status.registration(site);
-        status.engine(site).await;
-        status.program();
+        status.read_file(setup);
+        status.ask_engine(setup).await;
+        status.ask_runtime();
         status
     }
 
-    fn add(&mut self, what: impl Into<String>, remedy: &'static str) {
+    fn add(&mut self, what: impl Into<String>, fix: &'static str) {
         let what = what.into();
-        self.problems.push(Problem { what, remedy });
+        self.problems.push(Problem { what, fix });
     }
 
-    fn registration(&mut self, site: &Site) {
+    fn read_file(&mut self, setup: &DockerSetup) {
         let read = || -> anyhow::Result<Option<Registration>> {
-            let file = WholeFile::read(&site.file)?;
+            let file = WholeFile::read(&setup.file)?;
             let parsed = file.text().map(EngineFile::parse).transpose()?;
             Ok(parsed.and_then(|parsed| parsed.registration().cloned()))
         };
         match read() {
             Ok(registration) => self.registration = registration,
             Err(error) => self.add(
-                format!("{} cannot be read: {error:#}", site.file.display()),
-                "correct it: dockerd does not start with it",
+                format!("{} cannot be read: {error:#}", setup.file.display()),
+                "correct the file: dockerd does not start with it",
             ),
         }
     }
 
-    async fn engine(&mut self, site: &Site) {
-        let (engine, about) = match &site.engine {
+    async fn ask_engine(&mut self, setup: &DockerSetup) {
+        let (engine, about) = match &setup.engine {
             Ok(engine) => engine,
             Err(error) => {
-                let what = format!("the engine at {}: {error}", site.socket);
-                return self.add(what, "systemctl start docker; or run this as root");
+                let what = format!("the engine at {}: {error}", setup.socket);
+                return self.add(what, "systemctl start docker, or run this as root");
             }
         };
         self.engine = Some(about.version.clone());
@@ -99,35 +101,35 @@ impl Status {
                 });
             }
             (Some(_), _) => self.add(
-                "the engine does not have what its file says",
+                "the engine has not loaded its file",
                 "sudo systemctl reload docker",
             ),
         }
     }
 
-    /// Asked for its version, the wrapper becomes the real runtime, which tells its own.
-    fn program(&mut self) {
+    /// Asks the wrapper for its version. The wrapper executes the real runtime, which prints its
+    /// own.
+    fn ask_runtime(&mut self) {
         let Some(registration) = &self.registration else {
             return;
         };
         let mut command = Command::new(&registration.path);
         command.args(&registration.runtime_args).arg("--version");
-        let said = match command.stdin(Stdio::null()).output() {
+        let output = child::output(command.stdin(Stdio::null()), VERSION_LIMIT);
+        let version = match output {
             Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
             Err(error) => {
                 let what = format!("{} cannot be executed: {error}", registration.path);
-                return self.add(
-                    what,
-                    "install ttyplugd, and then: sudo ttyplugd runtime enable",
-                );
+                let fix = "install ttyplugd, then: sudo ttyplugd runtime enable";
+                return self.add(what, fix);
             }
         };
-        self.behind = said.lines().next().map(String::from);
-        if let Err(reason) = runc::can_notify(&said) {
-            self.add(format!("{reason}, so that no open is held"), "upgrade runc");
+        self.behind = version.lines().next().map(String::from);
+        if let Err(reason) = oci_args::can_notify(&version) {
+            self.add(format!("opens are not held: {reason}"), "upgrade runc");
         }
         if !kernel_can_notify() {
-            let what = "the kernel has no seccomp user notification, so that no open is held";
+            let what = "opens are not held: the kernel has no seccomp user notification";
             self.add(what, "use Linux 5.7 or newer, with CONFIG_SECCOMP_FILTER");
         }
     }
@@ -135,10 +137,10 @@ impl Status {
     fn as_text(&self) -> String {
         let path = self.registration.as_ref().map(|its| its.path.as_str());
         let users: Vec<_> = self.users.iter().map(User::to_string).collect();
-        let or_dash = |text: Option<&str>| plain(text.unwrap_or("-"));
+        let or_dash = |text: Option<&str>| printable(text.unwrap_or("-"));
         let mut text = format!(
             "file     {}\nruntime  {}\nbehind   {}\nengine   {}\nused by  {}\n",
-            plain(&self.file.display().to_string()),
+            printable(&self.file.display().to_string()),
             or_dash(path),
             or_dash(self.behind.as_deref()),
             or_dash(self.engine.as_deref()),
@@ -146,10 +148,10 @@ impl Status {
         );
         let style = anstyle::AnsiColor::Red.on_default().bold();
         for problem in &self.problems {
-            let what = plain(&problem.what);
+            let what = printable(&problem.what);
             text += &format!(
                 "{style}error{style:#}    {what}\n         {}\n",
-                problem.remedy
+                problem.fix
             );
         }
         text
@@ -173,7 +175,7 @@ impl Status {
                 })
                 .collect::<Vec<_>>(),
             "problems": problems
-                .map(|problem| json!({ "what": problem.what, "remedy": problem.remedy }))
+                .map(|problem| json!({ "what": problem.what, "remedy": problem.fix }))
                 .collect::<Vec<_>>(),
         })
     }

@@ -1,17 +1,17 @@
-//! What the programs that show them say of the pages that an operator reads. They need no engine,
-//! but programs that `make test` installs.
+//! The documentation, read by the programs that show it. These tests need no engine, but programs
+//! that `make test` installs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use ttyplugd::config::LabelPolicy;
-use ttyplugd::labels::{self, Wishes};
+use ttyplugd::config::labels::{self, PortRequests};
+use ttyplugd::config::settings::LabelPolicy;
 
-use crate::bed::run;
 use crate::compose::services;
 use crate::papers::{blocks, catalog, read};
+use crate::testbed::run;
 
 #[test]
 fn journalctl_reads_every_entry_of_the_catalog() {
@@ -81,9 +81,9 @@ fn every_service_of_the_examples_that_has_a_port_has_what_it_takes_and_no_wider_
         let mut served = 0;
         for service in services(&file) {
             let place = format!("{} of {}", service.name, file.display());
-            let wishes = labels::wishes(&service.labels(), LabelPolicy::Container, &[]);
+            let wishes = labels::port_requests(&service.labels(), LabelPolicy::Container, &[]);
             let wishes = wishes.unwrap_or_else(|error| panic!("{place}: {error}"));
-            if wishes == Wishes::default() {
+            if wishes == PortRequests::default() {
                 continue;
             }
             served += 1;
@@ -98,7 +98,7 @@ fn every_service_of_the_examples_that_has_a_port_has_what_it_takes_and_no_wider_
                 assert!(!service.keys.contains_key(key), "{place}: {key}");
             }
             for port in &wishes.own {
-                let node = port.look.node.as_ref();
+                let node = port.node.path.as_ref();
                 let node = node.unwrap_or_else(|| panic!("{place}: {} has no node", port.name));
                 let told = service.environment();
                 assert!(
@@ -123,8 +123,8 @@ fn every_compose_file_that_the_readme_shows_has_labels_that_are_understood() {
     {
         fs::write(&file, block).unwrap();
         for service in services(&file) {
-            let wishes = labels::wishes(&service.labels(), LabelPolicy::Container, &[]);
-            assert_ne!(wishes, Ok(Wishes::default()), "{block}");
+            let wishes = labels::port_requests(&service.labels(), LabelPolicy::Container, &[]);
+            assert_ne!(wishes, Ok(PortRequests::default()), "{block}");
             wishes.unwrap_or_else(|error| panic!("{error}\n{block}"));
             assert_eq!(service.text("runtime"), "ttyplug", "{block}");
             seen += 1;

@@ -1,0 +1,37 @@
+//! The devices, the containers and the state, read once.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use crate::config::settings::Settings;
+use crate::daemon::state::World;
+use crate::engine::{Engine, ImageLabels, socket_path};
+use crate::model::inventory::Inventory;
+use crate::monitor::enumerate;
+use crate::plan::assign::assign;
+use crate::store::Store;
+
+/// Reads everything as the daemon does when it starts.
+///
+/// # Errors
+/// udev or the engine cannot be asked.
+pub(super) async fn snapshot(
+    settings: Settings,
+    state: &Path,
+) -> anyhow::Result<(Engine, RefCell<World>)> {
+    let mut inventory = Inventory::default();
+    inventory.replace_devices(enumerate()?);
+    let socket = socket_path()?;
+    let engine = Engine::connect(&socket, ImageLabels::default())
+        .await
+        .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
+    inventory.containers = engine.containers().await?;
+    let store = Store::read(state);
+    let mut world = World::new(settings, inventory, store);
+    world.assigned = assign(
+        &world.settings,
+        &world.inventory,
+        world.store.last_devices(),
+    );
+    Ok((engine, RefCell::new(world)))
+}

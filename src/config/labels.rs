@@ -1,0 +1,322 @@
+//! Container labels that ask for ports: `ttyplugd.enable` and `ttyplugd.port.NAME.KEY`. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::config::settings::LabelPolicy;
+use crate::model::PortName;
+use crate::model::nearest::did_you_mean;
+use crate::model::port::{OptionalKey, Port, parse_optional};
+
+/// The ports that a container's labels ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortRequests {
+    /// `ttyplugd.enable=true`: every USB serial device, under its host name.
+    pub every_port: bool,
+    /// Ports that the labels define.
+    pub own: Vec<Port>,
+    /// Ports of the configuration file, by `use=true`.
+    pub used: Vec<PortName>,
+}
+
+/// A label that is not valid. It disables all ports of its container: half of what was meant could
+/// be more than was meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("label {label:?}: {reason}")]
+pub struct LabelError {
+    pub label: String,
+    pub reason: String,
+}
+
+const PREFIX: &str = "ttyplugd.";
+const ENABLE: &str = "enable";
+/// What a label of a port must have unless it has `use`: the device.
+const MATCH: &str = "match";
+const USE: &str = "use";
+
+/// The labels that were set when the container was created. One that its image has with the same
+/// value is counted as the image's.
+pub fn own_labels(
+    container: &BTreeMap<String, String>,
+    image: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    container
+        .iter()
+        .filter(|(key, value)| image.get(*key) != Some(value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// The `ttyplugd.` labels that are ignored because they are the image's.
+pub fn ignored_labels<'a>(
+    container: &'a BTreeMap<String, String>,
+    image: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = &'a str> {
+    container
+        .iter()
+        .filter(|(key, value)| key.starts_with(PREFIX) && image.get(*key) == Some(value))
+        .map(|(key, _)| key.as_str())
+}
+
+/// The compose project and service of a container. `docker compose build` writes both labels into
+/// the image too (compose-spec, build.md, "labels"), which makes them the image's; they count where
+/// compose created the container, as its `config-hash` shows.
+pub fn compose_service(
+    all: &BTreeMap<String, String>,
+    own: &BTreeMap<String, String>,
+) -> Option<(String, String)> {
+    let by_compose = own.contains_key("com.docker.compose.config-hash");
+    let labels = if by_compose { all } else { own };
+    let project = labels.get("com.docker.compose.project")?;
+    let service = labels.get("com.docker.compose.service")?;
+    Some((project.clone(), service.clone()))
+}
+
+/// Reads the labels that count.
+///
+/// # Errors
+/// The first label under `ttyplugd.` that is not valid.
+pub fn port_requests(
+    labels: &BTreeMap<String, String>,
+    policy: LabelPolicy,
+    defined: &[Port],
+) -> Result<PortRequests, LabelError> {
+    let mut requests = PortRequests::default();
+    if policy == LabelPolicy::Off {
+        return Ok(requests);
+    }
+    let mut ports: BTreeMap<PortName, PortLabels> = BTreeMap::new();
+    for (label, value) in labels {
+        let Some(key) = label.strip_prefix(PREFIX) else {
+            continue;
+        };
+        let error = |reason| LabelError {
+            label: label.clone(),
+            reason,
+        };
+        if key == ENABLE {
+            requests.every_port = boolean(value).map_err(error)?;
+        } else if let Some(rest) = key.strip_prefix("port.") {
+            let (name, key) = port_key(rest).map_err(error)?;
+            ports.entry(name).or_default().insert(key, value);
+        } else {
+            return Err(error(unknown(key, &[ENABLE, "port"])));
+        }
+    }
+    for (name, labels) in ports {
+        let error = |(key, reason): (&str, String)| LabelError {
+            label: format!("{PREFIX}port.{name}.{key}"),
+            reason,
+        };
+        if let Some(value) = labels.get(USE) {
+            if used(value, &name, &labels, defined).map_err(error)? {
+                requests.used.push(name);
+            }
+        } else {
+            let port = own_port(&name, &labels).map_err(error)?;
+            requests.own.push(port);
+        }
+    }
+    Ok(requests)
+}
+
+/// The labels of one port, by their keys.
+type PortLabels<'a> = BTreeMap<&'a str, &'a str>;
+
+/// Why the label with this key is not valid.
+type InvalidKey = (&'static str, String);
+
+/// `NAME.KEY`.
+fn port_key(text: &str) -> Result<(PortName, &str), String> {
+    let Some((name, key)) = text.split_once('.') else {
+        return Err("is not ttyplugd.port.NAME.KEY".to_owned());
+    };
+    let name = name
+        .parse()
+        .map_err(|reason| format!("{name:?} {reason}"))?;
+    let keys = [&[MATCH, USE], OptionalKey::NAMES].concat();
+    match keys.contains(&key) {
+        true => Ok((name, key)),
+        false => Err(unknown(key, &keys)),
+    }
+}
+
+/// Whether a port of the configuration file is used.
+fn used(
+    value: &str,
+    name: &PortName,
+    labels: &PortLabels,
+    defined: &[Port],
+) -> Result<bool, InvalidKey> {
+    let error = |reason| (USE, reason);
+    if labels.len() > 1 {
+        let reason = "cannot be combined with other labels of the port: it takes the port as the \
+                      configuration file defines it";
+        return Err(error(reason.to_owned()));
+    }
+    let is_used = boolean(value).map_err(error)?;
+    if is_used && defined.iter().all(|port| port.name != *name) {
+        let reason = format!("the configuration file defines no port {:?}", name.as_str());
+        return Err(error(reason));
+    }
+    Ok(is_used)
+}
+
+/// A port that the labels define.
+fn own_port(name: &PortName, labels: &PortLabels) -> Result<Port, InvalidKey> {
+    let Some(device) = labels.get(MATCH) else {
+        let reason = "is missing; it says which device the port is, e.g. vendor=0658";
+        return Err((MATCH, reason.to_owned()));
+    };
+    let device = device
+        .parse()
+        .map_err(|reason| (MATCH, format!("{device:?} {reason}")))?;
+    let (node, hold) = parse_optional(|key| labels.get(key.name()).copied()).map_err(|error| {
+        (
+            error.key.name(),
+            format!("{:?} {}", error.value, error.reason),
+        )
+    })?;
+    Ok(Port {
+        name: name.clone(),
+        device,
+        containers: Vec::new(),
+        node,
+        hold,
+    })
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{value:?} is neither \"true\" nor \"false\"")),
+    }
+}
+
+fn unknown(key: &str, known: &[&str]) -> String {
+    format!("unknown key {key:?}; {}", did_you_mean(key, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
+        owned.collect()
+    }
+
+    fn read(pairs: &[(&str, &str)]) -> Result<PortRequests, LabelError> {
+        let file = (
+            "config.toml".into(),
+            "[[port]]\nname = \"meter\"\nmatch = { vendor = \"0403\" }".to_owned(),
+        );
+        let settings = crate::config::parse(&[file]).unwrap();
+        port_requests(&map(pairs), LabelPolicy::Container, &settings.ports)
+    }
+
+    #[test]
+    fn labels_define_ports_and_use_those_of_the_file() {
+        let requests = read(&[
+            ("ttyplugd.enable", "true"),
+            ("ttyplugd.port.zwave.match", "vendor=0658,product=0200"),
+            ("ttyplugd.port.zwave.node", "/dev/zwave"),
+            ("ttyplugd.port.zwave.hold", "60s"),
+            ("ttyplugd.port.meter.use", "true"),
+            ("other", "x"),
+        ])
+        .unwrap();
+        assert!(requests.every_port);
+        assert_eq!(
+            requests.own[0].node.path.as_ref().unwrap().as_str(),
+            "/dev/zwave"
+        );
+        assert_eq!(requests.used[0].as_str(), "meter");
+    }
+
+    #[test]
+    fn an_invalid_label_is_named() {
+        for (pairs, expected) in [
+            (
+                &[("ttyplugd.enable", "yes")][..],
+                "\"ttyplugd.enable\": \"yes\" is neither",
+            ),
+            (&[("ttyplugd.enabel", "true")], "did you mean \"enable\"?"),
+            (&[("ttyplugd.port.x", "1")], "is not ttyplugd.port.NAME.KEY"),
+            (&[("ttyplugd.port.x.nodes", "1")], "did you mean \"node\"?"),
+            (
+                &[("ttyplugd.port.x.node", "/dev/x")],
+                "\"ttyplugd.port.x.match\": is missing",
+            ),
+            (
+                &[("ttyplugd.port.x.match", "vender=1")],
+                "vender is an unknown key",
+            ),
+            (
+                &[
+                    ("ttyplugd.port.x.match", "vendor=1"),
+                    ("ttyplugd.port.x.mode", "0999"),
+                ],
+                "\"ttyplugd.port.x.mode\": \"0999\" is not an octal mode",
+            ),
+            (
+                &[
+                    ("ttyplugd.port.x.match", "vendor=1"),
+                    ("ttyplugd.port.x.node", "/etc/x"),
+                ],
+                "outside /dev",
+            ),
+            (
+                &[("ttyplugd.port.zwave.use", "true")],
+                "defines no port \"zwave\"",
+            ),
+            (
+                &[
+                    ("ttyplugd.port.meter.use", "true"),
+                    ("ttyplugd.port.meter.mode", "0660"),
+                ],
+                "cannot be combined",
+            ),
+            (
+                &[("ttyplugd.port.a b.match", "vendor=1")],
+                "not a port name",
+            ),
+        ] {
+            let error = read(pairs).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn labels_that_are_off_ask_for_nothing() {
+        let labels = map(&[("ttyplugd.enable", "true")]);
+        assert_eq!(
+            port_requests(&labels, LabelPolicy::Off, &[]),
+            Ok(PortRequests::default())
+        );
+    }
+
+    #[test]
+    fn a_label_of_the_image_does_not_count_unless_the_container_says_otherwise() {
+        let image = map(&[("ttyplugd.enable", "true"), ("x", "1")]);
+        let same = map(&[("ttyplugd.enable", "true"), ("x", "1"), ("y", "2")]);
+        assert_eq!(own_labels(&same, &image), map(&[("y", "2")]));
+        let ignored: Vec<_> = ignored_labels(&same, &image).collect();
+        assert_eq!(ignored, ["ttyplugd.enable"]);
+        let other = map(&[("ttyplugd.enable", "false")]);
+        assert_eq!(own_labels(&other, &image), other);
+    }
+
+    #[test]
+    fn compose_names_count_only_where_compose_made_the_container() {
+        let image = map(&[
+            ("com.docker.compose.project", "home"),
+            ("com.docker.compose.service", "zwave"),
+        ]);
+        assert_eq!(compose_service(&image, &own_labels(&image, &image)), None);
+        let mut made = image.clone();
+        made.insert("com.docker.compose.config-hash".into(), "abc".into());
+        let service = compose_service(&made, &own_labels(&made, &image));
+        assert_eq!(service, Some(("home".into(), "zwave".into())));
+    }
+}

@@ -1,0 +1,14 @@
+//! The configuration file and the container labels, checked. Pure, but for [`load`].
+//!
+//! Imports: `model`.
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod fragment;
+pub mod labels;
+mod load;
+mod parse;
+pub mod settings;
+
+pub use load::load;
+pub use parse::{ConfigError, parse};

@@ -1,0 +1,254 @@
+//! The BPF programs that a control group has as its device controller (bpf(2)).
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use crate::container::device_program::Instruction;
+
+// kernel, include/uapi/linux/bpf.h: enum bpf_cmd, bpf_prog_type and bpf_attach_type, and flags.
+const PROG_LOAD: libc::c_int = 5;
+const PROG_ATTACH: libc::c_int = 8;
+const PROG_GET_FD_BY_ID: libc::c_int = 13;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const PROG_QUERY: libc::c_int = 16;
+const TYPE_CGROUP_DEVICE: u32 = 15;
+const CGROUP_DEVICE: u32 = 6;
+const ALLOW_MULTI: u32 = 1 << 1;
+const REPLACE: u32 = 1 << 2;
+
+/// The most programs that one control group can have (kernel, kernel/bpf/cgroup.c,
+/// BPF_CGROUP_MAX_PROGS).
+const MOST_PROGRAMS: usize = 64;
+
+/// The programs of one control group, by their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    pub ids: Vec<u32>,
+    /// How they were attached.
+    flags: u32,
+}
+
+// The parts of union bpf_attr, as far as they are used. None of them has padding: the kernel refuses
+// bytes that it does not know and that are not zero.
+
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target: u32,
+    kind: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    reserved: u32,
+    // Some kernels write here whatever length they were given (opencontainers/cgroups,
+    // devices/ebpf_linux.go).
+    more: [u64; 4],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Attach {
+    target: u32,
+    program: u32,
+    kind: u32,
+    flags: u32,
+    replaced: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ById {
+    id: u32,
+    next: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetInfo {
+    program: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The beginning of struct bpf_prog_info; the kernel fills in as much as there is room for.
+#[repr(C)]
+#[derive(Default)]
+struct Info {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    machine_code_length: u32,
+    length: u32,
+    machine_code: u64,
+    instructions: u64,
+    loaded: u64,
+    loaded_by: u32,
+    map_count: u32,
+    maps: u64,
+    name: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    version: u32,
+    flags: u32,
+    name: [u8; 16],
+}
+
+/// Which programs the control group itself has, not those above it.
+///
+/// # Errors
+/// What the kernel says; CAP_NET_ADMIN or CAP_SYS_ADMIN is needed.
+pub fn attached(group: &impl AsFd) -> io::Result<Attached> {
+    let mut ids = [0u32; MOST_PROGRAMS];
+    let mut query = Query {
+        target: number(group),
+        kind: CGROUP_DEVICE,
+        ids: ids.as_mut_ptr().expose_provenance() as u64,
+        count: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        ..Query::default()
+    };
+    // SAFETY: `ids` has room for the `count` numbers that the kernel writes at most.
+    unsafe { bpf(PROG_QUERY, &mut query) }?;
+    let count = usize::try_from(query.count).map_err(io::Error::other)?;
+    Ok(Attached {
+        ids: ids.into_iter().take(count).collect(),
+        flags: query.attach_flags,
+    })
+}
+
+/// # Errors
+/// It is gone, or CAP_SYS_ADMIN is missing.
+pub fn by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attribute = ById {
+        id,
+        ..ById::default()
+    };
+    // SAFETY: the kernel reads three numbers and writes nothing.
+    let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut attribute) }?;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The name that its maker gave a program; empty where it gave none.
+///
+/// # Errors
+/// What the kernel says.
+pub fn name(program: &impl AsFd) -> io::Result<String> {
+    let name = info(program, &mut [])?.name;
+    let length = name.iter().position(|byte| *byte == 0);
+    Ok(String::from_utf8_lossy(&name[..length.unwrap_or(name.len())]).into_owned())
+}
+
+/// The instructions of a program, as the kernel has them after its checks.
+///
+/// # Errors
+/// The kernel does not tell, which it may be configured for (sysctl net.core.bpf_jit_harden).
+pub fn instructions(program: &impl AsFd) -> io::Result<Vec<Instruction>> {
+    let length = info(program, &mut [])?.length;
+    let bytes = usize::try_from(length).map_err(io::Error::other)?;
+    let mut instructions = vec![Instruction::default(); bytes / size_of::<Instruction>()];
+    let told = info(program, &mut instructions)?.length;
+    if told != length || instructions.is_empty() {
+        return Err(io::Error::other(
+            "the kernel does not tell its instructions",
+        ));
+    }
+    Ok(instructions)
+}
+
+/// What the kernel tells of a program, and its instructions, as many as there is room for.
+fn info(program: &impl AsFd, room: &mut [Instruction]) -> io::Result<Info> {
+    let mut info = Info {
+        length: u32::try_from(size_of_val(room)).map_err(io::Error::other)?,
+        instructions: room.as_mut_ptr().expose_provenance() as u64,
+        ..Info::default()
+    };
+    let mut attribute = GetInfo {
+        program: number(program),
+        length: u32::try_from(size_of::<Info>()).map_err(io::Error::other)?,
+        info: (&raw mut info).expose_provenance() as u64,
+    };
+    // SAFETY: `info` is as long as said, and `room` as long as `info` says; any bytes are
+    // instructions.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attribute) }?;
+    Ok(info)
+}
+
+/// Has the kernel check a program.
+///
+/// # Errors
+/// It is refused.
+pub fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
+    let mut name = [0; 16];
+    name[..8].copy_from_slice(b"ttyplugd");
+    let mut attribute = Load {
+        kind: TYPE_CGROUP_DEVICE,
+        count: u32::try_from(program.len()).map_err(io::Error::other)?,
+        instructions: program.as_ptr().expose_provenance() as u64,
+        // Only who calls functions of the kernel has to say more.
+        license: c"MIT".as_ptr().expose_provenance() as u64,
+        name,
+        ..Load::default()
+    };
+    // SAFETY: the kernel reads `count` instructions and a C string, which both outlive the call.
+    let fd = unsafe { bpf(PROG_LOAD, &mut attribute) }?;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts a program in the place of another one, with no moment between them.
+///
+/// # Errors
+/// The other one is not there any more, or was attached in a way that does not let it be replaced.
+pub fn replace(
+    group: &impl AsFd,
+    attached: &Attached,
+    old: &impl AsFd,
+    new: &impl AsFd,
+) -> io::Result<()> {
+    let mut attribute = Attach {
+        target: number(group),
+        program: number(new),
+        kind: CGROUP_DEVICE,
+        flags: attached.flags,
+        ..Attach::default()
+    };
+    // A control group that takes one program only is given another one without a word of the first.
+    if attached.flags & ALLOW_MULTI != 0 {
+        attribute.flags |= REPLACE;
+        attribute.replaced = number(old);
+    }
+    // SAFETY: the kernel reads five numbers and writes nothing.
+    unsafe { bpf(PROG_ATTACH, &mut attribute) }?;
+    Ok(())
+}
+
+fn number(fd: &impl AsFd) -> u32 {
+    // A descriptor is never negative.
+    u32::try_from(fd.as_fd().as_raw_fd()).unwrap_or(u32::MAX)
+}
+
+/// # Safety
+/// Every address in `attribute` has to be of memory that is as long as the command expects.
+unsafe fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Result<libc::c_int> {
+    let length = libc::c_ulong::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the attribute is as long as said; the rest is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, length) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(result).map_err(io::Error::other)
+}

@@ -1,0 +1,15 @@
+//! One container, worked on from outside: its root directory, its device cgroup and its network
+//! namespace.
+//!
+//! Imports: `model`, `plan`, `sys`.
+
+pub mod announce;
+pub mod bind_mount;
+pub mod bpf;
+pub mod device_cgroup;
+pub mod device_program;
+pub mod inject;
+pub mod observe;
+pub mod rootfs;
+pub mod script;
+pub mod uevent;

@@ -1,0 +1,170 @@
+//! udev's messages as libudev reads them (systemd, src/libsystemd/sd-device/device-monitor.c,
+//! `monitor_netlink_header`). Pure.
+
+use std::collections::BTreeMap;
+
+use crate::model::device::Device;
+use crate::model::{DevNum, NodePath};
+
+/// What a device is to an application in a container: what udev says of it, with the names that it
+/// has there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    pub devnum: DevNum,
+    properties: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Add,
+    /// It is there as before, and udev says something else of it.
+    Change,
+    Remove,
+}
+
+const SUBSYSTEM: &str = "tty";
+
+/// Marks the format, in network order.
+const MAGIC: u32 = 0xfeed_cafe;
+
+/// How long the header is.
+const HEADER: u32 = 40;
+
+impl Announcement {
+    pub fn new(device: &Device, node: &NodePath, links: &[NodePath]) -> Self {
+        let mut properties = device.properties.clone();
+        let links: Vec<&str> = links.iter().map(NodePath::as_str).collect();
+        for (key, value) in [
+            ("DEVPATH", device.devpath.clone()),
+            ("SUBSYSTEM", SUBSYSTEM.to_owned()),
+            ("DEVNAME", node.to_string()),
+            ("DEVLINKS", links.join(" ")),
+            ("MAJOR", device.devnum.major.to_string()),
+            ("MINOR", device.devnum.minor.to_string()),
+        ] {
+            properties.insert(key.to_owned(), value);
+        }
+        Self {
+            devnum: device.devnum,
+            properties,
+        }
+    }
+
+    /// The message, as udevd would send it. `number` is not 0 and goes up.
+    pub fn message(&self, action: Action, number: u64) -> Vec<u8> {
+        let action = match action {
+            Action::Add => "add",
+            Action::Change => "change",
+            Action::Remove => "remove",
+        };
+        let number = number.to_string();
+        let own = [("ACTION", action), ("SEQNUM", &number)];
+        let others = self.properties.iter();
+        let others = others.filter(|(key, _)| own.iter().all(|(own, _)| own != key));
+        let others = others.map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut properties = Vec::new();
+        for (key, value) in own.into_iter().chain(others) {
+            // What has a NUL in it would be two properties.
+            if !key.contains(['\0', '=']) && !value.contains('\0') {
+                properties.extend(format!("{key}={value}\0").into_bytes());
+            }
+        }
+        let tags = self.properties.get("TAGS").map_or("", String::as_str);
+        let tags = tags
+            .split(':')
+            .filter(|tag| !tag.is_empty())
+            .fold(0, |all, tag| all | bloom(tag));
+        let length = u32::try_from(properties.len()).unwrap_or(u32::MAX);
+        let (tags_high, tags_low) = ((tags >> 32) as u32, (tags & 0xffff_ffff) as u32);
+        let mut message = b"libudev\0".to_vec();
+        for field in [
+            MAGIC.to_be_bytes(),
+            HEADER.to_ne_bytes(),
+            HEADER.to_ne_bytes(),
+            length.to_ne_bytes(),
+            // What follows is for filters in the kernel, and in network order.
+            hash(SUBSYSTEM).to_be_bytes(),
+            0u32.to_be_bytes(),
+            tags_high.to_be_bytes(),
+            tags_low.to_be_bytes(),
+        ] {
+            message.extend(field);
+        }
+        message.extend(properties);
+        message
+    }
+}
+
+/// Four bits of 64, by which a filter in the kernel may pass a tag (systemd,
+/// src/libsystemd/sd-device/device-util.h, `string_bloom64`).
+fn bloom(tag: &str) -> u64 {
+    let hash = hash(tag);
+    [0, 6, 12, 18]
+        .into_iter()
+        .fold(0, |bits, shift| bits | 1 << (hash >> shift & 63))
+}
+
+/// MurmurHash2 by Austin Appleby, with the seed 0, as libudev has it. Its words are in the order of
+/// the machine.
+fn hash(text: &str) -> u32 {
+    const MIX: u32 = 0x5bd1_e995;
+    let bytes = text.as_bytes();
+    let mut hash = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        let mut word = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(MIX);
+        word = (word ^ word >> 24).wrapping_mul(MIX);
+        hash = hash.wrapping_mul(MIX) ^ word;
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        for (place, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * place);
+        }
+        hash = hash.wrapping_mul(MIX);
+    }
+    hash = (hash ^ hash >> 13).wrapping_mul(MIX);
+    hash ^ hash >> 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::device;
+
+    #[test]
+    fn a_message_has_the_names_that_the_device_has_in_the_container() {
+        let mut device = device("ttyUSB0", "A");
+        device
+            .properties
+            .insert("EVIL".into(), "a\0ACTION=remove".into());
+        device.properties.insert("ACTION".into(), "bind".into());
+        let node = "/dev/zwave".parse().unwrap();
+        let link = "/dev/serial/by-id/x".parse().unwrap();
+        let message = Announcement::new(&device, &node, &[link]).message(Action::Add, 7);
+        assert_eq!(&message[..12], b"libudev\0\xfe\xed\xca\xfe");
+        let properties: Vec<_> = message[40..].split(|byte| *byte == 0).collect();
+        let properties: Vec<_> = properties
+            .into_iter()
+            .map(String::from_utf8_lossy)
+            .collect();
+        assert_eq!(properties[..2], ["ACTION=add", "SEQNUM=7"]);
+        for expected in [
+            "DEVNAME=/dev/zwave",
+            "DEVLINKS=/dev/serial/by-id/x",
+            "SUBSYSTEM=tty",
+        ] {
+            assert!(properties.iter().any(|p| p == expected), "{properties:?}");
+        }
+        assert_eq!(
+            properties
+                .iter()
+                .filter(|p| p.starts_with("ACTION"))
+                .count(),
+            1
+        );
+        assert_eq!(properties.last().unwrap(), "");
+        let length = u32::from_ne_bytes(message[20..24].try_into().unwrap());
+        assert_eq!(usize::try_from(length).unwrap(), message.len() - 40);
+    }
+}

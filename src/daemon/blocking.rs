@@ -1,0 +1,104 @@
+//! Work that may hang: on a container's file systems, or on systemd. It has threads of its own and a
+//! time limit.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::model::inventory::ContainerId;
+use crate::model::problem::{Failure, Problem};
+
+/// How long such work may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What of a container is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// What is below its root directory, which the container can make hang.
+    Root,
+    /// Its control group, which it cannot.
+    Group,
+}
+
+/// The work that did not end in time. Its threads cannot be stopped, so no more is begun on the same
+/// part of the container, in whichever start, before they end.
+#[derive(Debug, Default)]
+pub struct Blocking {
+    hanging: RefCell<BTreeMap<(ContainerId, Part), AbortHandle>>,
+}
+
+impl Blocking {
+    /// Does something in a container's root directory.
+    ///
+    /// # Errors
+    /// It takes too long, or panics.
+    pub async fn in_root<T: Send + 'static>(
+        &self,
+        id: &ContainerId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.run(id, Part::Root, work).await
+    }
+
+    /// Does something in a container's control group.
+    ///
+    /// # Errors
+    /// It takes too long, or panics.
+    pub async fn in_group<T: Send + 'static>(
+        &self,
+        id: &ContainerId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.run(id, Part::Group, work).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        id: &ContainerId,
+        part: Part,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        if self.hangs(id, part) {
+            return Err(part.hangs());
+        }
+        let mut work = spawn_blocking(work);
+        match timeout(LIMIT, &mut work).await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(panicked)) => {
+                let cause = panicked.to_string();
+                Err(Problem::passing(Failure::Look, cause, "report this bug"))
+            }
+            Err(_) => {
+                let key = (id.clone(), part);
+                self.hanging.borrow_mut().insert(key, work.abort_handle());
+                Err(part.hangs())
+            }
+        }
+    }
+
+    fn hangs(&self, id: &ContainerId, part: Part) -> bool {
+        let mut hanging = self.hanging.borrow_mut();
+        hanging.retain(|_, work| !work.is_finished());
+        hanging.contains_key(&(id.clone(), part))
+    }
+}
+
+impl Part {
+    fn hangs(self) -> Problem {
+        match self {
+            Self::Root => Problem::passing(
+                Failure::Look,
+                "reading the container's /dev takes too long",
+                "look for a file system in the container that hangs",
+            ),
+            Self::Group => Problem::passing(
+                Failure::Right,
+                "changing the container's device access takes too long",
+                "check whether systemd answers: systemctl status",
+            ),
+        }
+    }
+}

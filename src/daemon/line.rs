@@ -1,0 +1,26 @@
+//! Reading the lines of [`protocol`](crate::hold::protocol) from a connection.
+
+use std::io;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+use crate::hold::protocol::take;
+
+/// Waits for the next message. What has come beyond it stays in `received`.
+///
+/// # Errors
+/// The connection ends, or what comes is no message.
+pub async fn next<T: for<'de> serde::Deserialize<'de>>(
+    stream: &mut UnixStream,
+    received: &mut Vec<u8>,
+) -> io::Result<T> {
+    loop {
+        if let Some(message) = take(received).map_err(io::Error::other)? {
+            return Ok(message);
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What is counted, and how Prometheus reads it. Pure: durations come in milliseconds of a clock
+//! that the caller keeps.
+//!
+//! The text is of format 0.0.4 (prometheus.io, "Exposition formats"), the names are by its
+//! "Metric and label naming". A label's value is always one of the words in this file: what
+//! containers and devices say is neither counted apart nor shown here.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::daemon::status::document::{PortState, Status};
+use crate::hold::held_opens::Reason;
+use crate::model::problem::Failure;
+
+/// Begins at zero with the daemon, as all counters of Prometheus may.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    pub fn add(&self, more: u64) {
+        self.0.set(self.0.get().saturating_add(more));
+    }
+}
+
+/// How often something took how long.
+#[derive(Debug)]
+pub struct Histogram {
+    /// Upper bounds, in milliseconds and in their order.
+    bounds: &'static [u64],
+    /// One for each bound and one for all that is above.
+    counts: Vec<Counter>,
+    sum: Counter,
+}
+
+impl Histogram {
+    fn new(bounds: &'static [u64]) -> Self {
+        let counts = (0..=bounds.len()).map(|_| Counter::default());
+        Self {
+            bounds,
+            counts: counts.collect(),
+            sum: Counter::default(),
+        }
+    }
+
+    pub fn observe(&self, milliseconds: u64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < milliseconds);
+        self.counts[bucket].add(1);
+        self.sum.add(milliseconds);
+    }
+}
+
+/// From below what an exec takes to what only an operator mends, in milliseconds.
+const READY_BOUNDS: [u64; 11] = [
+    25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
+];
+
+/// From below what a plug takes to above the holds that people configure, in milliseconds.
+const HOLD_BOUNDS: [u64; 10] = [
+    100, 500, 1_000, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 3_600_000,
+];
+
+#[derive(Debug)]
+pub struct Metrics {
+    pub plugs: Counter,
+    pub unplugs: Counter,
+    /// How long it took from a plug to a port that is ready in a container.
+    pub plug_to_ready: Histogram,
+    pub resyncs: Counter,
+    pub engine_reconnects: Counter,
+    pub events_lost: Counter,
+    failures: BTreeMap<Failure, Counter>,
+    outcomes: BTreeMap<Reason, Counter>,
+    held: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            plugs: Counter::default(),
+            unplugs: Counter::default(),
+            plug_to_ready: Histogram::new(&READY_BOUNDS),
+            resyncs: Counter::default(),
+            engine_reconnects: Counter::default(),
+            events_lost: Counter::default(),
+            failures: Failure::ALL
+                .map(|failure| (failure, Counter::default()))
+                .into(),
+            outcomes: Reason::ALL
+                .map(|reason| (reason, Counter::default()))
+                .into(),
+            held: Histogram::new(&HOLD_BOUNDS),
+        }
+    }
+}
+
+impl Metrics {
+    /// A failure has begun.
+    pub fn failed(&self, failure: Failure) {
+        self.failures[&failure].add(1);
+    }
+
+    /// A held open has ended.
+    pub fn held(&self, outcome: Reason, milliseconds: u64) {
+        self.outcomes[&outcome].add(1);
+        self.held.observe(milliseconds);
+    }
+
+    /// All of it, with what the status says of this moment.
+    pub fn text(&self, status: &Status) -> String {
+        let in_state = |state| {
+            let ports = status.ports.iter();
+            ports
+                .filter(|port| port.state == state && !port.stopped)
+                .count()
+        };
+        let states = [
+            ("ready", in_state(PortState::Ready)),
+            ("waiting", in_state(PortState::Waiting)),
+            ("failed", in_state(PortState::Failed)),
+        ];
+        let up = status.engine && status.engine_error.is_none();
+
+        let mut page = Page(String::new());
+        page.head(
+            "build_info",
+            "gauge",
+            "The version of the daemon; always 1.",
+        );
+        page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        page.head("engine_up", "gauge", "Whether the engine answers.");
+        page.sample("engine_up", &[], u64::from(up));
+        page.head(
+            "ports",
+            "gauge",
+            "Ports in containers that run, by their state.",
+        );
+        for (state, number) in states {
+            page.sample("ports", &[("state", state)], number as u64);
+        }
+        page.head("held_opens", "gauge", "Opens that wait for their port now.");
+        page.sample("held_opens", &[], status.held.len() as u64);
+
+        page.counter(
+            "plugs_total",
+            "Serial devices that were plugged in.",
+            &self.plugs,
+        );
+        page.counter(
+            "unplugs_total",
+            "Serial devices that were unplugged.",
+            &self.unplugs,
+        );
+        page.histogram(
+            "plug_to_ready_seconds",
+            "Time from a plug to the port being ready in a container that runs.",
+            &self.plug_to_ready,
+        );
+        page.head("failures_total", "counter", "Failures by cause.");
+        for (failure, counter) in &self.failures {
+            let cause = [("cause", failure.word())];
+            page.sample("failures_total", &cause, counter.0.get());
+        }
+        page.head(
+            "holds_total",
+            "counter",
+            "Held opens that have ended, by outcome.",
+        );
+        for (reason, counter) in &self.outcomes {
+            let outcome = [("outcome", reason.word())];
+            page.sample("holds_total", &outcome, counter.0.get());
+        }
+        page.histogram("hold_seconds", "For how long opens were held.", &self.held);
+        page.counter(
+            "resyncs_total",
+            "Times that everything was looked at again.",
+            &self.resyncs,
+        );
+        page.counter(
+            "engine_reconnects_total",
+            "Times that the engine was found again after it was lost.",
+            &self.engine_reconnects,
+        );
+        page.counter(
+            "events_lost_total",
+            "Times that events of udev were lost; a resync follows.",
+            &self.events_lost,
+        );
+        page.0
+    }
+}
+
+/// The text as it grows. Writing to a string cannot fail.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP ttyplugd_{name} {help}");
+        let _ = writeln!(self.0, "# TYPE ttyplugd_{name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}=\"{value}\""))
+            .collect();
+        let labels = match &labels[..] {
+            [] => String::new(),
+            labels => format!("{{{}}}", labels.join(",")),
+        };
+        let _ = writeln!(self.0, "ttyplugd_{name}{labels} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.head(name, "counter", help);
+        self.sample(name, &[], counter.0.get());
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head(name, "histogram", help);
+        let bounds = histogram.bounds.iter().map(|bound| seconds(*bound));
+        let bounds = bounds.chain(["+Inf".to_owned()]);
+        // A bucket has all that is below its bound, those of the buckets before it too.
+        let mut count = 0;
+        for (bound, of_bucket) in bounds.zip(&histogram.counts) {
+            count += of_bucket.0.get();
+            self.sample(&format!("{name}_bucket"), &[("le", &bound)], count);
+        }
+        self.sample(&format!("{name}_sum"), &[], seconds(histogram.sum.0.get()));
+        self.sample(&format!("{name}_count"), &[], count);
+    }
+}
+
+/// Prometheus' base unit.
+fn seconds(milliseconds: u64) -> String {
+    let text = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::status::document::PortStatus;
+
+    fn empty() -> Status {
+        Status {
+            schema: 1,
+            version: "0".into(),
+            engine: true,
+            engine_error: None,
+            ports: Vec::new(),
+            held: Vec::new(),
+        }
+    }
+
+    fn port(state: PortState, stopped: bool) -> PortStatus {
+        PortStatus {
+            port: "zwave".into(),
+            container: "app".into(),
+            container_id: "1".repeat(64),
+            stopped,
+            node: None,
+            device: None,
+            state,
+            since: None,
+            cause: None,
+            fix: None,
+            holding: false,
+            bound: false,
+        }
+    }
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+
+    #[test]
+    fn a_histogram_has_everything_up_to_a_bound_in_its_bucket() {
+        let metrics = Metrics::default();
+        for milliseconds in [0, 100, 101, 60_000, 5_000_000] {
+            metrics.held(Reason::Ready, milliseconds);
+        }
+        let text = metrics.text(&empty());
+        for (bound, count) in [("0.1", 2), ("0.5", 3), ("30", 3), ("60", 4), ("3600", 4)] {
+            let line = format!("ttyplugd_hold_seconds_bucket{{le=\"{bound}\"}} {count}");
+            has(&text, &line);
+        }
+        has(&text, "ttyplugd_hold_seconds_bucket{le=\"+Inf\"} 5");
+        has(&text, "ttyplugd_hold_seconds_count 5");
+        has(&text, "ttyplugd_hold_seconds_sum 5060.201");
+        for (milliseconds, text) in [(0, "0"), (25, "0.025"), (2500, "2.5"), (60_000, "60")] {
+            assert_eq!(seconds(milliseconds), text);
+        }
+    }
+
+    #[test]
+    fn ports_of_stopped_containers_are_in_no_state() {
+        let mut status = empty();
+        status.ports = vec![
+            port(PortState::Waiting, false),
+            port(PortState::Waiting, true),
+            port(PortState::Failed, true),
+        ];
+        let text = Metrics::default().text(&status);
+        has(&text, "ttyplugd_ports{state=\"waiting\"} 1");
+        has(&text, "ttyplugd_ports{state=\"failed\"} 0");
+    }
+
+    #[test]
+    fn every_kind_has_its_own_series_from_the_beginning() {
+        let metrics = Metrics::default();
+        metrics.failed(Failure::Definition);
+        metrics.failed(Failure::Disk);
+        metrics.held(Reason::Gone, 1);
+        metrics.held(Reason::LetGo, 1);
+        let text = metrics.text(&empty());
+        has(&text, "ttyplugd_failures_total{cause=\"definition\"} 1");
+        has(&text, "ttyplugd_failures_total{cause=\"disk\"} 1");
+        has(&text, "ttyplugd_failures_total{cause=\"exec\"} 0");
+        has(&text, "ttyplugd_holds_total{outcome=\"gone\"} 1");
+        has(&text, "ttyplugd_holds_total{outcome=\"let_go\"} 1");
+        has(&text, "ttyplugd_holds_total{outcome=\"ready\"} 0");
+        has(&text, "ttyplugd_engine_up 1");
+        has(&text, "ttyplugd_ports{state=\"failed\"} 0");
+    }
+}

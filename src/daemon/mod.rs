@@ -1,0 +1,498 @@
+//! The daemon: one loop that turns events into state, and state into work.
+//!
+//! An event never acts. It changes the inventory; what each container should have is computed
+//! anew from that, and containers for which it has changed are reconciled, each on its own.
+//!
+//! Imports: `model`, `config`, `hold`, `plan`, `sys`, `monitor`, `engine`, `container`, `store`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config;
+use crate::config::settings::Settings;
+use crate::daemon::api::Api;
+use crate::daemon::problems::Source;
+use crate::daemon::scheduler::Scheduler;
+use crate::daemon::shared::Shared;
+use crate::daemon::state::World;
+use crate::daemon::status::{note, note_all};
+use crate::engine::events::{News, watch};
+use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::model::problem::Problem;
+use crate::monitor::{Heard, Monitor, enumerate};
+use crate::plan::assign::assign;
+use crate::store::Store;
+use crate::sys::logging::kind;
+
+pub mod api;
+pub mod blocking;
+pub mod keepers;
+pub mod line;
+pub mod metrics;
+pub mod notifier;
+pub mod problems;
+pub mod reconcile;
+pub mod retry;
+pub mod scheduler;
+pub mod shared;
+pub mod start;
+pub mod state;
+pub mod status;
+pub mod timeline;
+pub mod wrappers;
+
+/// Where the daemon keeps things.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    pub config: PathBuf,
+    pub run: PathBuf,
+    pub state: PathBuf,
+}
+
+/// Everything is looked at again this often, whether or not anything was heard.
+const RESYNC: Duration = Duration::from_secs(60);
+
+/// How soon after the start all containers are looked at again. A command that a killed daemon had
+/// begun in one goes on without it, and may make after our first look what nobody wants any more.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
+
+/// How soon after udev's events were lost everything is looked at again.
+const AFTER_LOSS: Duration = Duration::from_millis(200);
+
+/// How long work that has begun may go on after we were told to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(8);
+
+struct Daemon {
+    directories: Directories,
+    shared: Rc<Shared>,
+    scheduler: Scheduler,
+    /// Has the engine list its containers again.
+    list_again: Rc<Notify>,
+    next_resync: Instant,
+    /// Since the last resync, and a message has said so.
+    events_lost: bool,
+    /// What outlives the daemon could not be written, and is tried again at the next turn.
+    unsaved: bool,
+    /// When the work was last dispatched.
+    turn: Instant,
+    /// What the service manager was told last.
+    status: String,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Another daemon is running, or udev or the state directory cannot be used. The configuration
+/// has been read already.
+pub async fn run(
+    directories: Directories,
+    settings: Settings,
+    socket: String,
+) -> anyhow::Result<()> {
+    let _lock = lock(&directories.run)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let store = Store::open(&directories.state)?;
+
+    // Listen before list, for udev here and for the engine in `watch`.
+    let mut monitor = listen()?;
+    let mut inventory = Inventory::default();
+    inventory.replace_devices(enumerate()?);
+
+    let list_again = Rc::new(Notify::new());
+    let (news_to, mut news) = mpsc::channel(64);
+    tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
+    let world = World::new(settings, inventory, store);
+    let mut daemon = Daemon {
+        directories,
+        shared: Rc::new(Shared::new(world)),
+        scheduler: Scheduler::default(),
+        list_again,
+        next_resync: Instant::now() + RESYNC,
+        events_lost: false,
+        unsaved: false,
+        turn: Instant::now(),
+        status: String::new(),
+    };
+    daemon.serve()?;
+    tell(&[NotifyState::Ready]);
+    daemon.dispatch();
+    let shared = daemon.shared.clone();
+
+    // Half of what the service manager allows (sd_watchdog_enabled(3)).
+    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    let mut next_watchdog = watchdog.map(|period| Instant::now() + period);
+    loop {
+        let wake = daemon.next_wake(next_watchdog);
+        tokio::select! {
+            heard = monitor.next() => daemon.on_heard(heard?),
+            Some(news) = news.recv() => daemon.on_news(news),
+            Some(done) = daemon.scheduler.next() => daemon.on_done(done?),
+            () = shared.notifier.stale() => {}
+            Some(()) = hangup.recv() => daemon.reload()?,
+            () = sleep_until(wake) => daemon.on_timer(&mut monitor)?,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+        if let (Some(period), Some(next)) = (watchdog, &mut next_watchdog) {
+            if *next <= Instant::now() {
+                tell(&[NotifyState::Watchdog]);
+                *next = Instant::now() + period;
+            }
+        }
+        daemon.dispatch();
+    }
+    tell(&[NotifyState::Stopping]);
+    daemon.drain().await;
+    Ok(())
+}
+
+/// Two daemons would each take the nodes of the other for somebody else's.
+fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
+    let path = directory.join("lock");
+    let open = || -> std::io::Result<File> {
+        std::fs::create_dir_all(directory)?;
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+    };
+    let file = open().with_context(|| {
+        let path = path.display();
+        format!("cannot open {path}; run as root, or choose another directory with --run-dir")
+    })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        let path = path.display();
+        anyhow::anyhow!("another ttyplugd is running: {path} is locked ({error})")
+    })
+}
+
+fn listen() -> anyhow::Result<Monitor> {
+    let monitor = Monitor::listen()?;
+    if monitor.is_deaf() {
+        tracing::warn!(
+            message_id = kind::UDEVD_MISSING,
+            "udevd is not running, so hotplug events cannot be received; start \
+             systemd-udevd.service (ttyplugd looks for it every minute)"
+        );
+    }
+    Ok(monitor)
+}
+
+/// Without a service manager there is nobody to tell, which is no error.
+fn tell(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "cannot notify the service manager");
+    }
+}
+
+impl Daemon {
+    /// Answers wrappers, keepers and operators from now on.
+    fn serve(&self) -> anyhow::Result<()> {
+        let run_dir = &self.directories.run;
+        wrappers::serve(run_dir, self.shared.clone())?;
+        keepers::follow_all(run_dir, self.shared.clone())?;
+        Api(self.shared.clone()).serve(run_dir)
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
+        let mut world = self.shared.world.borrow_mut();
+        world.apply(heard.events);
+        world.metrics.events_lost.add(heard.lost.into());
+        if heard.lost && !self.events_lost {
+            tracing::warn!(
+                message_id = kind::EVENTS_LOST,
+                "hotplug events were lost because they came faster than they could be read; \
+                 looking at all devices again"
+            );
+            self.events_lost = true;
+            // They may still be coming in a flood.
+            self.next_resync = self.next_resync.min(Instant::now() + AFTER_LOSS);
+        }
+    }
+
+    fn on_news(&mut self, news: News) {
+        match news {
+            News::Found {
+                engine,
+                version,
+                containers,
+            } => {
+                tracing::info!(
+                    message_id = kind::ENGINE_FOUND,
+                    engine_version = version,
+                    containers = containers.len(),
+                    "connected to the engine"
+                );
+                let mut world = self.shared.world.borrow_mut();
+                let again = world.engine.connect(engine);
+                world.metrics.engine_reconnects.add(again.into());
+                drop(world);
+                self.on_listed(containers);
+                self.mark_all();
+                self.look_again_soon();
+            }
+            News::Listed(containers) => self.on_listed(containers),
+            News::Changed(id, container) => self.on_changed(id, container),
+            News::Lost(error) => {
+                let error = error.to_string();
+                if self.shared.world.borrow_mut().engine.lose(error.clone()) {
+                    tracing::warn!(
+                        message_id = kind::ENGINE_LOST,
+                        error,
+                        "the engine does not answer; waiting for it (systemctl status docker)"
+                    );
+                }
+                self.shared.notifier.notify_watchers();
+            }
+        }
+    }
+
+    fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
+        let world = &mut *self.shared.world.borrow_mut();
+        let recognise = |(id, container): (_, Container)| {
+            let container = container.recognised(world.store.labels(&id));
+            (id, container)
+        };
+        world.inventory.containers = containers.into_iter().map(recognise).collect();
+        world.stale = true;
+        for (id, _) in world
+            .inventory
+            .running(world.settings.inject.serves_paused())
+        {
+            self.scheduler.revisit(id);
+        }
+        self.shared.notifier.notify_all();
+    }
+
+    /// `None` is a container that is gone.
+    fn on_changed(&mut self, id: ContainerId, container: Option<Container>) {
+        let mut world = self.shared.world.borrow_mut();
+        self.shared.notifier.notify_container(&id);
+        world.stale = true;
+        let Some(container) = container else {
+            world.inventory.containers.remove(&id);
+            return;
+        };
+        match container.state {
+            ContainerState::Running => self.scheduler.changed(&id),
+            ContainerState::Paused => {}
+            ContainerState::Stopped => world.problems.stopped(&id),
+        }
+        let container = container.recognised(world.store.labels(&id));
+        world.inventory.containers.insert(id, container);
+    }
+
+    /// A command that a killed daemon had begun in a container goes on without it.
+    fn look_again_soon(&self) {
+        let list_again = self.list_again.clone();
+        tokio::task::spawn_local(async move {
+            sleep(SECOND_LOOK).await;
+            list_again.notify_one();
+        });
+    }
+
+    fn on_done(&mut self, done: Vec<(ContainerId, Vec<Problem>)>) {
+        let world = &mut *self.shared.world.borrow_mut();
+        for (id, problems) in done {
+            let container = world.inventory.containers.get(&id);
+            match container.filter(|container| container.state != ContainerState::Stopped) {
+                Some(container) => {
+                    let name = container.name.clone();
+                    world.problems.tell(&id, &name, Source::Work, problems);
+                    note(world, &id);
+                    self.shared.notifier.notify_watchers();
+                }
+                // It has ended meanwhile, and its problems with it.
+                None => world.stale = true,
+            }
+        }
+    }
+
+    /// Reads the configuration again. One with mistakes leaves the old one in force.
+    fn reload(&mut self) -> anyhow::Result<()> {
+        // Type=notify-reload wants to know when the reload began (sd_notify(3), MONOTONIC_USEC).
+        tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
+        match config::load(&self.directories.config) {
+            Ok(settings) => {
+                self.shared.world.borrow_mut().settings = settings;
+                tracing::info!("configuration reloaded");
+            }
+            Err(errors) => problems::rejected(&errors),
+        }
+        self.mark_all();
+        self.resync()?;
+        tell(&[NotifyState::Ready]);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, monitor: &mut Monitor) -> anyhow::Result<()> {
+        if self.next_resync > Instant::now() {
+            return Ok(());
+        }
+        if monitor.could_hear_now() {
+            tracing::info!("udevd is running; receiving hotplug events from now on");
+            *monitor = listen()?;
+        }
+        // Nothing is missed by what is read here: everything is looked at again.
+        let lost = monitor.has_lost()?;
+        let world = self.shared.world.borrow();
+        world.metrics.events_lost.add(lost.into());
+        drop(world);
+        self.events_lost = false;
+        self.resync()
+    }
+
+    /// Looks at everything again: at the devices now, at the containers as soon as the engine has
+    /// listed them.
+    fn resync(&mut self) -> anyhow::Result<()> {
+        let devices = enumerate()?;
+        let mut world = self.shared.world.borrow_mut();
+        world.metrics.resyncs.add(1);
+        world.replace_devices(devices);
+        self.list_again.notify_one();
+        self.next_resync = Instant::now() + RESYNC;
+        Ok(())
+    }
+
+    /// The operator or a new engine may have fixed what was wrong, whatever it was.
+    fn mark_all(&mut self) {
+        let world = self.shared.world.borrow();
+        let serves_paused = world.settings.inject.serves_paused();
+        for (id, _) in world.inventory.running(serves_paused) {
+            self.scheduler.changed(id);
+        }
+    }
+
+    /// Computes what everybody should have, marks those for whom that has changed, and starts
+    /// the work that is due.
+    fn dispatch(&mut self) {
+        self.turn = Instant::now();
+        // That work has ended changes nothing in what anybody should have.
+        if self.shared.world.borrow().stale || self.unsaved {
+            self.reassign();
+        }
+        self.scheduler.start(&self.shared, self.turn);
+        self.tell_status();
+    }
+
+    fn reassign(&mut self) {
+        let world = &mut *self.shared.world.borrow_mut();
+        let new = assign(
+            &world.settings,
+            &world.inventory,
+            world.store.last_devices(),
+        );
+        let old = std::mem::replace(&mut world.assigned, new);
+        world.stale = false;
+        world.problems.devices(world.inventory.devices.values());
+        let containers = &world.inventory.containers;
+        let state = |id: &ContainerId| Some(containers.get(id)?.state);
+        world.lives.update(state);
+
+        let running = world
+            .inventory
+            .running(world.settings.inject.serves_paused());
+        let running: BTreeSet<_> = running.map(|(id, _)| id.clone()).collect();
+        self.scheduler.keep(&running);
+        let ids: BTreeSet<_> = old
+            .by_container
+            .keys()
+            .chain(world.assigned.by_container.keys())
+            .collect();
+        let differs =
+            |id: &&&ContainerId| old.by_container.get(*id) != world.assigned.by_container.get(*id);
+        for id in ids.iter().filter(differs) {
+            if let Some(container) = world.inventory.containers.get(*id) {
+                let assignment = world.assigned.by_container.get(*id);
+                let problems = assignment
+                    .map(problems::of_assignment)
+                    .into_iter()
+                    .flatten();
+                let source = Source::Definition;
+                world.problems.tell(id, &container.name, source, problems);
+            }
+            if running.contains(*id) {
+                self.scheduler.changed(id);
+            }
+            self.shared.notifier.notify_container(id);
+        }
+        note_all(world);
+        // Before the engine has told what there is, nothing is known to be gone.
+        if world.engine.connection().is_some() {
+            self.unsaved = !remember(world);
+        }
+        self.shared.notifier.notify_assigned();
+        self.shared.notifier.notify_watchers();
+    }
+
+    fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
+        let retry = self.scheduler.wake(self.turn);
+        let wakes = retry.into_iter().chain([self.next_resync]).chain(watchdog);
+        wakes.min().unwrap_or(self.next_resync)
+    }
+
+    /// Tells the service manager, for `systemctl status`.
+    fn tell_status(&mut self) {
+        let world = self.shared.world.borrow();
+        let devices = world.inventory.devices.values();
+        let offered = devices.filter(|device| device.is_offered()).count();
+        let engine = match world.engine.connection() {
+            Some(_) => "",
+            None => "waiting for the engine; ",
+        };
+        let status = format!(
+            "{engine}{offered} USB ports, {} containers served, {} nodes and links made, {} \
+             containers with problems",
+            world.assigned.by_container.len(),
+            world.store.entries(),
+            world.problems.affected(),
+        );
+        drop(world);
+        if status != self.status {
+            tell(&[NotifyState::Status(&status)]);
+            self.status = status;
+        }
+    }
+
+    /// Lets the work that has begun come to its end. Nodes stay: applications go on working.
+    async fn drain(&mut self) {
+        if !self.scheduler.drain(DRAIN_LIMIT).await {
+            tracing::warn!(
+                message_id = kind::UNFINISHED,
+                "stopped during an operation; the next start completes it"
+            );
+        }
+    }
+}
+
+/// Writes what outlives the daemon. Returns whether it could be written.
+fn remember(world: &mut World) -> bool {
+    let World {
+        settings,
+        inventory,
+        assigned,
+        store,
+        problems,
+        ..
+    } = world;
+    let written = store
+        .put_assignments(settings.labels, inventory, assigned)
+        .and_then(|()| store.keep_records_of(&inventory.containers));
+    let is_written = written.is_ok();
+    problems.store(written);
+    problems.keep(&inventory.containers);
+    is_written
+}

@@ -1,0 +1,74 @@
+//! Which ports the applications in a container are told of, and when: after a node has appeared, and
+//! after it has gone.
+
+use std::collections::BTreeMap;
+
+use crate::container::announce::announce;
+use crate::container::uevent::{Action, Announcement};
+use crate::daemon::reconcile::handle::Handle;
+use crate::daemon::reconcile::look::Seen;
+use crate::model::NodePath;
+use crate::sys::logging::kind;
+
+type Announced = BTreeMap<NodePath, Announcement>;
+
+impl Handle<'_> {
+    /// What was there before this daemon looked is no news.
+    pub fn was_announced(&self, seen: &Seen) {
+        self.start.set_announced(self.to_announce(seen));
+    }
+
+    /// Announces what has changed since the last time.
+    pub async fn announce(&self, seen: &Seen) {
+        for (action, announcements) in self.take_news(seen) {
+            self.send(action, announcements).await;
+        }
+    }
+
+    /// Takes note of what is there. A node whose device has just gone stays what it was until it goes
+    /// itself.
+    fn take_news(&self, seen: &Seen) -> [(Action, Vec<Announcement>); 3] {
+        let mut new = self.to_announce(seen);
+        let (stays, gone): (Announced, Announced) = self
+            .start
+            .announced()
+            .into_iter()
+            .partition(|(path, known)| seen.view.actual.has(path, known.devnum));
+        new.retain(|path, announcement| stays.get(path) != Some(announcement));
+        let known = stays.clone().into_iter().chain(new.clone());
+        self.start.set_announced(known.collect());
+        let (changed, come): (Announced, Announced) = new
+            .into_iter()
+            .partition(|(path, _)| stays.contains_key(path));
+        [
+            (Action::Remove, gone),
+            (Action::Change, changed),
+            (Action::Add, come),
+        ]
+        .map(|(action, ports)| (action, ports.into_values().collect()))
+    }
+
+    /// Nodes that are in place and may be opened.
+    fn to_announce(&self, seen: &Seen) -> Announced {
+        let there = self.wants.iter().filter(|want| {
+            seen.view.actual.has(&want.node, want.devnum) && self.may_open(want.devnum)
+        });
+        let there = there.filter_map(|want| Some((want.node.clone(), self.announcement(want)?)));
+        there.collect()
+    }
+
+    /// Nothing depends on it: what cannot be sent goes to the log alone.
+    async fn send(&self, action: Action, announcements: Vec<Announcement>) {
+        if announcements.is_empty() || !self.announces() {
+            return;
+        }
+        let work = self.in_root(move |entrance| announce(&entrance.rootfs, action, &announcements));
+        if let Ok(Err(error)) = work.await {
+            tracing::warn!(
+                message_id = kind::NOT_ANNOUNCED,
+                container_id = %self.id.0,
+                "{error:#}"
+            );
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The second gate, the device cgroup: grants a container exactly the access that its ports need before
+//! their nodes appear, and revokes it after they have gone.
+
+use std::collections::BTreeSet;
+
+use crate::config::settings::GrantPolicy;
+use crate::daemon::reconcile::handle::{Handle, Stop};
+use crate::model::DevNum;
+use crate::model::device_access::{
+    AccessChange, AccessChanges, DeviceRules, Grant, Grants, Origin, access_changes,
+};
+use crate::model::problem::{Failure, Problem};
+use crate::sys::logging::kind;
+
+impl Handle<'_> {
+    /// Grants access to what is wanted.
+    ///
+    /// # Errors
+    /// The start has ended, or a problem.
+    pub async fn grant(&self) -> Result<(), Stop> {
+        if self.running.rights.everything {
+            return Ok(());
+        }
+        self.record_wrapper_grants(|devnum| Grant {
+            defined: self.running.rights.access_at_start(*devnum),
+            origin: Origin::Wrapper,
+            // The engine has told it when it made the group.
+            known_to_systemd: true,
+        })?;
+        if self.grant_policy() == GrantPolicy::Off {
+            return Ok(());
+        }
+        let mut grants = self.grants();
+        let mut new = self.wanted();
+        new.retain(|devnum| !grants.contains_key(devnum));
+        if !new.is_empty() {
+            grants.extend(self.new_grants(new).await?);
+            self.put_grants(grants.clone())?;
+        }
+        // First: what was granted is known to be ours, whenever we are killed.
+        self.write().await?;
+        // Before the change, which then has the last word.
+        self.tell_systemd(grants).await?;
+        self.change_access(|change| change == AccessChange::Grant)
+            .await
+    }
+
+    /// Revokes what is not wanted any more, and again what somebody else has put in force since.
+    ///
+    /// # Errors
+    /// The start has ended, or a problem.
+    pub async fn revoke(&self) -> Result<(), Stop> {
+        if self.running.rights.everything {
+            return Ok(());
+        }
+        self.change_access(|change| change != AccessChange::Grant)
+            .await
+    }
+
+    /// Grants to be, each with what the container may do with the device before: what is in force,
+    /// where that can be read, and else what its definition says.
+    async fn new_grants(&self, numbers: BTreeSet<DevNum>) -> Result<Grants, Problem> {
+        let looked = self.in_group(|entrance| -> anyhow::Result<_> {
+            let group = entrance.group()?;
+            Ok((group.in_force()?, group.unit().is_none()))
+        });
+        let looked = looked.await?;
+        let (in_force, known_to_systemd) =
+            looked.map_err(|error| not_granted(&error, numbers.first()))?;
+        let rules = in_force.as_ref().unwrap_or(&self.running.rights);
+        let grant = |devnum| Grant {
+            defined: rules.access(devnum),
+            origin: Origin::Daemon,
+            known_to_systemd,
+        };
+        Ok(numbers.into_iter().map(|n| (n, grant(n))).collect())
+    }
+
+    /// Tells systemd what is about to be granted. Where it cannot be told now, it is told the next
+    /// time.
+    async fn tell_systemd(&self, mut grants: Grants) -> Result<(), Stop> {
+        let wanted = self.wanted();
+        let unknown = grants.iter().filter(|(devnum, grant)| {
+            wanted.contains(devnum) && !grant.known_to_systemd && !grant.added().is_none()
+        });
+        let unknown: Vec<DevNum> = unknown.map(|(devnum, _)| *devnum).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let numbers = unknown.clone();
+        let told = self.in_group(move |entrance| {
+            let group = entrance.group()?;
+            group.tell_systemd(numbers.into_iter())
+        });
+        let error = match told.await {
+            Ok(Ok(())) => {
+                for devnum in unknown {
+                    let grant = grants.entry(devnum);
+                    grant.and_modify(|grant| grant.known_to_systemd = true);
+                }
+                self.put_grants(grants)?;
+                return self.write().await;
+            }
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(problem) => problem.cause,
+        };
+        tracing::warn!(
+            message_id = kind::RIGHT_NOT_KEPT,
+            container_name = self.name, container_id = %self.id.0, error,
+            "device access will be lost at the next daemon-reload"
+        );
+        Ok(())
+    }
+
+    /// Makes the changes of one kind.
+    async fn change_access(&self, of_kind: impl Fn(AccessChange) -> bool) -> Result<(), Stop> {
+        let mut changes = access_changes(&self.wanted(), &self.grants());
+        changes.retain(|_, change| of_kind(*change));
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let first = changes.keys().next().copied();
+        let work = self.in_group(move |entrance| match entrance.group() {
+            Ok(group) => group.change(&changes),
+            Err(error) => (AccessChanges::new(), Err(error)),
+        });
+        let (made, done) = work.await?;
+        for (devnum, change) in made {
+            self.log_access(devnum, change);
+        }
+        done.map_err(|error| not_granted(&error, first.as_ref()).into())
+    }
+
+    fn log_access(&self, devnum: DevNum, change: AccessChange) {
+        let want = self.wants.iter().find(|want| want.devnum == devnum);
+        let (port, device) = want.map_or(("", ""), |want| (&*want.port, &*want.device));
+        match change {
+            AccessChange::Grant => tracing::info!(
+                message_id = kind::GRANTED, action = "grant", port, serial_device = device,
+                device_number = %devnum, container_name = self.name, container_id = %self.id.0,
+                "device access granted"
+            ),
+            AccessChange::Revoke(_) => tracing::info!(
+                message_id = kind::REVOKED, action = "revoke", device_number = %devnum,
+                container_name = self.name, container_id = %self.id.0,
+                "device access revoked"
+            ),
+        }
+    }
+}
+
+fn not_granted(error: &anyhow::Error, first: Option<&DevNum>) -> Problem {
+    let line = first.map(|devnum| DeviceRules::compose_line(*devnum));
+    let line = line.unwrap_or_default();
+    let fix = format!(
+        "ttyplugd tries again; until then the container's definition can grant access: {line}"
+    );
+    Problem::passing(Failure::Right, format!("{error:#}"), fix)
+}

@@ -1,0 +1,344 @@
+//! One start of a container while it is worked on: what that work may know of the daemon's state, and
+//! all that it may change of it.
+//!
+//! The work may outlive the start. Then it finds that out at its next step, and changes nothing.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::task::yield_now;
+
+use crate::config::settings::{GrantPolicy, InjectPolicy};
+use crate::container::uevent::Announcement;
+use crate::daemon::blocking::Blocking;
+use crate::daemon::notifier::Notifier;
+use crate::daemon::start::{Entrance, Start};
+use crate::daemon::state::World;
+use crate::daemon::status::note;
+use crate::engine::EngineError;
+use crate::engine::container::Running;
+use crate::model::device_access::{DeviceRules, Grant, Grants};
+use crate::model::inventory::ContainerId;
+use crate::model::problem::{Failure, Problem};
+use crate::model::{DevNum, NodePath};
+use crate::plan::Record;
+use crate::plan::assign::WantedPort;
+
+/// The container does not run any more in the start that was worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended;
+
+/// Why work on a start cannot go on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    Ended,
+    Problem(Problem),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl Stop {
+    /// The problem, unless the start has ended.
+    pub fn problem(self) -> Result<Problem, Ended> {
+        match self {
+            Self::Ended => Err(Ended),
+            Self::Problem(problem) => Ok(problem),
+        }
+    }
+}
+
+/// The work on one start of a container.
+#[derive(Debug)]
+pub struct Handle<'a> {
+    pub world: &'a RefCell<World>,
+    pub notifier: &'a Notifier,
+    pub blocking: &'a Blocking,
+    pub id: &'a ContainerId,
+    pub name: &'a str,
+    /// When the reason for the work was heard of.
+    pub since: Instant,
+    pub start: Rc<Start>,
+    pub running: Rc<Running>,
+    pub wants: Vec<WantedPort>,
+    /// Devices that it may not open, since access could not be granted.
+    pub denied: BTreeSet<DevNum>,
+}
+
+impl Handle<'_> {
+    pub fn inject_policy(&self) -> InjectPolicy {
+        self.world.borrow().settings.inject
+    }
+
+    pub fn grant_policy(&self) -> GrantPolicy {
+        self.world.borrow().settings.grant
+    }
+
+    pub fn announces(&self) -> bool {
+        self.world.borrow().settings.announce
+    }
+
+    /// What we have made in this start.
+    pub fn record(&self) -> Record {
+        let world = self.world.borrow();
+        world.store.record(self.id, &self.running.started_at)
+    }
+
+    /// Puts on record what is made in this start, and waits until that is written.
+    ///
+    /// # Errors
+    /// The start has ended, or the record cannot be written: then the container must not be touched.
+    pub async fn put_record(&self, record: Record) -> Result<(), Stop> {
+        self.change(|world, started_at| world.store.put_record(self.id, started_at, record))?;
+        self.write().await
+    }
+
+    /// What this start was granted.
+    pub fn grants(&self) -> Grants {
+        let world = self.world.borrow();
+        world.store.grants(self.id, &self.running.started_at)
+    }
+
+    /// Puts on record what this start is granted. It counts once it is written.
+    ///
+    /// # Errors
+    /// The start has ended.
+    pub fn put_grants(&self, grants: Grants) -> Result<(), Stop> {
+        self.change(|world, started_at| world.store.put_grants(self.id, started_at, grants))
+    }
+
+    /// What the wrapper granted when the container was created is on the record of this start from
+    /// now on: no other has been created while its first process lives.
+    ///
+    /// # Errors
+    /// The start has ended, or the record cannot be written.
+    pub fn record_wrapper_grants(&self, grant: impl Fn(&DevNum) -> Grant) -> Result<(), Stop> {
+        if self.start.has_ended() {
+            return Err(Stop::Ended);
+        }
+        let written =
+            self.change(
+                |world, started_at| match world.store.has_wrapper_grants(self.id) {
+                    true => world
+                        .store
+                        .record_wrapper_grants(self.id, started_at, grant),
+                    false => Ok(()),
+                },
+            )?;
+        written.map_err(|error| Problem::disk(&error).into())
+    }
+
+    /// Waits until what was put on record is written. All containers that have come as far as that
+    /// are served by one write.
+    ///
+    /// # Errors
+    /// The start has ended, or the record cannot be written.
+    pub async fn write(&self) -> Result<(), Stop> {
+        yield_now().await;
+        let written = self.change(|world, _| world.store.write_record(self.id))?;
+        written.map_err(|error| Problem::disk(&error).into())
+    }
+
+    /// The device rules of the container, with what it was granted.
+    pub fn rules(&self) -> DeviceRules {
+        let mut rules = self.running.rights.clone();
+        if self.grant_policy() == GrantPolicy::Auto {
+            rules.add(&self.grants());
+        }
+        rules
+    }
+
+    pub fn wanted(&self) -> BTreeSet<DevNum> {
+        self.wants.iter().map(|want| want.devnum).collect()
+    }
+
+    pub fn may_open(&self, devnum: DevNum) -> bool {
+        !self.denied.contains(&devnum)
+    }
+
+    /// These are all nodes that are ready. Opens that waited for one of them go on, before anything
+    /// else of this work is done.
+    pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) {
+        let mut world = self.world.borrow_mut();
+        if world.lives.is_current(self.id, &self.start) && self.start.set_ready(ready) {
+            note(&mut world, self.id);
+            self.notifier.notify_container(self.id);
+        }
+    }
+
+    /// How a port is announced; `None` where it is not wanted any more as it was when this work began.
+    pub fn announcement(&self, want: &WantedPort) -> Option<Announcement> {
+        let world = self.world.borrow();
+        let device = world.inventory.devices.get(&want.device)?;
+        let is_wanted = world.assigned.wants(self.id).contains(want);
+        is_wanted.then(|| Announcement::new(device, &want.node, &want.links))
+    }
+
+    /// Does something in the container's root directory, by the descriptors of this start.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub async fn in_root<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Entrance) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let entrance = self.start.entrance().clone();
+        self.blocking
+            .in_root(self.id, move || work(&entrance))
+            .await
+    }
+
+    /// Does something in the container's control group, by the descriptors of this start.
+    ///
+    /// # Errors
+    /// It takes too long.
+    pub async fn in_group<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Entrance) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let entrance = self.start.entrance().clone();
+        self.blocking
+            .in_group(self.id, move || work(&entrance))
+            .await
+    }
+
+    /// Changes what is known of this start.
+    fn change<T>(&self, change: impl FnOnce(&mut World, &str) -> T) -> Result<T, Stop> {
+        let mut world = self.world.borrow_mut();
+        match world.lives.is_current(self.id, &self.start) {
+            true => Ok(change(&mut world, &self.running.started_at)),
+            false => Err(Stop::Ended),
+        }
+    }
+}
+
+pub fn engine_problem(error: &EngineError) -> Problem {
+    let fix = "look at the engine's log: journalctl -u docker";
+    Problem::passing(Failure::Engine, error.to_string(), fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::settings::Settings;
+    use crate::daemon::shared::Shared;
+    use crate::model::device_access::Origin;
+    use crate::model::inventory::Inventory;
+    use crate::plan::Made;
+    use crate::store::Store;
+
+    const NODE: &str = "/dev/zwave";
+
+    fn shared(directory: &Path) -> Shared {
+        let store = Store::open(directory).expect("the directory can be made");
+        let world = World::new(Settings::default(), Inventory::default(), store);
+        Shared::new(world)
+    }
+
+    fn handle<'a>(shared: &'a Shared, id: &'a ContainerId, start: &Rc<Start>) -> Handle<'a> {
+        Handle {
+            world: &shared.world,
+            notifier: &shared.notifier,
+            blocking: &shared.blocking,
+            id,
+            name: "app",
+            since: Instant::now(),
+            running: start.running(),
+            start: start.clone(),
+            wants: Vec::new(),
+            denied: BTreeSet::new(),
+        }
+    }
+
+    fn devnum() -> DevNum {
+        "188:0".parse().expect("it is a number")
+    }
+
+    fn node() -> NodePath {
+        NODE.parse().expect("it is a path")
+    }
+
+    fn record() -> Record {
+        Record::from([(node(), BTreeSet::from([Made::Node(devnum())]))])
+    }
+
+    fn grants() -> Grants {
+        Grants::from([(devnum(), Grant::by(Origin::Daemon))])
+    }
+
+    fn ready() -> BTreeMap<NodePath, DevNum> {
+        BTreeMap::from([(node(), devnum())])
+    }
+
+    fn is_ready(shared: &Shared, id: &ContainerId) -> bool {
+        let world = shared.world.borrow();
+        let start = world.lives.start(id);
+        start.is_some_and(|start| start.is_looked_at())
+    }
+
+    #[tokio::test]
+    async fn work_on_a_start_writes_what_has_come_of_it() {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
+        let start = Start::own("1");
+        shared.world.borrow_mut().lives.begin(&id, start.clone());
+        let work = handle(&shared, &id, &start);
+        assert_eq!(work.put_record(record()).await, Ok(()));
+        assert_eq!(work.put_grants(grants()), Ok(()));
+        work.set_ready(ready());
+        assert_eq!((work.record(), work.grants()), (record(), grants()));
+        assert!(is_ready(&shared, &id));
+    }
+
+    #[tokio::test]
+    async fn work_that_outlives_its_start_writes_nothing() {
+        let next = Start::own("2");
+        let endings: [(&str, &dyn Fn(&mut World, &ContainerId)); 3] = [
+            ("started again", &|world, id| {
+                drop(world.lives.begin(id, next.clone()))
+            }),
+            ("created anew", &|world, id| world.being_created(id)),
+            ("gone", &|world, _| world.lives.update(|_| None)),
+        ];
+        for (ending, end) in endings {
+            let directory = tempfile::tempdir().expect("a directory can be made");
+            let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
+            let start = Start::own("1");
+            shared.world.borrow_mut().lives.begin(&id, start.clone());
+            let work = handle(&shared, &id, &start);
+            end(&mut shared.world.borrow_mut(), &id);
+
+            assert_eq!(
+                work.put_record(record()).await,
+                Err(Stop::Ended),
+                "{ending}"
+            );
+            assert_eq!(work.put_grants(grants()), Err(Stop::Ended), "{ending}");
+            let of_wrapper = work.record_wrapper_grants(|_| Grant::by(Origin::Wrapper));
+            assert_eq!(of_wrapper, Err(Stop::Ended), "{ending}");
+            assert_eq!(work.write().await, Err(Stop::Ended), "{ending}");
+            work.set_ready(ready());
+            assert!(!is_ready(&shared, &id), "{ending}");
+            let world = shared.world.borrow();
+            for started_at in ["1", "2"] {
+                assert_eq!(
+                    world.store.record(&id, started_at),
+                    Record::new(),
+                    "{ending}"
+                );
+                assert_eq!(
+                    world.store.grants(&id, started_at),
+                    Grants::new(),
+                    "{ending}"
+                );
+            }
+        }
+    }
+}

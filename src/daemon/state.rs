@@ -1,0 +1,227 @@
+//! What the daemon knows: what there is, who is to have what, and what has been seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::config::settings::Settings;
+use crate::daemon::metrics::Metrics;
+use crate::daemon::problems::Problems;
+use crate::daemon::start::{Entrance, Life, Lives, Start};
+use crate::daemon::timeline::Timeline;
+use crate::engine::Engine;
+use crate::engine::container::Running;
+use crate::hold::ContainerPorts;
+use crate::hold::protocol::HeldOpen;
+use crate::model::NodePath;
+use crate::model::device::Device;
+use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
+use crate::plan::assign::{Assignments, WantedPort};
+use crate::plan::{Made, merged};
+use crate::store::Store;
+use crate::sys::clock::Clock;
+
+/// All that is known, and what of it outlives the daemon.
+#[derive(Debug)]
+pub struct World {
+    pub settings: Settings,
+    pub inventory: Inventory,
+    pub assigned: Assignments,
+    /// What there is may have changed since `assigned` was computed.
+    pub stale: bool,
+    pub store: Store,
+    pub engine: EngineState,
+    pub lives: Lives,
+    /// Opens that wait, as the keepers tell.
+    pub held: BTreeMap<ContainerId, HeldByKeeper>,
+    pub problems: Problems,
+    pub timeline: Timeline,
+    /// Devices that were plugged in since the timeline was last brought up to date.
+    pub plugged: BTreeSet<String>,
+    pub clock: Clock,
+    pub metrics: Rc<Metrics>,
+}
+
+/// What is known of the engine.
+#[derive(Debug)]
+pub enum EngineState {
+    /// It has not answered this daemon yet. Who the containers are is known from the state directory.
+    Unknown {
+        error: Option<String>,
+    },
+    Connected(Rc<Engine>),
+    /// It has told which containers there are, and does not answer any more.
+    Lost {
+        error: String,
+    },
+}
+
+impl EngineState {
+    pub fn connection(&self) -> Option<&Rc<Engine>> {
+        match self {
+            Self::Connected(engine) => Some(engine),
+            Self::Unknown { .. } | Self::Lost { .. } => None,
+        }
+    }
+
+    /// Whether it has told which containers there are.
+    pub fn has_listed(&self) -> bool {
+        !matches!(self, Self::Unknown { .. })
+    }
+
+    /// Why it does not answer now.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { error } => error.as_deref(),
+            Self::Connected(_) => None,
+            Self::Lost { error } => Some(error),
+        }
+    }
+
+    /// It answers. Returns whether it did before.
+    pub fn connect(&mut self, engine: Rc<Engine>) -> bool {
+        let again = self.has_listed();
+        *self = Self::Connected(engine);
+        again
+    }
+
+    /// It does not answer. Returns whether that is news.
+    pub fn lose(&mut self, error: String) -> bool {
+        let news = self.error() != Some(&error);
+        *self = match self.has_listed() {
+            true => Self::Lost { error },
+            false => Self::Unknown { error: Some(error) },
+        };
+        news
+    }
+}
+
+/// What a keeper has told, and when, by the daemon's clock.
+#[derive(Debug)]
+pub struct HeldByKeeper {
+    pub at: u64,
+    pub held: Vec<HeldOpen>,
+}
+
+impl World {
+    /// What is known at the start: not much.
+    pub fn new(settings: Settings, inventory: Inventory, store: Store) -> Self {
+        let metrics = Rc::<Metrics>::default();
+        Self {
+            settings,
+            inventory,
+            assigned: Assignments::default(),
+            stale: true,
+            store,
+            engine: EngineState::Unknown { error: None },
+            lives: Lives::default(),
+            held: BTreeMap::new(),
+            problems: Problems::new(metrics.clone()),
+            timeline: Timeline::default(),
+            plugged: BTreeSet::new(),
+            clock: Clock::default(),
+            metrics,
+        }
+    }
+
+    /// Takes in what udev has told.
+    pub fn apply(&mut self, events: Vec<DeviceEvent>) {
+        for event in events {
+            let change = self.inventory.apply(event);
+            self.count(change);
+        }
+        self.stale = true;
+    }
+
+    /// Takes in all devices that there are.
+    pub fn replace_devices(&mut self, devices: Vec<Device>) {
+        let changes = self.inventory.replace_devices(devices);
+        self.count(changes);
+        self.stale = true;
+    }
+
+    fn count(&mut self, changes: impl IntoIterator<Item = Hotplug>) {
+        for change in changes {
+            match change {
+                Hotplug::Plugged { sysname } => {
+                    self.metrics.plugs.add(1);
+                    self.plugged.insert(sysname);
+                }
+                Hotplug::Unplugged { sysname } => {
+                    self.metrics.unplugs.add(1);
+                    self.plugged.remove(&sysname);
+                }
+            }
+        }
+    }
+
+    /// The start in which a container runs, if it is the one that the engine describes.
+    pub fn known_start(&self, id: &ContainerId, running: &Running) -> Option<Rc<Start>> {
+        let start = self.lives.start(id)?;
+        start.describe(running).then(|| start.clone())
+    }
+
+    /// A container runs in a start that was not known. What a command of an earlier one may have made
+    /// in it is on its record.
+    pub fn begin(&mut self, id: &ContainerId, running: Running, entrance: Entrance) -> Rc<Start> {
+        let started_at = running.started_at.clone();
+        let start = Rc::new(Start::new(running, entrance));
+        let unfinished = self.lives.begin(id, start.clone());
+        if !unfinished.is_empty() {
+            let record = merged(self.store.record(id, &started_at), unfinished);
+            self.store.put_record(id, &started_at, record);
+        }
+        start
+    }
+
+    /// A container is being created. So it does not run, whatever was known of it: its new start has
+    /// a new /dev, in which nothing is ready. An engine that starts creates its containers first and
+    /// tells of them afterwards; until then a container is who it was.
+    pub fn being_created(&mut self, id: &ContainerId) {
+        self.lives.end(id);
+        if let Some(container) = self.inventory.containers.get_mut(id) {
+            container.state = ContainerState::Stopped;
+        } else if let Some(known) = self
+            .store
+            .container(id)
+            .filter(|_| !self.engine.has_listed())
+        {
+            self.inventory.containers.insert(id.clone(), known);
+            self.stale = true;
+        }
+    }
+
+    /// Whether a port's node has been seen in place and may be opened.
+    pub fn is_ready(&self, id: &ContainerId, want: &WantedPort) -> bool {
+        let start = self.lives.start(id);
+        start.is_some_and(|start| start.is_ready(want))
+    }
+
+    /// Whether a node is bound in.
+    pub fn is_bound(&self, id: &ContainerId, node: &NodePath) -> bool {
+        let Some(start) = self.lives.start(id) else {
+            return false;
+        };
+        let record = self.store.record(id, &start.running().started_at);
+        let made = record.get(node).into_iter().flatten();
+        made.into_iter().any(|made| matches!(made, Made::Bound(_)))
+    }
+
+    /// What opens in a container may have to wait for. `None` while nobody can tell: the engine has
+    /// not said who it is, or it runs and was not looked at yet, so its ports may have been ready for
+    /// long.
+    pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
+        let container = self.inventory.containers.get(id)?;
+        let known = match self.lives.get(id) {
+            Some(Life::NotStarted { .. }) => true,
+            Some(Life::Running(start)) => start.is_looked_at(),
+            None => container.state != ContainerState::Running,
+        };
+        if self.stale || !known && !self.assigned.wants(id).is_empty() {
+            return None;
+        }
+        Some(match self.assigned.by_container.get(id) {
+            Some(Ok(assignment)) => assignment.ports(|want| self.is_ready(id, want)),
+            _ => ContainerPorts::default(),
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! What the daemon tells of itself: every port in every container, and every open that waits.
+
+use std::borrow::Cow;
+
+use crate::daemon::state::{HeldByKeeper, World};
+use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
+use crate::daemon::timeline::Row;
+use crate::hold::ContainerPorts;
+use crate::model::NodePath;
+use crate::model::inventory::{Container, ContainerId, ContainerState};
+use crate::plan::assign::{Assignment, Conflict};
+use crate::sys::clock::Now;
+
+pub mod document;
+
+/// Notes how every port is now, and which devices were plugged in since the last time.
+pub fn note_all(world: &mut World) {
+    let plugged = std::mem::take(&mut world.plugged);
+    let mut timeline = std::mem::take(&mut world.timeline);
+    let now = world.clock.now().clock;
+    timeline.keep(|id| world.assigned.by_container.contains_key(id));
+    for id in world.assigned.by_container.keys() {
+        for took in timeline.update(now, id, &rows_of(world, id), &plugged) {
+            world.metrics.plug_to_ready.observe(took);
+        }
+    }
+    world.timeline = timeline;
+}
+
+/// Notes how the ports of one container are now.
+pub fn note(world: &mut World, id: &ContainerId) {
+    let mut timeline = std::mem::take(&mut world.timeline);
+    let now = world.clock.now().clock;
+    for took in timeline.update(now, id, &rows_of(world, id), &world.plugged) {
+        world.metrics.plug_to_ready.observe(took);
+    }
+    world.timeline = timeline;
+}
+
+/// All ports of one container.
+fn rows_of<'a>(world: &'a World, id: &'a ContainerId) -> Vec<Row<'a>> {
+    let assignment = world.assigned.by_container.get(id);
+    let container = world.inventory.containers.get(id);
+    let (Some(assignment), Some(container)) = (assignment, container) else {
+        return Vec::new();
+    };
+    let row = |port, node, device, state| {
+        let (state, why) = explain(world, id, container, port, device, state);
+        Row {
+            id,
+            container,
+            port,
+            node,
+            device,
+            state,
+            why,
+        }
+    };
+    match assignment {
+        Err(_) => vec![row("", None, None, PortState::Failed)],
+        Ok(assignment) => rows_of_share(world, id, assignment, row),
+    }
+}
+
+fn rows_of_share<'a>(
+    world: &World,
+    id: &ContainerId,
+    assignment: &'a Assignment,
+    row: impl Fn(&'a str, Option<&'a NodePath>, Option<&'a str>, PortState) -> Row<'a>,
+) -> Vec<Row<'a>> {
+    let wants = assignment.wants.iter().map(|want| {
+        let state = match world.is_ready(id, want) {
+            true => PortState::Ready,
+            false => PortState::Waiting,
+        };
+        row(&want.port, Some(&want.node), Some(&want.device), state)
+    });
+    let absent = assignment.absent.iter().map(|absent| {
+        let node = absent.node.as_ref();
+        row(&absent.port, node, None, PortState::Waiting)
+    });
+    let left_out = assignment
+        .conflicts
+        .iter()
+        .filter_map(|conflict| match conflict {
+            Conflict::Node { port, node, .. } => {
+                Some(row(port, Some(node), None, PortState::Failed))
+            }
+            Conflict::Link { .. } => None,
+        });
+    wants.chain(absent).chain(left_out).collect()
+}
+
+type Why<'a> = Option<(&'a str, Cow<'a, str>)>;
+
+/// A port that is not ready has failed if there is a problem; otherwise it waits for something.
+fn explain<'a>(
+    world: &'a World,
+    id: &ContainerId,
+    container: &Container,
+    port: &str,
+    device: Option<&str>,
+    state: PortState,
+) -> (PortState, Why<'a>) {
+    if state == PortState::Ready {
+        return (state, None);
+    }
+    let concerns = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
+    let mut problems = world.problems.of(id);
+    if let Some(problem) = problems.find(|problem| concerns(&problem.port)) {
+        let why = (problem.cause.as_str(), problem.fix.as_str().into());
+        return (PortState::Failed, Some(why));
+    }
+    if device.is_none() {
+        return (state, Some(UNPLUGGED));
+    }
+    if container.state == ContainerState::Stopped {
+        let fix = format!("start it: docker start {}", container.name);
+        return (state, Some(("its container does not run", fix.into())));
+    }
+    (state, None)
+}
+
+const UNPLUGGED: (&str, Cow<str>) = (
+    "its device is not plugged in",
+    Cow::Borrowed("plug it in, or look at what is there: ttyplugd ports"),
+);
+
+/// Puts the document together.
+pub fn status(world: &World, now: Now) -> Status {
+    let rows = world.assigned.by_container.keys();
+    let mut rows: Vec<Row> = rows.flat_map(|id| rows_of(world, id)).collect();
+    rows.sort_by_key(|row| (&row.container.name, row.id, row.port));
+    let ports = rows.into_iter().map(|row| port_status(world, row, now));
+    let held = world.held.iter();
+    let held = held.flat_map(|(id, heard)| held_status(world, id, heard, now));
+    Status {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine: world.engine.has_listed(),
+        engine_error: world.engine.error().map(str::to_owned),
+        ports: ports.collect(),
+        held: held.collect(),
+    }
+}
+
+fn port_status(world: &World, row: Row, now: Now) -> PortStatus {
+    let since = world.timeline.since(row.id, row.port);
+    let (cause, fix) = row.why.unzip();
+    PortStatus {
+        port: row.port.to_owned(),
+        container: row.container.name.clone(),
+        container_id: row.id.0.clone(),
+        stopped: row.container.state == ContainerState::Stopped,
+        node: row.node.map(ToString::to_string),
+        device: row.device.map(str::to_owned),
+        state: row.state,
+        since: since.map(|at| now.date_of(at)),
+        cause: cause.map(str::to_owned),
+        fix: fix.map(Cow::into_owned),
+        holding: world.held.contains_key(row.id),
+        bound: row.node.is_some_and(|node| world.is_bound(row.id, node)),
+    }
+}
+
+fn held_status(
+    world: &World,
+    id: &ContainerId,
+    heard: &HeldByKeeper,
+    now: Now,
+) -> impl Iterator<Item = HeldStatus> {
+    let ports = match world.assigned.by_container.get(id) {
+        Some(Ok(assignment)) => assignment.ports(|_| false),
+        _ => ContainerPorts::default(),
+    };
+    let port_of = move |path: &String| {
+        let port = ports.ports.iter().find(|port| port.names.contains(path));
+        port.map(|port| port.port.clone())
+    };
+    let container = world.inventory.containers.get(id);
+    let name = container.map_or(String::new(), |container| container.name.clone());
+    heard.held.iter().map(move |held| {
+        // Times go on since the keeper has told them.
+        let ago = now.clock.saturating_sub(heard.at);
+        let waited_ms = held.waited_ms.saturating_add(ago);
+        HeldStatus {
+            container: name.clone(),
+            container_id: id.0.clone(),
+            port: port_of(&held.path),
+            path: held.path.clone(),
+            tid: held.tid,
+            command: held.command.clone(),
+            pid: held.pid,
+            since: Some(now.date_of(now.clock.saturating_sub(waited_ms))),
+            waited_ms,
+            left_ms: held.left_ms.map(|left| left.saturating_sub(ago)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::fixtures::settings;
+    use crate::model::fixtures::{container, device};
+    use crate::model::inventory::Inventory;
+    use crate::plan::assign::assign;
+    use crate::store::Store;
+
+    #[test]
+    fn a_port_of_a_stopped_container_says_so_and_how_to_start_it() {
+        let settings = settings(
+            r#"
+            [[port]]
+            name = "zwave"
+            node = "/dev/zwave"
+            containers = ["app"]
+            match = { vendor = "0658" }
+            "#,
+        );
+        let app = Container {
+            state: ContainerState::Stopped,
+            ..container("app", &[])
+        };
+        let inventory = Inventory {
+            devices: [("ttyUSB0".to_owned(), device("ttyUSB0", "A"))].into(),
+            containers: [(ContainerId("1".repeat(64)), app)].into(),
+        };
+        let mut world = World::new(settings, inventory, Store::read(Path::new("/none")));
+        world.assigned = assign(
+            &world.settings,
+            &world.inventory,
+            world.store.last_devices(),
+        );
+        let now = Now { clock: 0, unix: 0 };
+        let status = status(&world, now);
+        let [port] = status.ports.as_slice() else {
+            panic!("not one port: {status:#?}");
+        };
+        assert_eq!((port.state, port.stopped), (PortState::Waiting, true));
+        assert_eq!(port.fix.as_deref(), Some("start it: docker start app"));
+    }
+}

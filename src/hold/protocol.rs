@@ -1,0 +1,179 @@
+//! What daemon, wrapper and keeper say to each other: one JSON object a line, over unix sockets
+//! in the run directory. Pure.
+//!
+//! A keeper lives as long as its container and so outlives upgrades of the daemon. Fields may be
+//! added; a reader takes what it knows and passes over the rest. [`VERSION`] changes only when a
+//! field changes its meaning, and then the daemon goes on to speak the older ones.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hold::ContainerPorts;
+use crate::hold::held_opens::Reason;
+use crate::model::{DevNum, NodePath};
+
+pub const VERSION: u32 = 1;
+
+/// The longest line that is read; a longer one ends the connection.
+pub const LONGEST_LINE: usize = 1 << 20;
+
+/// From the daemon or the wrapper to a keeper.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToKeeper {
+    pub ttyplugd: u32,
+    /// All of what is to be held, in place of what was said before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<ContainerPorts>,
+    /// They are a guess, made without the daemon: nothing is held by it for longer than the default
+    /// hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provisional: bool,
+    /// The container is about to be stopped: nothing is held any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub let_all_go: bool,
+    /// Whoever asks wants to hear of held opens from now on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
+    /// And wants to count those that have ended: they are kept for it while it is away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts: bool,
+}
+
+/// From a keeper to whoever follows it: at first, and whenever something changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromKeeper {
+    pub ttyplugd: u32,
+    pub container: String,
+    pub held: Vec<HeldOpen>,
+    /// Those that have ended since somebody who counts them was told of some: each is told once.
+    #[serde(default)]
+    pub released: Vec<ReleasedOpen>,
+}
+
+/// An open that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldOpen {
+    /// The thread, in the host's numbers, and its name.
+    pub tid: u32,
+    pub command: String,
+    /// The process that the thread belongs to.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    pub path: String,
+    /// For how long it has waited, and for how long it will at most, in milliseconds.
+    pub waited_ms: u64,
+    pub left_ms: Option<u64>,
+}
+
+/// An open that waits no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedOpen {
+    pub waited_ms: u64,
+    pub reason: Reason,
+}
+
+/// From the wrapper to the daemon, when a container is being created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creating {
+    pub ttyplugd: u32,
+    pub container: String,
+}
+
+/// The daemon's answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    pub ttyplugd: u32,
+    /// Nodes of the ports that are there now.
+    pub nodes: Vec<NodeToMake>,
+    /// Whether the container is given the right to open them.
+    pub rights: bool,
+    pub ports: ContainerPorts,
+}
+
+/// A node for the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeToMake {
+    pub path: NodePath,
+    pub number: DevNum,
+    /// Octal, e.g. `0660`.
+    pub mode: String,
+    /// Numbers, or names that the container's own files know.
+    pub owner: String,
+    pub group: String,
+}
+
+/// One message as a line.
+pub fn line<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Takes the first complete line out of `received`.
+///
+/// `None` if there is none yet; an error if what comes is no message.
+///
+/// # Errors
+/// The line is too long or does not parse.
+pub fn take<T: for<'de> Deserialize<'de>>(received: &mut Vec<u8>) -> Result<Option<T>, String> {
+    let Some(end) = received.iter().position(|byte| *byte == b'\n') else {
+        if received.len() > LONGEST_LINE {
+            return Err("a line that is too long".into());
+        }
+        return Ok(None);
+    };
+    let line: Vec<u8> = received.drain(..=end).collect();
+    serde_json::from_slice(&line)
+        .map(Some)
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_lines_and_unknown_fields_are_passed_over() {
+        let message = ToKeeper {
+            ttyplugd: VERSION,
+            follow: true,
+            ..ToKeeper::default()
+        };
+        let mut received = line(&message);
+        assert_eq!(received, b"{\"ttyplugd\":1,\"follow\":true}\n");
+        received.extend(b"{\"ttyplugd\":2,\"news\":[1],\"let_all_go\":true}\n{\"tty");
+        assert_eq!(take(&mut received), Ok(Some(message)));
+        let second: ToKeeper = take(&mut received).unwrap().unwrap();
+        assert!(second.let_all_go);
+        assert_eq!(take::<ToKeeper>(&mut received), Ok(None));
+        assert_eq!(received, b"{\"tty");
+        assert!(take::<ToKeeper>(&mut b"nonsense\n".to_vec()).is_err());
+        assert!(take::<ToKeeper>(&mut vec![b' '; LONGEST_LINE + 1]).is_err());
+    }
+
+    /// Keepers of every version live on when the daemon is upgraded, and the other way round.
+    #[test]
+    fn keepers_of_other_versions_are_understood() {
+        let older = r#"{"ttyplugd":1,"container":"c","held":[{"tid":7,"command":"a","path":"/dev/x",
+            "waited_ms":1,"left_ms":null}],"released":[{"tid":7,"path":"/dev/x","waited_ms":5,
+            "reason":"let-go"}]}"#;
+        let heard: FromKeeper = serde_json::from_str(older).unwrap();
+        assert_eq!(heard.held[0].pid, None);
+        let released = ReleasedOpen {
+            waited_ms: 5,
+            reason: Reason::LetGo,
+        };
+        assert_eq!(heard.released, [released]);
+        let later = r#"{"ttyplugd":1,"container":"c","held":[],"released":[{"waited_ms":5,
+            "reason":"moon"}],"more":{}}"#;
+        let heard: FromKeeper = serde_json::from_str(later).unwrap();
+        assert_eq!(heard.released[0].reason, Reason::Gone);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(mut bytes: Vec<u8>) {
+            let _ = take::<ToKeeper>(&mut bytes);
+            let _ = take::<FromKeeper>(&mut bytes);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! One tty: what udev says of it, reduced to what can be matched or must be made. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
+use crate::model::{DevNum, NodePath};
+
+/// One tty as udev reports it, reduced to what can be matched or must be made.
+///
+/// A USB device chooses its own strings, so every text here is hostile: it is compared and
+/// printed, and the only ones that become names in a container are `node` and `links`, which are
+/// [`NodePath`]s.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The kernel's name, e.g. `ttyUSB0`; unique among all ttys at one time.
+    pub sysname: String,
+    /// The place in sysfs below /sys, which tells one plug of a device from the next.
+    pub devpath: String,
+    /// The host's own node, e.g. `/dev/ttyUSB0`.
+    pub node: NodePath,
+    pub devnum: DevNum,
+    /// The group of the host's node, the default for nodes in containers.
+    pub gid: u32,
+    /// What udev knows of it, by udev's names (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
+    pub properties: BTreeMap<String, String>,
+    /// The driver of the nearest parent that has one, e.g. `cdc_acm`.
+    pub driver: Option<String>,
+    /// udev's stable names for it, in /dev/serial/by-id and /dev/serial/by-path.
+    pub links: BTreeSet<NodePath>,
+    /// What stands in the place of stable names and is no path that could be made anywhere.
+    pub refused_links: Vec<String>,
+}
+
+impl Device {
+    /// Reads a device from udev's properties, as a uevent or the udev database has them.
+    ///
+    /// `None` where a device has no node (`DEVNAME`, `MAJOR`, `MINOR`) and so nothing to offer.
+    pub fn from_properties<'a>(
+        properties: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        driver: Option<String>,
+        gid: u32,
+    ) -> Option<Self> {
+        let raw: BTreeMap<String, &[u8]> = properties
+            .into_iter()
+            .map(|(key, value)| (printable(key), value))
+            .collect();
+        let text = |key: &str| raw.get(key).map(|value| printable(value));
+
+        let mut links = BTreeSet::new();
+        let mut refused_links = Vec::new();
+        for link in raw
+            .get("DEVLINKS")
+            .unwrap_or(&&b""[..])
+            .split(|b| *b == b' ')
+        {
+            let Some(directory) = LINK_DIRECTORIES.iter().find(|directory| {
+                let rest = link.strip_prefix(directory.as_bytes());
+                rest.is_some_and(|rest| rest.starts_with(b"/"))
+            }) else {
+                continue;
+            };
+            let path = std::str::from_utf8(link)
+                .ok()
+                .and_then(|text| text.parse::<NodePath>().ok())
+                .filter(|path| path.directory() == *directory);
+            match path {
+                Some(path) => drop(links.insert(path)),
+                None => refused_links.push(printable(link)),
+            }
+        }
+        let devpath = text("DEVPATH")?;
+        let device = Self {
+            sysname: devpath.rsplit('/').next()?.to_owned(),
+            node: text("DEVNAME")?.parse().ok()?,
+            devnum: DevNum {
+                major: text("MAJOR")?.parse().ok()?,
+                minor: text("MINOR")?.parse().ok()?,
+            },
+            driver: text("ID_USB_DRIVER").or(driver),
+            properties: raw
+                .iter()
+                .filter(|(key, _)| is_kept(key))
+                .map(|(key, value)| (key.clone(), printable(value)))
+                .collect(),
+            devpath,
+            gid,
+            links,
+            refused_links,
+        };
+        Some(device)
+    }
+
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.properties.get(key).map(String::as_str)
+    }
+
+    /// The values that a key of `match` is compared with. A device can have several links.
+    pub fn values(&self, key: MatchKey) -> Vec<&str> {
+        let directory = key.link_directory();
+        let links = directory.into_iter().flat_map(|d| self.link_names(d));
+        let property = key.property().and_then(|name| self.property(name));
+        let own = match key {
+            MatchKey::Driver => self.driver.as_deref(),
+            MatchKey::Sysname => Some(self.sysname.as_str()),
+            MatchKey::Vendor
+            | MatchKey::Product
+            | MatchKey::Serial
+            | MatchKey::Interface
+            | MatchKey::ById
+            | MatchKey::ByPath => None,
+        };
+        let mut values: Vec<&str> = links.chain(property).chain(own).collect();
+        values.dedup();
+        values
+    }
+
+    /// An administrator's udev rule took it out with `ENV{TTYPLUGD_IGNORE}="1"`.
+    pub fn is_ignored(&self) -> bool {
+        self.property("TTYPLUGD_IGNORE").is_some_and(|v| v != "0")
+    }
+
+    /// Not a virtual console, and not one of the placeholders that the 8250 driver makes for UARTs
+    /// that the machine does not have (kernel, drivers/tty/serial/8250, `nr_uarts`).
+    pub fn is_serial(&self) -> bool {
+        let real = |driver: &str| driver != "serial8250";
+        self.property("ID_BUS").is_some() || self.driver.as_deref().is_some_and(real)
+    }
+
+    /// Offered to containers that ask for every port: a USB serial device with our udev tag.
+    pub fn is_offered(&self) -> bool {
+        let tags = self.property("CURRENT_TAGS").or(self.property("TAGS"));
+        let tagged = tags.is_some_and(|tags| tags.split(':').any(|tag| tag == "ttyplugd"));
+        tagged && self.property("ID_BUS") == Some("usb") && !self.is_ignored()
+    }
+
+    /// The names of the links in one of [`LINK_DIRECTORIES`], without the directory.
+    pub fn link_names<'a>(&'a self, directory: &'a str) -> impl Iterator<Item = &'a str> {
+        self.links
+            .iter()
+            .filter(move |link| link.directory() == directory)
+            .map(NodePath::name)
+    }
+
+    /// Orders devices by where they are plugged in, which does not change with the plug order.
+    pub fn by_path_order(&self) -> (bool, Option<&str>, &str, &str) {
+        let by_path = self.link_names(BY_PATH).next();
+        // A device without a by-path name comes after all that have one.
+        (by_path.is_none(), by_path, &self.devpath, &self.sysname)
+    }
+}
+
+/// Whether a udev property is kept. A daemon on a small machine has every tty in memory, so what
+/// nothing is matched by, decided by or shown with is left out.
+fn is_kept(property: &str) -> bool {
+    let mut of_match = MatchKey::ALL.iter().filter_map(|key| key.property());
+    OTHER_PROPERTIES.contains(&property) || of_match.any(|known| known == property)
+}
+
+/// The properties that a device is offered by, checked by or described with.
+const OTHER_PROPERTIES: [&str; 10] = [
+    "CURRENT_TAGS",
+    "ID_BUS",
+    "ID_MM_DEVICE_IGNORE",
+    "ID_MM_PORT_IGNORE",
+    "ID_MODEL",
+    "ID_MODEL_FROM_DATABASE",
+    "ID_VENDOR",
+    "ID_VENDOR_FROM_DATABASE",
+    "TAGS",
+    "TTYPLUGD_IGNORE",
+];
+
+/// Bytes as text: what is not valid UTF-8 appears as `\xNN`, the form that udev itself uses for
+/// encoded strings (libudev, `udev_util_encode_string`).
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(properties: &[(&str, &[u8])]) -> Option<Device> {
+        let properties = properties.iter().map(|(k, v)| (k.as_bytes(), *v));
+        Device::from_properties(properties, None, 20)
+    }
+
+    #[test]
+    fn hostile_properties_become_text_and_hostile_links_are_refused() {
+        let device = device(&[
+            ("DEVPATH", b"/devices/x/tty/ttyUSB0"),
+            ("DEVNAME", b"/dev/ttyUSB0"),
+            ("MAJOR", b"188"),
+            ("MINOR", b"0"),
+            ("ID_SERIAL_SHORT", b"$(touch /x)\xff\n"),
+            (
+                "DEVLINKS",
+                b"/dev/serial/by-id/ok;rm /dev/serial/by-id/../../x /dev/serial/by-id/\xff \
+                  /dev/serial/by-path/p /dev/other /dev/serial/by-identity/x",
+            ),
+        ])
+        .unwrap();
+        assert_eq!(
+            device.property("ID_SERIAL_SHORT"),
+            Some("$(touch /x)\\xff\n")
+        );
+        let links: Vec<_> = device.links.iter().map(NodePath::as_str).collect();
+        assert_eq!(links, ["/dev/serial/by-id/ok;rm", "/dev/serial/by-path/p"]);
+        assert_eq!(device.refused_links.len(), 2);
+    }
+
+    #[test]
+    fn a_device_without_a_node_is_no_device() {
+        assert_eq!(device(&[("DEVPATH", b"/devices/x/tty/ttyUSB0")]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_from_udev_make_the_reader_panic(
+            pairs in proptest::collection::vec((".*", proptest::collection::vec(0u8.., 0..64)), 0..8),
+        ) {
+            let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(k, v)| (k.as_str(), &v[..])).collect();
+            let _ = device(&pairs);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What there is: the ttys that are plugged in and the containers that exist. Pure.
+//!
+//! Events and enumerations only change this state; nothing is done here. Any mixture of lost,
+//! repeated and late events that is followed by an enumeration ends in the same inventory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::device::Device;
+
+/// A container's id, 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContainerId(pub String);
+
+impl ContainerId {
+    /// The first twelve digits, as Docker's own tools print it.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// Who a container is. How its ports look inside is read when it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    pub name: String,
+    pub state: ContainerState,
+    pub labels: BTreeMap<String, String>,
+    /// The labels that came with the image, so that they can be told from its own. `None` where
+    /// nobody knows; none of the labels counts then.
+    pub image_labels: Option<BTreeMap<String, String>>,
+}
+
+impl Container {
+    /// A container of which nobody can tell any more which labels are its image's is recognised
+    /// by what was known of it: labels never change.
+    pub fn recognised(self, known: Option<&BTreeMap<String, String>>) -> Self {
+        let image_labels = match (self.image_labels, known) {
+            (None, Some(own)) => {
+                let of_image = |(key, _): &(&String, _)| !own.contains_key(*key);
+                let of_image = self.labels.iter().filter(of_image);
+                Some(of_image.map(|(k, v)| (k.clone(), v.clone())).collect())
+            }
+            (image_labels, _) => image_labels,
+        };
+        Self {
+            image_labels,
+            ..self
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerState {
+    Running,
+    /// Frozen: it has a /dev, but nothing can be executed in it until it is unpaused.
+    Paused,
+    /// Created, exited or on its way there: it has no /dev.
+    Stopped,
+}
+
+/// What udev says happened to a tty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// It is there, with these properties: udev's add, change, bind, move and online.
+    Present(Device),
+    /// It is gone; only its sysname is known then.
+    Gone(String),
+}
+
+/// What a person has done, as far as a change of the devices tells: a serial device has come, or
+/// gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hotplug {
+    Plugged { sysname: String },
+    Unplugged { sysname: String },
+}
+
+/// Devices by sysname, containers by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    pub devices: BTreeMap<String, Device>,
+    pub containers: BTreeMap<ContainerId, Container>,
+}
+
+impl Inventory {
+    pub fn apply(&mut self, event: DeviceEvent) -> Option<Hotplug> {
+        let (sysname, is_there, before) = match event {
+            DeviceEvent::Present(device) => {
+                let (sysname, is_serial) = (device.sysname.clone(), device.is_serial());
+                (
+                    sysname.clone(),
+                    is_serial,
+                    self.devices.insert(sysname, device),
+                )
+            }
+            DeviceEvent::Gone(sysname) => {
+                let before = self.devices.remove(&sysname);
+                (sysname, false, before)
+            }
+        };
+        match (before.is_some_and(|device| device.is_serial()), is_there) {
+            (false, true) => Some(Hotplug::Plugged { sysname }),
+            (true, false) => Some(Hotplug::Unplugged { sysname }),
+            _ => None,
+        }
+    }
+
+    /// Replaces all devices by what an enumeration has found.
+    pub fn replace_devices(&mut self, devices: impl IntoIterator<Item = Device>) -> Vec<Hotplug> {
+        let found: BTreeMap<_, _> = devices
+            .into_iter()
+            .map(|d| (d.sysname.clone(), d))
+            .collect();
+        let known = self.devices.keys();
+        let gone: Vec<_> = known
+            .filter(|known| !found.contains_key(*known))
+            .cloned()
+            .collect();
+        let gone = gone.into_iter().map(DeviceEvent::Gone);
+        let events = gone.chain(found.into_values().map(DeviceEvent::Present));
+        events.filter_map(|event| self.apply(event)).collect()
+    }
+
+    /// The containers in which something can be done; `paused` says whether it can in paused ones.
+    pub fn running(&self, paused: bool) -> impl Iterator<Item = (&ContainerId, &Container)> {
+        let runs = move |(_, container): &(_, &Container)| match container.state {
+            ContainerState::Running => true,
+            ContainerState::Paused => paused,
+            ContainerState::Stopped => false,
+        };
+        self.containers.iter().filter(runs)
+    }
+
+    /// The containers that have a /dev.
+    pub fn alive(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
+        let alive = |(_, container): &(_, &Container)| container.state != ContainerState::Stopped;
+        self.containers.iter().filter(alive)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::device;
+    use proptest::prelude::*;
+
+    /// What can happen to a tty, and what a listener may hear of it.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Plug(u8, u8),
+        Unplug(u8),
+        LoseNext,
+        Repeat,
+        Enumerate,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..4u8, 0..4u8).prop_map(|(tty, serial)| Step::Plug(tty, serial)),
+            (0..4u8).prop_map(Step::Unplug),
+            Just(Step::LoseNext),
+            Just(Step::Repeat),
+            Just(Step::Enumerate),
+        ];
+        proptest::collection::vec(step, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn lost_and_repeated_events_before_an_enumeration_do_not_matter(steps in steps()) {
+            let mut world: BTreeMap<String, Device> = BTreeMap::new();
+            let mut inventory = Inventory::default();
+            let (mut lose, mut last) = (false, None);
+            let mut told = Vec::new();
+            for step in steps {
+                let event = match step {
+                    Step::Plug(tty, serial) => {
+                        let device = device(&format!("ttyUSB{tty}"), &serial.to_string());
+                        world.insert(device.sysname.clone(), device.clone());
+                        DeviceEvent::Present(device)
+                    }
+                    Step::Unplug(tty) => {
+                        world.remove(&format!("ttyUSB{tty}"));
+                        DeviceEvent::Gone(format!("ttyUSB{tty}"))
+                    }
+                    Step::LoseNext => { lose = true; continue }
+                    Step::Repeat => match last.clone() { Some(event) => event, None => continue },
+                    Step::Enumerate => {
+                        told.extend(inventory.replace_devices(world.values().cloned()));
+                        prop_assert_eq!(&inventory.devices, &world);
+                        continue;
+                    }
+                };
+                last = Some(event.clone());
+                if !std::mem::take(&mut lose) {
+                    told.extend(inventory.apply(event));
+                }
+            }
+            told.extend(inventory.replace_devices(world.values().cloned()));
+            prop_assert_eq!(inventory.devices, world.clone());
+            // What was plugged in and not unplugged is there.
+            let plugs = told.iter().filter(|h| matches!(h, Hotplug::Plugged { .. })).count();
+            prop_assert_eq!(plugs - (told.len() - plugs), world.len());
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The words of the trade, as plain data: device numbers, paths, modes, names.
+//!
+//! Every type here is valid by construction. A string that a user, a label or a USB device
+//! supplied becomes one of them or is refused with a reason. No I/O, no clock.
+//!
+//! Imports: nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::match_key::LINK_DIRECTORIES;
+
+/// Declares the keys of a table: an enum, all of its values, and the name of each.
+macro_rules! keys {
+    ($(#[$meta:meta])* $keys:ident { $($key:ident = $name:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $keys {
+            $($key),+
+        }
+
+        impl $keys {
+            pub const ALL: &'static [Self] = &[$(Self::$key),+];
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$key => $name),+
+                }
+            }
+
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$key),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+pub mod device;
+pub mod device_access;
+#[cfg(test)]
+pub(crate) mod fixtures;
+pub mod identity;
+pub mod inventory;
+pub mod match_key;
+pub mod nearest;
+pub mod port;
+pub mod problem;
+pub mod selector;
+
+/// Why a value was refused, as the second half of a sentence: "mode "0999": {reason}".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+fn refuse<T>(reason: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid(reason.into()))
+}
+
+/// A character device number, `major:minor`. It is the device's whole identity for the kernel;
+/// the name in /dev is only a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct DevNum {
+    pub major: u32,
+    pub minor: u32,
+}
+
+impl fmt::Display for DevNum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for DevNum {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let parsed = text.split_once(':').and_then(|(major, minor)| {
+            Some(Self {
+                major: major.parse().ok()?,
+                minor: minor.parse().ok()?,
+            })
+        });
+        parsed.map_or_else(|| refuse("is not MAJOR:MINOR"), Ok)
+    }
+}
+
+impl From<DevNum> for String {
+    fn from(devnum: DevNum) -> Self {
+        devnum.to_string()
+    }
+}
+
+impl TryFrom<String> for DevNum {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+/// The longest file name, in bytes (`NAME_MAX`, limits.h).
+const NAME_MAX: usize = 255;
+
+/// Temporary names under which nodes and links are prepared before they are renamed into place.
+pub const TEMPORARY_PREFIX: &str = ".ttyplugd.";
+
+/// What a container runtime itself puts into /dev (OCI runtime-spec, config-linux.md, "Default
+/// Devices" and "Default Filesystems"; config.md, "/dev symbolic links"). A port that took one of
+/// these names would break the container.
+const RUNTIME_NAMES: [&str; 15] = [
+    "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
+    "stdin", "stdout", "tty", "urandom",
+];
+
+/// The absolute path of a node or link inside a container: below /dev, without `.`, `..`, empty
+/// or overlong components and control characters, and none of the names that the container
+/// runtime owns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct NodePath(String);
+
+impl NodePath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The directory that the name is in, e.g. `/dev` or `/dev/serial/by-id`.
+    pub fn directory(&self) -> &str {
+        self.split().0
+    }
+
+    /// The last component.
+    pub fn name(&self) -> &str {
+        self.split().1
+    }
+
+    fn split(&self) -> (&str, &str) {
+        self.0.rsplit_once('/').unwrap_or(("/dev", &self.0))
+    }
+
+    /// Whether this path leads through `other`, which would have to be a directory then.
+    pub fn is_below(&self, other: &NodePath) -> bool {
+        let rest = self.0.strip_prefix(other.as_str());
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// The text of a symbolic link at `self` that leads to `node`, relative as udev's own are
+    /// (`../../ttyUSB0`), so that it holds wherever the container's root is seen from.
+    pub fn relative_target(&self, node: &NodePath) -> String {
+        let from: Vec<&str> = self.directory().split('/').collect();
+        let to: Vec<&str> = node.0.split('/').collect();
+        let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        let mut parts = vec![".."; from.len() - common];
+        parts.extend(&to[common..]);
+        parts.join("/")
+    }
+}
+
+impl fmt::Display for NodePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<NodePath> for String {
+    fn from(path: NodePath) -> Self {
+        path.0
+    }
+}
+
+impl TryFrom<String> for NodePath {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl FromStr for NodePath {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if !text.starts_with('/') {
+            return refuse("is not an absolute path; write it as /dev/NAME");
+        }
+        let Some(below) = text.strip_prefix("/dev/") else {
+            return refuse("is outside /dev; only a path below /dev can be served");
+        };
+        if text.len() > 1024 {
+            return refuse("is longer than 1024 bytes");
+        }
+        if below.chars().any(char::is_control) {
+            return refuse("has a control character");
+        }
+        for part in below.split('/') {
+            match part {
+                "" => return refuse("has an empty component"),
+                "." | ".." => return refuse("has a \".\" or \"..\" component"),
+                _ if part.len() > NAME_MAX => {
+                    return refuse("has a component of more than 255 bytes");
+                }
+                _ if part.starts_with(TEMPORARY_PREFIX) => {
+                    return refuse("uses the prefix of this program's temporary names");
+                }
+                _ => {}
+            }
+        }
+        let first = below.split('/').next().unwrap_or_default();
+        if RUNTIME_NAMES.contains(&first) {
+            return refuse(format!(
+                "is taken: /dev/{first} belongs to the container runtime"
+            ));
+        }
+        if below == "serial" || LINK_DIRECTORIES.contains(&text) {
+            return refuse("is the directory of the links of all ports");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Permission bits of a node, at most 0777: set-user-id, set-group-id and sticky mean nothing on
+/// a character device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mode(pub u32);
+
+impl Mode {
+    /// What udev gives serial ports (`50-udev-default.rules`: GROUP="dialout", MODE="0660").
+    pub const DEFAULT: Self = Self(0o660);
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let octal = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if octal && bits <= 0o777 => Ok(Self(bits)),
+            _ => refuse("is not an octal mode from 0000 to 0777"),
+        }
+    }
+}
+
+/// A user or group: a number, or a name to be looked up in the container's own
+/// /etc/passwd or /etc/group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Account {
+    Number(u32),
+    Name(String),
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for Account {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+            // (uid_t)-1 means "leave as it is" to chown(2).
+            return match text.parse::<u32>() {
+                Ok(number) if number != u32::MAX => Ok(Self::Number(number)),
+                _ => refuse("is too large for a user or group number"),
+            };
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'$');
+        if text.is_empty() || text.len() > 32 || !text.bytes().all(plain) || text.starts_with('-') {
+            return refuse("is neither a number nor a user or group name");
+        }
+        Ok(Self::Name(text.to_owned()))
+    }
+}
+
+/// The operator's name for a port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct PortName(String);
+
+impl PortName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<PortName> for String {
+    fn from(name: PortName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for PortName {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl FromStr for PortName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+            return refuse("is not a port name: 1 to 64 letters, digits, \"-\" and \"_\"");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// How long an application's early open() may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hold {
+    Off,
+    Seconds(u64),
+    Forever,
+}
+
+impl FromStr for Hold {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let unit = |suffix: &str, seconds: u64| {
+            let number = text.strip_suffix(suffix)?;
+            let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            digits
+                .then(|| number.parse::<u64>().ok()?.checked_mul(seconds))
+                .flatten()
+        };
+        match text {
+            "off" => Ok(Self::Off),
+            "forever" => Ok(Self::Forever),
+            _ => match unit("s", 1).or(unit("m", 60)).or(unit("h", 3600)) {
+                Some(seconds) if seconds > 0 => Ok(Self::Seconds(seconds)),
+                _ => refuse("is not \"off\", \"forever\" or a time such as \"60s\" or \"5m\""),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_path_stays_below_dev_and_off_the_runtimes_names() {
+        for good in [
+            "/dev/zwave",
+            "/dev/serial/by-id/usb-a b;rm $(touch x)",
+            "/dev/bus/é",
+        ] {
+            assert_eq!(good.parse::<NodePath>().map(String::from), Ok(good.into()));
+        }
+        let long = format!("/dev/{}", "x".repeat(256));
+        for bad in [
+            "zwave",
+            "/dev",
+            "/dev/",
+            "/tmp/x",
+            "/dev/../x",
+            "/dev/./x",
+            "/dev//x",
+            "/dev/x/",
+            "/dev/null",
+            "/dev/pts/0",
+            "/dev/a\nb",
+            "/dev/.ttyplugd.1",
+            &long,
+            "",
+            "/devil/x",
+            "/dev/serial",
+            "/dev/serial/by-id",
+        ] {
+            assert!(bad.parse::<NodePath>().is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_its_node_by_a_relative_path() {
+        let path = |text: &str| text.parse::<NodePath>().unwrap();
+        for (link, node, target) in [
+            ("/dev/serial/by-id/x", "/dev/zwave", "../../zwave"),
+            ("/dev/serial/by-id/x", "/dev/serial/y", "../y"),
+            ("/dev/serial/by-id/x", "/dev/serial/by-id/y", "y"),
+            ("/dev/x", "/dev/a/b", "a/b"),
+        ] {
+            assert_eq!(path(link).relative_target(&path(node)), target);
+        }
+    }
+
+    #[test]
+    fn modes_accounts_holds_and_names_are_checked() {
+        assert_eq!("0660".parse(), Ok(Mode(0o660)));
+        assert_eq!("600".parse(), Ok(Mode(0o600)));
+        for bad in ["0999", "7777", "", "rw", "+660", "-1", " 660"] {
+            assert!(bad.parse::<Mode>().is_err(), "{bad}");
+        }
+        assert_eq!("20".parse(), Ok(Account::Number(20)));
+        assert_eq!("dialout".parse(), Ok(Account::Name("dialout".into())));
+        for bad in ["", "a b", "-x", "4294967295", "a:b", "$(id)"] {
+            assert!(bad.parse::<Account>().is_err(), "{bad}");
+        }
+        assert_eq!("5m".parse(), Ok(Hold::Seconds(300)));
+        for bad in ["", "0s", "60", "s", "-1s", "1d", "99999999999999999999h"] {
+            assert!(bad.parse::<Hold>().is_err(), "{bad}");
+        }
+        for bad in ["", "a b", "a.b", "a/b", "é"] {
+            assert!(bad.parse::<PortName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a port is, whoever defined it: `[[port]]` tables and `ttyplugd.port.NAME.*` labels have the
+//! same keys, and their values are checked here.
+
+use std::str::FromStr;
+
+use crate::model::selector::{ContainerMatch, DeviceMatch};
+use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
+
+/// A port: a device chosen by what it is, and its node in containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub name: PortName,
+    pub device: DeviceMatch,
+    /// The containers that get it. Empty for a port that containers ask for by label.
+    pub containers: Vec<ContainerMatch>,
+    pub node: NodeSpec,
+    /// For how long an early open() is held; `None` is the default.
+    pub hold: Option<Hold>,
+}
+
+impl Port {
+    /// The paths by which the port may be opened while its device is absent: its node, and the
+    /// links that its match spells out.
+    pub fn known_names(&self) -> Vec<String> {
+        let node = self.node.path.iter().map(ToString::to_string);
+        let links = self.device.globs().filter_map(|(key, glob)| {
+            let directory = key.link_directory()?;
+            let plain = !glob.contains(['*', '?', '[']);
+            plain.then(|| format!("{directory}/{glob}"))
+        });
+        node.chain(links).collect()
+    }
+}
+
+/// The node of a port in its containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// `None` is the host's own name for the device.
+    pub path: Option<NodePath>,
+    pub mode: Mode,
+    pub owner: Account,
+    /// `None` is the group of the host's node.
+    pub group: Option<Account>,
+}
+
+impl Default for NodeSpec {
+    fn default() -> Self {
+        Self {
+            path: None,
+            mode: Mode::DEFAULT,
+            owner: Account::Number(0),
+            group: None,
+        }
+    }
+}
+
+keys! {
+    /// An optional key of a port.
+    OptionalKey {
+        Node = "node",
+        Mode = "mode",
+        Owner = "owner",
+        Group = "group",
+        Hold = "hold",
+    }
+}
+
+/// A value that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} {value:?} {reason}", .key.name())]
+pub struct InvalidValue {
+    pub key: OptionalKey,
+    pub value: String,
+    pub reason: Invalid,
+}
+
+/// Checks the values of the optional keys, as `value` has them.
+///
+/// # Errors
+/// The first value that is not valid.
+pub fn parse_optional<'a>(
+    value: impl Fn(OptionalKey) -> Option<&'a str>,
+) -> Result<(NodeSpec, Option<Hold>), InvalidValue> {
+    let default = NodeSpec::default();
+    let node = NodeSpec {
+        path: parse(OptionalKey::Node, &value)?,
+        mode: parse(OptionalKey::Mode, &value)?.unwrap_or(default.mode),
+        owner: parse(OptionalKey::Owner, &value)?.unwrap_or(default.owner),
+        group: parse(OptionalKey::Group, &value)?,
+    };
+    Ok((node, parse(OptionalKey::Hold, &value)?))
+}
+
+fn parse<'a, T: FromStr<Err = Invalid>>(
+    key: OptionalKey,
+    value: impl Fn(OptionalKey) -> Option<&'a str>,
+) -> Result<Option<T>, InvalidValue> {
+    let parsed = value(key).map(|value| {
+        value.parse().map_err(|reason| InvalidValue {
+            key,
+            value: value.to_owned(),
+            reason,
+        })
+    });
+    parsed.transpose()
+}

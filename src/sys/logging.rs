@@ -1,0 +1,145 @@
+//! Where log lines go and what identifies their kinds.
+//!
+//! Values are fields of their own, never parts of the message: `journalctl CONTAINER_NAME=…`
+//! finds them. tracing-journald turns `container_name` into `CONTAINER_NAME`.
+
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Mutex;
+
+use clap::ValueEnum;
+use tracing::field::Field;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// MESSAGE_ID (systemd.journal-fields(7)) of the lines that an operator may want to find by kind.
+pub mod kind {
+    pub const MADE: &str = "ebbf723e51c34370a2c86dac0bcf7d9a";
+    pub const REMOVED: &str = "b32683bc6d3940df8a38edb115a8e3c6";
+    pub const TROUBLE: &str = "c5fd0add1fc04afca4a6cac9ff6138f3";
+    pub const GRANTED: &str = "592faf846ad94e98ae5b78ad7ab6824f";
+    pub const REVOKED: &str = "affcaae39d284f47bf83ff2fef6c3e08";
+    pub const NO_RIGHT: &str = "9bf4e2f839b34f52b70a124e87863cd0";
+    pub const ENGINE_LOST: &str = "e5a8fafac7514f0d98026dd80da4542a";
+    pub const ENGINE_FOUND: &str = "72cadb49d6d943c1948d3b4b7b9ffb57";
+    pub const CONFIG_REJECTED: &str = "cb02b1e8b1574e9ea3b168ab89b78437";
+    pub const HELD: &str = "153991f772a84b1da0562df19a9e43b8";
+    pub const RELEASED: &str = "cc236d142b6f4281ac2334f5bfa3cca9";
+    pub const EVENTS_LOST: &str = "3a7512101aa24ecd9412f73964f0883b";
+    pub const UDEVD_MISSING: &str = "4abd93f8ba1d468ba19cda042378130c";
+    pub const NAMES_REFUSED: &str = "5ec68961b7654c35b55fe355606d4a0f";
+    pub const NOT_HELD: &str = "025a978d373e45f196bc9360292c808e";
+    pub const DAEMON_SILENT: &str = "923f8e32762743a480f1c71975d3b81b";
+    pub const KEEPER_ENDED: &str = "26d10443f303442fbe968b65bd89a1cb";
+    pub const RUNTIME_MISSING: &str = "b966c4e7bb5048b283eeba660153dcdd";
+    pub const STATE_NOT_KEPT: &str = "920a6ac563544a01ac6fcb2564e1070c";
+    pub const STATE_LOST: &str = "da4ea7f6f139425084f61a4cb88c4352";
+    pub const RIGHT_NOT_KEPT: &str = "307859093a3945c1827204bf755beff6";
+    pub const NOT_ANNOUNCED: &str = "8bf152477a42496cbbc18f9c6a7341f4";
+    pub const UNFINISHED: &str = "1819fa67fcb548b9bafa2a20649568ea";
+    pub const CONFIG_MISSING: &str = "af174f4e540540ffa55a2524d8bc49d8";
+    pub const SOCKET_FAILED: &str = "88b8e7b8097a4d648a6c87bc468d9258";
+    pub const DAEMON_FAILED: &str = "4a93501f6d254e56bb7f0bbc0defcd08";
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// The journal where standard error is connected to it, else text.
+    Auto,
+    /// The journal.
+    Journal,
+    /// Text on standard error.
+    Text,
+}
+
+/// Sets up logging for the rest of the process.
+///
+/// # Errors
+/// The journal was asked for and is not there.
+pub fn start(format: LogFormat) -> io::Result<()> {
+    let journal = match format {
+        LogFormat::Journal => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => stderr_is_the_journal(),
+    };
+    if journal {
+        let layer = tracing_journald::layer()?
+            .with_field_prefix(None)
+            .with_syslog_identifier("ttyplugd".to_owned());
+        let registry = tracing_subscriber::registry();
+        registry.with(layer).with(level()).init();
+    } else {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(io::stderr)
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .fmt_fields(debug_fn(without_message_id));
+        let registry = tracing_subscriber::registry();
+        registry.with(layer).with(level()).init();
+    }
+    Ok(())
+}
+
+/// How large the file may grow that stands in for a journal, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Sets up logging for a program that has neither a standard error that anybody reads nor a
+/// service manager: to the journal, or to a file in the run directory where there is none.
+pub fn short_lived(run_dir: &Path) {
+    if let Ok(layer) = tracing_journald::layer() {
+        let layer = layer
+            .with_field_prefix(None)
+            .with_syslog_identifier("ttyplug-runtime".to_owned());
+        let registry = tracing_subscriber::registry();
+        let _ = registry.with(layer).with(level()).try_init();
+        return;
+    }
+    let path = run_dir.join("runtime.log");
+    let full = std::fs::metadata(&path).is_ok_and(|file| file.len() > LARGEST_FILE);
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(!full)
+        .write(true)
+        .truncate(full)
+        .mode(0o600)
+        .open(&path);
+    if let Ok(file) = file {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(Mutex::new(file))
+            .with_target(false)
+            .with_ansi(false)
+            .fmt_fields(debug_fn(without_message_id));
+        let registry = tracing_subscriber::registry();
+        let _ = registry.with(layer).with(level()).try_init();
+    }
+}
+
+fn level() -> tracing_subscriber::filter::LevelFilter {
+    tracing_subscriber::filter::LevelFilter::INFO
+}
+
+/// A person who reads text has no use for the 128-bit name of a kind of message.
+fn without_message_id(
+    writer: &mut Writer<'_>,
+    field: &Field,
+    value: &dyn std::fmt::Debug,
+) -> std::fmt::Result {
+    match field.name() {
+        "message_id" => Ok(()),
+        "message" => write!(writer, "{value:?}"),
+        name => write!(writer, " {name}={value:?}"),
+    }
+}
+
+/// A service manager that connects standard error to the journal says so, with the device and
+/// inode of the stream, which a program that redirects it does not have
+/// (systemd.exec(5), $JOURNAL_STREAM).
+fn stderr_is_the_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = std::fs::metadata("/proc/self/fd/2");
+    stderr.is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+}

@@ -1,0 +1,19 @@
+//! Linux, thinly wrapped. Nothing in here knows what a port is.
+//!
+//! Imports: nothing of ours.
+
+pub mod async_fd;
+pub mod backoff;
+pub mod child;
+pub mod clock;
+pub mod date;
+pub mod descriptors;
+pub mod inotify;
+pub mod localtime;
+pub mod logging;
+pub mod mountinfo;
+pub mod pidfd;
+pub mod proc_thread;
+pub mod seccomp;
+pub mod socket;
+pub mod trusted_file;
