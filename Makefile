@@ -1,6 +1,8 @@
 # make build              the program, target/release/ttyplugd
 # make check              the quick checks: formatting, lints, every test that needs no engine
-# make test               all checks and tests, beside a Docker engine of its own
+# make test               the checks and tests, beside a Docker engine of its own
+# make test-applications  the tests with real programs: pyserial, Node, Go, a 32-bit one
+# make deny               advisories, licences and sources of the dependencies
 # make demo               one port plugged, used and unplugged, with times
 # make bench              time from the uevent to the node, against the udev script it replaces and
 #                         by each way of making it, and what holding opens costs and brings;
@@ -28,7 +30,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCHS ?= amd64 arm64 armhf
 
-.PHONY: all build check test lint deny demo bench deb e2e e2e-arm install clean
+.PHONY: all build check test test-applications lint deny demo bench deb e2e e2e-arm install clean
 
 all: build
 
@@ -37,17 +39,18 @@ build:
 	$(CARGO) build --release --locked
 
 lint:
+	tests/prerequisites.sh lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 # Modules named with_engine need the engine; everything else runs anywhere.
 check:
-	tests/prerequisites.sh
 	$(MAKE) lint
 	$(CARGO) test --locked -- --skip with_engine::
 
 # The advisories are on the network. Without it everything else is checked still, and it is said.
 deny:
+	tests/prerequisites.sh deny
 	$(CARGO) deny --locked check bans licenses sources
 	@if timeout 120 $(CARGO) deny --locked fetch db 2>/dev/null; then \
 		$(CARGO) deny --locked --offline check advisories; \
@@ -57,25 +60,39 @@ deny:
 
 # cargo builds as whoever calls it; only the test program runs below with-engine.sh, as root. What a
 # container may do to lead us astray is tried against each way of making nodes.
+BELOW_ENGINE := $(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'"
+SIDE_BY_SIDE := $(CARGO) --config "target.'cfg(all())'.runner = 'tests/side-by-side.sh'"
+APPLICATIONS := with_engine::applications with_engine::examples
+
 test:
-	tests/prerequisites.sh lint
-	$(MAKE) lint deny
-	$(CARGO) test --locked --lib --bins
-	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" test --locked --test it
-	TTYPLUGD_TEST_INJECT=namespace $(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" \
-		test --locked --test it -- with_engine::hostile with_engine::in_the_way with_engine::foreign
+	tests/prerequisites.sh test
+	$(MAKE) check
+	$(SIDE_BY_SIDE) test --locked --test it -- with_engine:: $(addprefix --skip ,$(APPLICATIONS))
+	@echo "Left out: make test-applications (real programs), make deny (dependencies), make e2e (a whole machine)."
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ROOT := $(TARGET)/tmp/applications.tar
+
+test-applications:
+	tests/prerequisites.sh applications
+	$(MAKE) $(ROOT)
+	$(BELOW_ENGINE) test --locked --test it -- $(APPLICATIONS)
+
+$(ROOT): tests/applications.sh $(wildcard tests/applications/*)
+	mkdir -p $(@D)
+	tests/applications.sh $@
 
 demo:
 	tests/prerequisites.sh test
 	$(CARGO) build --release --locked
-	tests/with-engine.sh tests/demo.sh $(or $(CARGO_TARGET_DIR),target)/release/ttyplugd
+	tests/with-engine.sh tests/demo.sh $(TARGET)/release/ttyplugd
 
 # As with the tests, only the program that measures runs as root.
 bench:
 	tests/prerequisites.sh test
-	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench plug -- $(ROUNDS)
-	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench hold -- $(ROUNDS)
-	$(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'" bench --locked --bench inject -- $(ROUNDS)
+	$(BELOW_ENGINE) bench --locked --bench plug -- $(ROUNDS)
+	$(BELOW_ENGINE) bench --locked --bench hold -- $(ROUNDS)
+	$(BELOW_ENGINE) bench --locked --bench inject -- $(ROUNDS)
 
 deb:
 	tests/prerequisites.sh deb $(ARCHS)

@@ -20,15 +20,15 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use bed::keeper::Keeper;
-use bed::{Bed, Container, Daemon, Port, Recipe, run, settle, test_dir};
 use figures::{Row, Statistic, median, print_rows, verdict};
+use testbed::keeper::Keeper;
+use testbed::{Container, Daemon, Port, Recipe, Testbed, run, settle, test_dir};
 
-#[path = "../tests/it/bed/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod bed;
 #[allow(dead_code)]
 mod figures;
+#[path = "../tests/it/testbed/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod testbed;
 
 /// How many rounds are measured unless the caller says otherwise. What takes longer or shorter is
 /// done less or more often, in proportion.
@@ -72,7 +72,7 @@ fn main() {
     let rounds = std::env::args().find_map(|word| word.parse().ok());
     let rounds = rounds.unwrap_or(ROUNDS).max(1);
 
-    let bed = Bed::with_runtime(CONFIG);
+    let bed = Testbed::with_runtime(CONFIG);
     let daemon = bed.daemon();
     let program = test_dir().join("hold");
     compile(&program);
@@ -203,7 +203,7 @@ fn watch(container: &Container) -> JoinHandle<[f64; 3]> {
 /// Opens that wait for a port to be plugged in, and those of a program that tries every second.
 fn releases(
     rounds: usize,
-    bed: &Bed,
+    bed: &Testbed,
     daemon: &Daemon,
     held: &Container,
     plain: &Container,
@@ -253,7 +253,7 @@ fn releases(
 /// Returns when the port was plugged in, when its node and its last link were there, and when the
 /// open returned.
 fn release(
-    bed: &Bed,
+    bed: &Testbed,
     daemon: &Daemon,
     container: &Container,
     port: &Port,
@@ -286,7 +286,7 @@ fn unplug(daemon: &Daemon, port: &Port) {
 }
 
 /// A keeper's part alone: this program says in the daemon's place that a port is ready.
-fn tellings(rounds: usize, bed: &Bed, told: &Container) -> Row {
+fn tellings(rounds: usize, bed: &Testbed, told: &Container) -> Row {
     let mut voice = Voice::to_keeper_of(bed, told);
     let mut program = Program::start(told, &["once", TOLD]);
     let times = (0..=rounds * 2).map(|_| {
@@ -310,7 +310,7 @@ const TOLD: &str = "/dev/null";
 struct Voice(UnixStream);
 
 impl Voice {
-    fn to_keeper_of(bed: &Bed, container: &Container) -> Self {
+    fn to_keeper_of(bed: &Testbed, container: &Container) -> Self {
         let stream = UnixStream::connect(keeper_of(bed, container).socket);
         Self(stream.expect("the keeper listens"))
     }
@@ -329,7 +329,7 @@ impl Voice {
 /// Many threads of one program that wait, until the last of their opens has returned.
 fn crowds(
     rounds: usize,
-    bed: &Bed,
+    bed: &Testbed,
     daemon: &Daemon,
     held: &Container,
     told: &Container,
@@ -470,7 +470,7 @@ fn starts(rounds: usize) -> Vec<Row> {
     ]
 }
 
-fn keeper_of(bed: &Bed, container: &Container) -> Keeper {
+fn keeper_of(bed: &Testbed, container: &Container) -> Keeper {
     let id = container.inspect("{{.Id}}");
     let keepers = bed.keepers().into_iter();
     let mut keepers = keepers.filter(|keeper| keeper.container == id);
@@ -495,7 +495,7 @@ struct Snapshot {
 
 impl KeeperCost {
     /// Every `docker exec` brings the keeper a listener, until its program has ended.
-    fn of_execs(count: usize, bed: &Bed, container: &Container) -> Self {
+    fn of_execs(count: usize, bed: &Testbed, container: &Container) -> Self {
         let first = Snapshot::of(bed, container);
         for _ in 0..count {
             run("docker", &["exec", container.name(), "true"]);
@@ -512,7 +512,7 @@ impl KeeperCost {
 
 impl Snapshot {
     /// Programs that have been killed end soon, and their listeners with them.
-    fn when_at_rest(bed: &Bed, container: &Container, descriptors: usize) -> Self {
+    fn when_at_rest(bed: &Testbed, container: &Container, descriptors: usize) -> Self {
         for _ in 0..20 {
             if Self::of(bed, container).descriptors <= descriptors {
                 break;
@@ -522,7 +522,7 @@ impl Snapshot {
         Self::of(bed, container)
     }
 
-    fn of(bed: &Bed, container: &Container) -> Self {
+    fn of(bed: &Testbed, container: &Container) -> Self {
         let keeper = keeper_of(bed, container);
         let file = PathBuf::from(format!("/proc/{}/smaps_rollup", keeper.pid()));
         let rollup = fs::read_to_string(&file).expect("it runs");

@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use bed::{Bed, Container, MAJOR, Port, Recipe};
 use contest::{Daemon, Round, ms, round_by_script, round_by_ttyplugd};
 use figures::{Row, Statistic, print_rows, rounded};
+use testbed::{Container, MAJOR, Port, Recipe, Testbed};
 
-#[path = "../tests/it/bed/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod bed;
 mod contest;
 #[allow(dead_code)]
 mod figures;
+#[path = "../tests/it/testbed/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod testbed;
 
 /// How many rounds are measured unless the caller says otherwise.
 const ROUNDS: usize = 30;
@@ -53,7 +53,7 @@ fn main() {
     let rounds = std::env::args().find_map(|word| word.parse().ok());
     let rounds = rounds.unwrap_or(ROUNDS).max(1);
 
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let daemon = Daemon::start(&bed);
     daemon.says(1, "connected to the engine");
 
@@ -94,7 +94,13 @@ const NAMESPACE: &str = "inject = \"namespace\"";
 const WITHOUT_RIGHTS: &str = "inject = \"namespace\"\ngrant = \"off\"";
 
 /// Has the daemon read a file with these settings and this port, and look at every container.
-fn configure(bed: &Bed, daemon: &Daemon, settings: &str, port: &Port, containers: &[Container]) {
+fn configure(
+    bed: &Testbed,
+    daemon: &Daemon,
+    settings: &str,
+    port: &Port,
+    containers: &[Container],
+) {
     let names: Vec<_> = containers.iter().map(Container::name).collect();
     let name = port.host_node().replace("/dev/", "");
     let serial = name.replace("tty", "T");
@@ -110,7 +116,7 @@ fn configure(bed: &Bed, daemon: &Daemon, settings: &str, port: &Port, containers
 type Time = fn(&Round) -> f64;
 
 /// Plugs and unplugs by all three in turn.
-fn compare(rounds: usize, bed: &Bed, daemon: &Daemon, containers: &[Container]) -> Vec<Row> {
+fn compare(rounds: usize, bed: &Testbed, daemon: &Daemon, containers: &[Container]) -> Vec<Row> {
     let port = Port::new(63);
     let (mut script, mut exec, mut namespace) = (Vec::new(), Vec::new(), Vec::new());
     // The first round warms up and is not counted. In it the nodes are proved to be of use.
@@ -177,7 +183,7 @@ fn counted(containers: &[Container]) -> String {
 /// looks after rights, and in those that are given the right each time, and lose it.
 fn grants(
     rounds: usize,
-    bed: &Bed,
+    bed: &Testbed,
     daemon: &Daemon,
     allowed: &[Container],
     closed: &[Container],

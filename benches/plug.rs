@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use bed::{Bed, Container, PROGRAM, Port, Recipe};
 use contest::{Daemon, ms, round_by_script, round_by_ttyplugd};
 use figures::{Row, rounded};
+use testbed::{Container, PROGRAM, Port, Recipe, Testbed};
 
-#[path = "../tests/it/bed/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod bed;
 #[allow(dead_code)]
 mod contest;
 #[allow(dead_code)]
 mod figures;
+#[path = "../tests/it/testbed/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod testbed;
 
 /// How many rounds are measured unless the caller says otherwise.
 const ROUNDS: usize = 30;
@@ -46,7 +46,7 @@ fn main() {
     let rounds = std::env::args().find_map(|word| word.parse().ok());
     let rounds = rounds.unwrap_or(ROUNDS).max(1);
 
-    let bed = Bed::with_config(
+    let bed = Testbed::with_config(
         "[[port]]\nname = \"bench\"\nmatch = { serial = \"T63\" }\ncontainers = [\"bench-*\"]\n",
     );
     let daemon = Daemon::start(&bed);

@@ -1,30 +1,30 @@
 #!/bin/bash
-# Makes the image ttyplugd-test/applications in the engine of DOCKER_HOST, unless it is there:
-# Debian, of the release that this machine has, with real programs that open serial ports.
+# Makes FILE, the root file system of the image ttyplugd-test/applications: Debian, of the release that
+# this machine has, with real programs that open serial ports.
+#
+#   tests/applications.sh FILE
 #
 #   /app/serial_port.py       with pyserial, of Debian
 #   /app/serial_port.js       with the Node package serialport, of npm
 #   /app/serial_port          a static Go program
 #   /app/serial_port_i386     a static 32-bit program, on x86-64 only
-#
-# Takes a minute or two, so it is called by the tests that need it and by nothing else.
 set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
-image=ttyplugd-test/applications
+made=$(realpath "$1")
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-if [ -n "$(timeout 60 docker images --quiet $image)" ]; then
-    exit 0
+if [ "$(id -u)" != 0 ]; then
+    exec sudo env PATH="$PATH" ${TMPDIR:+TMPDIR="$TMPDIR"} "$0" "$made"
 fi
 for tool in debootstrap npm go cc; do
     command -v $tool >/dev/null || {
-        echo "applications: there is no $tool: run tests/prerequisites.sh lint" >&2
+        echo "applications: there is no $tool: run tests/prerequisites.sh applications" >&2
         exit 1
     }
 done
 
-work=$(mktemp -d "${TTYPLUGD_TEST_DIR:?is not set: run this below tests/with-engine.sh}/applications.XXXXXX")
+work=$(mktemp -d -t ttyplugd-applications.XXXXXX)
 bootstrap=
 clean_up() {
     set +e
@@ -92,6 +92,5 @@ bootstrap=
 mv "$app" "$work/root/app"
 # What no program looks at would be more than a third of the image.
 rm -rf "$work"/{npm,go} "$work"/root/var/{cache,lib}/apt "$work"/root/usr/share/{doc,man,locale}
-tar -C "$work/root" --numeric-owner --one-file-system -c . |
-    timeout 300 docker import --change 'WORKDIR /app' --change 'CMD ["sleep", "1000000"]' \
-        - $image >/dev/null
+tar -C "$work/root" --numeric-owner --one-file-system -cf "$work/made.tar" .
+mv "$work/made.tar" "$made"

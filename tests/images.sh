@@ -1,16 +1,30 @@
 #!/bin/bash
-# Imports the images of the tests into the engine of DOCKER_HOST. No registry is asked.
+# Makes the images of the tests, without any registry.
+#
+#   tests/images.sh make DIRECTORY      as DIRECTORY/images/NAME.tar; and DIRECTORY/opens, a program
+#   tests/images.sh import DIRECTORY    imports them into the engine of DOCKER_HOST
 #
 #   ttyplugd-test/busybox    a shell and everything else; its dialout is 77, which no host has
 #   ttyplugd-test/labelled   the same, and the image itself carries ttyplugd.enable=true
 #   ttyplugd-test/noshell    one program that sleeps: no shell, no mknod
 #   ttyplugd-test/nomknod    a shell, and nothing that could make a node
-#   ttyplugd-test/opens      busybox, and the program of opens.c, which is left beside the images too
+#   ttyplugd-test/opens      busybox, and the program of opens.c
 #   ttyplugd-test/linkdev    its /dev is a link to a directory of its own
 #   ttyplugd-test/hangshell  a shell that never does what it was asked to
 set -euo pipefail
 
-work=$(mktemp -d "${TTYPLUGD_TEST_DIR:?is not set: run this below tests/with-engine.sh}/images.XXXXXX")
+directory=$2
+if [ "$1" = import ]; then
+    for image in "$directory"/images/*.tar; do
+        mapfile -t change <"${image%.tar}.change"
+        timeout 60 docker import "${change[@]}" "$image" \
+            "ttyplugd-test/$(basename "$image" .tar)" >/dev/null
+    done
+    exit 0
+fi
+
+mkdir "$directory/images"
+work=$(mktemp -d "$directory/images.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 busybox=$(command -v busybox)
 
@@ -47,24 +61,23 @@ with_busybox() {
     echo "$root"
 }
 
-# import NAME [CHANGE...]: makes an image of the root file system NAME.
-import() {
-    local name=$1 change=()
-    for line in 'CMD ["sleep", "1000000"]' "${@:2}"; do change+=(--change "$line"); done
-    tar -C "$work/$name" --numeric-owner --owner=0 --group=0 -c . |
-        timeout 60 docker import "${change[@]}" - "ttyplugd-test/$name" >/dev/null
+# image NAME [CHANGE...]: makes an image of the root file system NAME.
+image() {
+    local name=$1
+    tar -C "$work/$name" --numeric-owner --owner=0 --group=0 -cf "$directory/images/$name.tar" .
+    printf -- '--change=%s\n' 'CMD ["sleep", "1000000"]' "${@:2}" >"$directory/images/$name.change"
 }
 
 with_busybox busybox >/dev/null
-import busybox 'ENV PATH=/bin'
+image busybox 'ENV PATH=/bin'
 
 with_busybox labelled >/dev/null
-import labelled 'ENV PATH=/bin' 'LABEL ttyplugd.enable=true'
+image labelled 'ENV PATH=/bin' 'LABEL ttyplugd.enable=true'
 
 # busybox does what its name says, so under this one name it is a program that sleeps.
 root=$(base noshell)
 put "$root" "$busybox" /sleep
-import noshell 'ENV PATH=/'
+image noshell 'ENV PATH=/'
 
 # busybox's own shell runs its other applets without any file of their name, hence dash.
 root=$(base nomknod)
@@ -72,22 +85,22 @@ put "$root" "$(command -v dash)" /bin/sh
 for program in sleep chown chmod mv ln rm cat ls; do
     put "$root" "$(command -v $program)" "/bin/$program"
 done
-import nomknod 'ENV PATH=/bin'
+image nomknod 'ENV PATH=/bin'
 
 root=$(with_busybox linkdev)
 rmdir "$root/dev"
 mkdir "$root/elsewhere"
 ln -s /elsewhere "$root/dev"
-import linkdev 'ENV PATH=/bin'
+image linkdev 'ENV PATH=/bin'
 
 root=$(with_busybox hangshell)
 rm "$root/bin/sh"
 printf '#!/bin/ash\nexec sleep 1000000\n' >"$root/bin/sh"
 chmod 755 "$root/bin/sh"
-import hangshell 'ENV PATH=/bin'
+image hangshell 'ENV PATH=/bin'
 
 # Static, so that it runs in a container that has nothing else, and beside the tests on the host.
-opens=$TTYPLUGD_TEST_DIR/opens
+opens=$directory/opens
 cc -O1 -Wall -static -pthread -o "$opens" "$(dirname "$(realpath "$0")")/opens.c"
 put "$(with_busybox opens)" "$opens" /bin/opens
-import opens 'ENV PATH=/bin'
+image opens 'ENV PATH=/bin'

@@ -2,9 +2,12 @@
 # Installs what building and testing needs and this machine lacks (Debian 12, 13, Raspberry Pi OS).
 #
 #   tests/prerequisites.sh         to build
+#   tests/prerequisites.sh lint    to lint: rustfmt and clippy
 #   tests/prerequisites.sh test    to test: an engine, udevd, a busybox
-#   tests/prerequisites.sh lint    to lint and to test with real applications: cargo-deny, and what
-#                                  tests/applications.sh makes them with
+#   tests/prerequisites.sh applications
+#                                  to test with real applications: also what tests/applications.sh
+#                                  makes them with
+#   tests/prerequisites.sh deny    to look at the dependencies: cargo-deny
 #   tests/prerequisites.sh deb ARCH...
 #                                  to make packages: cargo-deb, and what makes a Debian 12 root and
 #                                  tries out what was built there
@@ -30,8 +33,8 @@ has() {
 }
 
 case $what in
-build | test | lint | deb | e2e) ;;
-*) fail "unknown argument \"$what\": build, test, lint, deb or e2e" ;;
+build | lint | test | applications | deny | deb | e2e) ;;
+*) fail "unknown argument \"$what\": build, lint, test, applications, deny, deb or e2e" ;;
 esac
 
 missing=()
@@ -39,9 +42,10 @@ has cc || missing+=(gcc libc6-dev)
 has make || missing+=(make)
 has pkg-config || missing+=(pkg-config)
 { has pkg-config && pkg-config --exists libudev; } || missing+=(libudev-dev)
-if [ "$what" = test ] || [ "$what" = lint ]; then
+if [ "$what" = test ] || [ "$what" = applications ]; then
     has udevadm || missing+=(udev)
     has flock || missing+=(util-linux)
+    has pkill || missing+=(procps)
     has groff || missing+=(groff-base)
     /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
     [ -x /lib/systemd/systemd-journald ] || missing+=(systemd)
@@ -53,7 +57,7 @@ if [ "$what" = test ] || [ "$what" = lint ]; then
         has apparmor_parser || missing+=(apparmor)
     fi
 fi
-if [ "$what" = lint ]; then
+if [ "$what" = applications ]; then
     has debootstrap || missing+=(debootstrap)
     has go || missing+=(golang-go)
     has npm || missing+=(npm)
@@ -105,7 +109,7 @@ if [ ${#missing[@]} != 0 ]; then
 fi
 
 # The command-line client is part of docker.io up to Debian 12 and a package of its own from 13 on.
-if { [ "$what" = test ] || [ "$what" = lint ]; } && ! has docker; then
+if { [ "$what" = test ] || [ "$what" = applications ]; } && ! has docker; then
     install docker-cli
 fi
 
@@ -113,7 +117,7 @@ fi
 links_32_bit() {
     echo 'int main(void) { return 0; }' | cc -m32 -static -x c -o /dev/null - 2>/dev/null
 }
-if [ "$what" = lint ] && [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] && ! links_32_bit; then
+if [ "$what" = applications ] && [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] && ! links_32_bit; then
     install libc6-dev-i386 "lib32gcc-$(cc -dumpversion | cut -d . -f 1)-dev"
 fi
 
@@ -135,13 +139,14 @@ if [ "$what" = lint ]; then
         fail "there is no rustfmt: rustup component add rustfmt, or apt-get install rustfmt"
     cargo clippy --version >/dev/null 2>&1 ||
         fail "there is no clippy: rustup component add clippy, or apt-get install rust-clippy"
-    if ! has cargo-deny; then
-        # 0.18.3 is the last that Rust 1.85 can build, 0.19 the first that needs 1.88.
-        deny=()
-        [ "$(minor rustc)" -ge 188 ] || deny=(--version 0.18.3)
-        echo "prerequisites: building cargo-deny, which takes some minutes" >&2
-        cargo install --quiet --locked cargo-deny "${deny[@]}" >&2
-    fi
+fi
+
+if [ "$what" = deny ] && ! has cargo-deny; then
+    # 0.18.3 is the last that Rust 1.85 can build, 0.19 the first that needs 1.88.
+    deny=()
+    [ "$(minor rustc)" -ge 188 ] || deny=(--version 0.18.3)
+    echo "prerequisites: building cargo-deny, which takes some minutes" >&2
+    cargo install --quiet --locked cargo-deny "${deny[@]}" >&2
 fi
 
 if [ "$what" = deb ] && ! has cargo-deb; then

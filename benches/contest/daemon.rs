@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::bed::{Bed, PROGRAM, SOON, eventually, run};
+use crate::testbed::{PROGRAM, Testbed, run, until};
 
 /// ttyplugd as an operator has it, with its log in a file.
 pub(crate) struct Daemon {
@@ -16,7 +16,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn start(bed: &Bed) -> Self {
+    pub(crate) fn start(bed: &Testbed) -> Self {
         let log = bed.file("log");
         let child = Command::new(PROGRAM)
             // As its unit has it.
@@ -43,7 +43,7 @@ impl Daemon {
 
     /// Waits for `count` log lines with these words, after those that have been waited for before.
     pub(crate) fn says(&self, count: usize, words: &str) {
-        eventually(SOON, &format!("{count} log lines with {words:?}"), || {
+        until(&format!("{count} log lines with {words:?}"), || {
             let log = fs::read_to_string(&self.log).expect("it was made");
             let new = &log[self.read.get()..];
             if new.matches(words).count() < count {
@@ -57,7 +57,7 @@ impl Daemon {
     /// Has it read its configuration again.
     pub(crate) fn reload(&self) {
         run("kill", &["-HUP", &self.pid().to_string()]);
-        self.says(1, "configuration read again");
+        self.says(1, "configuration reloaded");
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::bed::{Container, Entry, Port, run, settle};
+use crate::testbed::{Container, Entry, Port, run, settle};
 
 pub(crate) use daemon::Daemon;
 use script::Script;

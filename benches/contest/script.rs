@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::bed::{Container, docker_host, test_dir};
+use crate::testbed::{Container, docker_host, test_dir};
 
 use super::reload_rules;
 

@@ -434,4 +434,6 @@ pub fn pruned(record: &Record, actual: &Actual) -> Record {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

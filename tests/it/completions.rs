@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 use ttyplugd::cli::Cli;
 
-use crate::bed::{PROGRAM, output};
+use crate::testbed::{PROGRAM, output};
 
 const SHELLS: [(&str, Shell); 3] = [
     ("bash", Shell::Bash),

@@ -6,16 +6,16 @@ use std::os::unix::net::UnixStream;
 
 use tempfile::TempDir;
 
-use crate::bed::{Daemon, SOON};
+use crate::testbed::{Daemon, SOON};
 
-/// Whoever is no wrapper and does not ask for anything in time is hung up on.
+/// A client that is no wrapper and does not ask for anything in time is hung up on.
 #[test]
 fn connections_are_accepted_again_once_there_are_descriptors() {
     let directory = TempDir::new().expect("a directory can be made");
     fs::write(directory.path().join("config.toml"), "").expect("a file can be written");
     let no_engine = format!("unix://{}/docker.sock", directory.path().display());
     let mut daemon = Daemon::spawn(directory.path(), &no_engine);
-    daemon.notifies(SOON, "READY=1");
+    daemon.notifies("READY=1");
     for name in ["runtime.sock", "api.sock"] {
         let socket = directory.path().join("run").join(name);
         let connect = || UnixStream::connect(&socket).expect("somebody listens");

@@ -1,13 +1,12 @@
-//! The integration tests, one crate so that they are linked once.
+//! The integration tests. They are one crate, which is linked once.
 //!
 //! `with_engine` needs a Docker engine, udevd and the test ttys: `make test` provides them.
 
-mod bed;
 mod completions;
 mod compose;
 mod descriptors;
-mod golden;
 mod papers;
+mod testbed;
 mod tidy;
 mod with_engine;
 mod wrapper;

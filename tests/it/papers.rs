@@ -1,5 +1,5 @@
-//! What an operator reads says what the program does: every key, label, command, option and kind
-//! of message is in it, and nothing that there is not.
+//! The documentation says what the program does: it has every key, label, command, option and kind
+//! of message, and none that there is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -174,7 +174,7 @@ fn commands(command: &clap::Command, path: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// The entries of the lists in a manual page, without macros, so that an option is `--json`.
+/// The entries of the lists in a manual page, without macros: an option is `--json`.
 fn items(page: &str) -> Vec<String> {
     let entries = page.lines().filter_map(|line| line.strip_prefix(".It "));
     entries
@@ -359,7 +359,7 @@ fn the_alerts_are_about_metrics_that_the_manual_page_has() {
     }
 }
 
-/// `make test` runs the application with the package of tests/applications.
+/// `make test-applications` runs the application with the package of tests/applications.
 #[test]
 fn the_node_application_has_the_package_that_is_tested() {
     let version = |file: &str| {

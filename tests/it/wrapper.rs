@@ -9,23 +9,23 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bed::RUNTIME;
+use crate::testbed::RUNTIME;
 
-/// A runtime of its own, a run directory and a bundle.
-struct Bench {
+/// The wrapper, with a runtime behind it, a run directory and a bundle of its own.
+struct Wrapper {
     directory: TempDir,
     run_dir: PathBuf,
 }
 
-impl Bench {
+impl Wrapper {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory can be made");
         let run_dir = directory.path().join("run");
         fs::create_dir(&run_dir).expect("a directory can be made");
         fs::create_dir(directory.path().join("bundle")).expect("a directory can be made");
-        let bench = Self { directory, run_dir };
-        bench.runtime("runc version 1.1.5\nlibseccomp: 2.5.4");
-        bench
+        let wrapper = Self { directory, run_dir };
+        wrapper.runtime("runc version 1.1.5\nlibseccomp: 2.5.4");
+        wrapper
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -106,7 +106,7 @@ impl Bench {
 
 #[test]
 fn what_is_not_understood_is_passed_on() {
-    let bench = Bench::new();
+    let wrapper = Wrapper::new();
     for arguments in [
         &["features"][..],
         &["--version", "x"],
@@ -118,9 +118,9 @@ fn what_is_not_understood_is_passed_on() {
         &["create"],
         &["create", "--bundle"],
     ] {
-        bench.passes_on(arguments);
+        wrapper.passes_on(arguments);
     }
-    assert!(!bench.run_dir.join("runtime.log").exists());
+    assert!(!wrapper.run_dir.join("runtime.log").exists());
 }
 
 #[test]
@@ -136,18 +136,18 @@ fn a_bundle_that_cannot_be_read_is_left_to_the_runtime() {
         Some("\u{0}\u{1}"),
         Some(deep.as_str()),
     ] {
-        let bench = Bench::new();
+        let wrapper = Wrapper::new();
         if let Some(text) = text {
-            bench.bundle(text);
+            wrapper.bundle(text);
         }
-        bench.creates();
+        wrapper.creates();
         if let Some(text) = text {
-            let found = bench.bundled();
+            let found = wrapper.bundled();
             let same = found == text.as_bytes()
                 || serde_json::from_slice::<Value>(&found).ok() == serde_json::from_str(text).ok();
             assert!(same, "{text} became {}", String::from_utf8_lossy(&found));
         }
-        bench.warned("without held opens");
+        wrapper.warned("without held opens");
     }
 }
 
@@ -158,57 +158,57 @@ fn a_runtime_that_is_too_old_is_not_asked_to_hold() {
         ("runc version 1.1.5\nlibseccomp: 2.4.4", "older than 2.5"),
         ("something else", "which version"),
     ] {
-        let bench = Bench::new();
-        bench.runtime(version);
+        let wrapper = Wrapper::new();
+        wrapper.runtime(version);
         let config = json!({ "linux": { "x": 1 } });
-        bench.bundle(config.to_string());
-        bench.creates();
-        let found: Value = serde_json::from_slice(&bench.bundled()).expect("it is JSON");
+        wrapper.bundle(config.to_string());
+        wrapper.creates();
+        let found: Value = serde_json::from_slice(&wrapper.bundled()).expect("it is JSON");
         assert_eq!(found, config);
-        bench.warned(reason);
+        wrapper.warned(reason);
     }
 }
 
 #[test]
 fn a_runtime_that_hangs_at_its_version_is_not_waited_for() {
-    let bench = Bench::new();
-    bench.hanging_runtime();
+    let wrapper = Wrapper::new();
+    wrapper.hanging_runtime();
     let config = json!({ "linux": { "x": 1 } });
-    bench.bundle(config.to_string());
-    bench.creates();
-    let found: Value = serde_json::from_slice(&bench.bundled()).expect("it is JSON");
+    wrapper.bundle(config.to_string());
+    wrapper.creates();
+    let found: Value = serde_json::from_slice(&wrapper.bundled()).expect("it is JSON");
     assert_eq!(found, config);
-    bench.warned("--version");
+    wrapper.warned("--version");
 }
 
 #[test]
 fn a_container_that_cannot_have_a_port_is_not_asked_to_hold() {
-    let bench = Bench::new();
-    fs::write(bench.file("config.toml"), "labels = \"off\"").expect("a file can be written");
-    bench.runtime("of no version that holds");
-    bench.bundle(json!({ "linux": {} }).to_string());
-    bench.creates();
-    assert!(!bench.run_dir.join("runtime.log").exists());
+    let wrapper = Wrapper::new();
+    fs::write(wrapper.file("config.toml"), "labels = \"off\"").expect("a file can be written");
+    wrapper.runtime("of no version that holds");
+    wrapper.bundle(json!({ "linux": {} }).to_string());
+    wrapper.creates();
+    assert!(!wrapper.run_dir.join("runtime.log").exists());
 }
 
 #[test]
 fn without_a_place_for_sockets_the_container_starts_as_it_is() {
     for place in ["/proc/ttyplugd", "/dev/null"] {
-        let mut bench = Bench::new();
-        bench.run_dir = place.into();
+        let mut wrapper = Wrapper::new();
+        wrapper.run_dir = place.into();
         let config = json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_ALLOW" } } });
-        bench.bundle(config.to_string());
-        bench.creates();
-        let found: Value = serde_json::from_slice(&bench.bundled()).expect("it is JSON");
+        wrapper.bundle(config.to_string());
+        wrapper.creates();
+        let found: Value = serde_json::from_slice(&wrapper.bundled()).expect("it is JSON");
         assert_eq!(found, config, "{place}");
     }
 }
 
 #[test]
 fn a_runtime_that_is_not_there_is_an_error_that_is_logged() {
-    let bench = Bench::new();
-    fs::remove_file(bench.file("runtime")).expect("it is there");
-    let output = bench.call(&["state", "c0ffee"]);
+    let wrapper = Wrapper::new();
+    fs::remove_file(wrapper.file("runtime")).expect("it is there");
+    let output = wrapper.call(&["state", "c0ffee"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    bench.warned("cannot be executed");
+    wrapper.warned("cannot be executed");
 }

@@ -62,8 +62,7 @@ fn golden() {
 fn found(directory: &Path) -> Report {
     let root = directory.join("root");
     let number_of = |path: &Path| number_of(&root, path);
-    let cases = fs::read(directory.join("containers.json")).unwrap_or_else(|_| b"[]".into());
-    let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
+    let cases: Vec<Case> = fixtures::containers(directory);
 
     let mut inventory = Inventory::default();
     inventory.replace_devices(fixtures::devices(&directory.join("devices")));

@@ -299,7 +299,8 @@ mod tests {
     #[tokio::test]
     async fn work_that_outlives_its_start_writes_nothing() {
         let next = Start::own("2");
-        let endings: [(&str, &dyn Fn(&mut World, &ContainerId)); 3] = [
+        type End<'a> = &'a dyn Fn(&mut World, &ContainerId);
+        let endings: [(&str, End); 3] = [
             ("started again", &|world, id| {
                 drop(world.lives.begin(id, next.clone()))
             }),

@@ -1,194 +1,151 @@
 //! Applications in a container hear of their ports as those on the host do: a real libudev listens.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
 
-use crate::bed::proxy::{Proxy, socket_of};
-use crate::bed::{Bed, Container, Port, Recipe, SOON, docker_host, eventually};
+use crate::testbed::proxy::Proxy;
+use crate::testbed::{Container, Port, Process, Recipe, Testbed, until};
 
-use super::ZWAVE;
-
-fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
-}
+use super::setup::{ZWAVE, setup, stick, unplugged, unplugged_with};
 
 /// `udevadm monitor` in a container's network namespace.
-struct Listener {
-    child: Child,
-    heard: Arc<Mutex<Vec<String>>>,
-}
+struct Listener(Process);
 
 impl Listener {
     fn start(container: &Container) -> Self {
         let pid = container.inspect("{{.State.Pid}}");
-        let monitor = [
-            "udevadm",
-            "monitor",
-            "--udev",
-            "--property",
-            "--subsystem-match=tty",
-        ];
-        let mut child = Command::new("nsenter")
-            .args(["--target", &pid, "--net", "--", "stdbuf", "--output=L"])
-            .args(monitor)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("nsenter, of util-linux, runs");
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::clone(&heard);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                shared.lock().expect("nobody panics with it").push(line);
-            }
-        });
-        let listener = Self { child, heard };
+        let monitor = "stdbuf --output=L udevadm monitor --udev --property --subsystem-match=tty";
+        let listener = Self(Process::start(
+            Command::new("nsenter")
+                .args(["--target", &pid, "--net", "--"])
+                .args(monitor.split(' '))
+                .stdout(Stdio::piped()),
+        ));
         // It listens from this line on, and not from the one before.
-        listener.hears(1, "UDEV - the event");
+        listener.hears(1, &["UDEV - the event"]);
         listener
     }
 
-    /// Waits until it has heard a line with these words so many times.
-    fn hears(&self, count: usize, words: &str) {
-        eventually(
-            SOON,
-            &format!("{count} lines with {words:?} are heard"),
-            || {
-                let heard = self.count(words);
-                (heard == count).then_some(()).ok_or_else(|| self.all())
-            },
-        );
+    /// Waits until it has heard so many events with all of these words.
+    #[track_caller]
+    fn hears(&self, count: usize, words: &[&str]) {
+        until(&format!("{count} events with {words:?} are heard"), || {
+            if self.count(words) == count {
+                return Ok(());
+            }
+            Err(self.0.text())
+        });
     }
 
-    fn count(&self, words: &str) -> usize {
-        let heard = self.heard.lock().expect("nobody panics with it");
-        heard.iter().filter(|line| line.contains(words)).count()
+    /// How many events it has heard so far, no less and no more.
+    #[track_caller]
+    fn has_heard(&self, count: usize, words: &[&str]) {
+        assert_eq!(self.count(words), count, "{words:?}\n{}", self.0.text());
     }
 
-    fn all(&self) -> String {
-        self.heard.lock().expect("nobody panics with it").join("\n")
+    /// An empty line comes after each event.
+    fn count(&self, words: &[&str]) -> usize {
+        let text = self.0.text();
+        let events = text.split("\n\n");
+        let fits = |event: &&str| words.iter().all(|word| event.contains(word));
+        events.filter(fits).count()
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn of(port: &Port) -> String {
+    format!("MINOR={}\n", port.minor())
 }
 
 #[test]
 fn a_plug_and_an_unplug_are_heard_with_the_names_that_the_container_has() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
-    let daemon = bed.daemon();
+    let (_bed, container, daemon, port) = unplugged();
     let listener = Listener::start(&container);
-    let port = stick(63);
     port.plug();
-    listener.hears(1, "ACTION=add");
-    listener.hears(1, "DEVNAME=/dev/zwave");
-    listener.hears(1, "ID_SERIAL_SHORT=Z1");
-    listener.hears(1, "MINOR=63");
+    let named = "DEVNAME=/dev/zwave";
+    listener.hears(1, &["ACTION=add", named, "ID_SERIAL_SHORT=Z1", &of(&port)]);
     assert!(container.at("/dev/zwave") == port.entry());
     port.unplug();
-    listener.hears(1, "ACTION=remove");
-    listener.hears(2, "DEVNAME=/dev/zwave");
+    listener.hears(1, &["ACTION=remove", named]);
+    listener.has_heard(2, &[named]);
     // Another device under the same name is a plug of its own.
     let other = stick(61);
     other.plug();
-    listener.hears(2, "ACTION=add");
-    listener.hears(1, "MINOR=61");
+    listener.hears(1, &["ACTION=add", &of(&other)]);
+    listener.has_heard(2, &["ACTION=add"]);
     daemon.stop();
 }
 
 #[test]
 fn what_udev_says_anew_of_a_port_is_heard_as_a_change() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
-    let daemon = bed.daemon();
+    let (_bed, container, daemon, port) = unplugged();
     let listener = Listener::start(&container);
-    stick(63).plug();
-    listener.hears(1, "ACTION=add");
-    let port = stick(63).with("TEST_BY_ID", "usb-Renamed");
-    port.describe();
-    port.uevent("change");
-    listener.hears(1, "ACTION=change");
-    // udevadm shows links in an order of its own.
-    listener.hears(1, "/dev/serial/by-id/usb-Renamed");
-    assert_eq!(listener.count("ACTION=add"), 1, "{}", listener.all());
+    port.plug();
+    listener.hears(1, &["ACTION=add"]);
+    let port = port.with("TEST_BY_ID", "usb-Renamed");
+    port.announce("change");
+    listener.hears(1, &["ACTION=change", &port.by_id()]);
+    listener.has_heard(1, &["ACTION=add"]);
     daemon.stop();
 }
 
 #[test]
 fn a_port_is_said_to_have_gone_when_it_has() {
-    let bed = Bed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
-    let proxy = Proxy::start(bed.file("proxy.sock"), socket_of(&docker_host()).into());
+    let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
+    let proxy = Proxy::start(&bed);
     let container = Recipe::new("zwave").start();
     let daemon = bed.daemon_at(&proxy.host());
     let listener = Listener::start(&container);
     let port = stick(63);
     port.plug();
-    listener.hears(1, "ACTION=add");
+    listener.hears(1, &["ACTION=add"]);
     proxy.fail("/exec");
     port.unplug();
-    eventually(SOON, "the failed call is tried again", || {
-        (proxy.failed() >= 2)
-            .then_some(())
-            .ok_or_else(|| daemon.log())
-    });
+    until("the failed call is tried again", || proxy.failed() >= 2);
     assert_eq!(container.at("/dev/zwave"), port.entry());
-    assert_eq!(listener.count("ACTION=remove"), 0, "{}", listener.all());
+    listener.has_heard(0, &["ACTION=remove"]);
     proxy.heal();
     container.loses("/dev/zwave");
-    listener.hears(1, "ACTION=remove");
-    assert_eq!(listener.count("ACTION=add"), 1, "{}", listener.all());
+    listener.hears(1, &["ACTION=remove"]);
+    listener.has_heard(1, &["ACTION=add"]);
     daemon.stop();
 }
 
 #[test]
 fn a_device_of_somebody_else_is_not_heard_of() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
-    let _daemon = bed.daemon();
+    let (_bed, container, _daemon, port) = unplugged();
     let listener = Listener::start(&container);
-    Port::new(62).plug();
-    stick(63).plug();
-    listener.hears(1, "MINOR=63");
-    assert_eq!(listener.count("MINOR=62"), 0, "{}", listener.all());
+    let other = Port::new(62);
+    other.plug();
+    port.plug();
+    listener.hears(1, &[&of(&port)]);
+    listener.has_heard(0, &[&of(&other)]);
 }
 
 #[test]
 fn what_the_host_hears_from_udevd_it_does_not_hear_again() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").network("host").start();
-    let daemon = bed.daemon();
+    let recipe = Recipe::new("zwave").network("host");
+    let (_bed, container, daemon, port) = setup(Testbed::with_config(ZWAVE), recipe);
     let listener = Listener::start(&container);
-    let port = stick(63);
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
     port.unplug();
-    container.loses("/dev/zwave");
-    listener.hears(1, "ACTION=remove");
-    assert_eq!(listener.count("ACTION=add"), 1, "{}", listener.all());
-    assert_eq!(listener.count("/dev/zwave"), 0, "{}", listener.all());
+    container.lacks_port(&port);
+    listener.hears(1, &["ACTION=remove", &of(&port)]);
+    listener.has_heard(1, &["ACTION=add", &of(&port)]);
+    listener.has_heard(0, &["/dev/zwave"]);
     daemon.stop();
 }
 
 #[test]
 fn nothing_is_announced_where_that_is_switched_off() {
-    let bed = Bed::with_config(&format!("announce = false\n{ZWAVE}"));
-    let container = Recipe::new("zwave").start();
-    let daemon = bed.daemon();
+    let (bed, container, daemon, port) = unplugged_with(&format!("announce = false\n{ZWAVE}"));
     let listener = Listener::start(&container);
-    let port = stick(63);
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
     daemon.logs(&["node made"]);
     bed.configure(ZWAVE);
-    daemon.signal(nix::sys::signal::Signal::SIGHUP);
-    daemon.logs(&["configuration read again"]);
+    daemon.reload();
+    daemon.logs(&["configuration reloaded"]);
     port.unplug();
-    listener.hears(1, "ACTION=remove");
-    assert_eq!(listener.count("ACTION=add"), 0, "{}", listener.all());
+    listener.hears(1, &["ACTION=remove"]);
+    listener.has_heard(0, &["ACTION=add"]);
 }

@@ -1,10 +1,10 @@
 //! An engine that starts: its containers are created before it answers any call, as at boot.
 
-use crate::bed::{Bed, Recipe, engine};
+use crate::testbed::{Recipe, Testbed, engine};
 
 #[test]
 fn a_label_error_is_reported_though_a_wrapper_asked_before_the_engine_answered() {
-    let bed = Bed::with_runtime("");
+    let bed = Testbed::with_runtime("");
     let daemon = bed.daemon();
     let _container = Recipe::new("app")
         .with(&["--runtime", "ttyplug", "--restart", "always"])

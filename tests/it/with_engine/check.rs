@@ -2,32 +2,41 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::bed::{Bed, Container, Entry, PROGRAM, Port, RUNTIME, Recipe, SOON, eventually, run};
+use crate::testbed::{
+    Container, Entry, Port, Process, RUNTIME, Recipe, Testbed, eventually, has_words, run, until,
+};
 
-use super::ZWAVE;
+use super::setup::{ENABLE, RULE, ZWAVE, meter, odd_runtime, setup, stick, unplugged_with};
 
-/// Gives the right to open the test ttys.
-const RULE: [&str; 2] = ["--device-cgroup-rule", "c 4:* rmw"];
+/// The container "zwave" with the right to open its port from the beginning.
+fn zwave() -> Recipe {
+    Recipe::new("zwave").with(&RULE)
+}
 
-fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
+/// It runs, and the port is plugged in, but no daemon has seen either.
+fn without_daemon(recipe: Recipe) -> (Testbed, Container, Port) {
+    let bed = Testbed::with_config(ZWAVE);
+    let container = recipe.start();
+    let port = stick(63);
+    port.plug();
+    (bed, container, port)
 }
 
 /// The exit code and every finding of one run.
+#[derive(Debug)]
 struct Checked {
     code: i32,
     findings: Vec<Value>,
 }
 
-fn check(bed: &Bed) -> Checked {
+fn check(bed: &Testbed) -> Checked {
     let value = bed.json("check");
     let output = bed.ttyplugd(&["check"]);
     Checked {
@@ -65,66 +74,38 @@ impl Checked {
 }
 
 /// A program on the host that has a file open and does nothing with it.
-struct Opener(Child);
-
-impl Opener {
-    fn start(path: &Path) -> Self {
-        let file = File::open(path).expect("it can be opened");
-        let child = Command::new("sleep").arg("1000").stdin(file).spawn();
-        Self(child.expect("sleep, of coreutils, runs"))
-    }
+fn opener(path: &str) -> Process {
+    let file = File::open(path).expect("it can be opened");
+    Process::start(Command::new("sleep").arg("1000").stdin(file))
 }
 
-impl Drop for Opener {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Has a command in the container keep a path open.
-fn keep_open(container: &Container, path: &str) {
-    let script = format!("exec sleep 1000 <{path}");
-    let command = [
-        "exec",
-        "-d",
-        "-u",
-        "0",
-        container.name(),
-        "/bin/sh",
-        "-c",
-        &script,
-    ];
-    run("docker", &command);
+/// The entry of a port in the output of `ports`.
+fn row<'a>(ports: &'a Value, port: &Port) -> &'a Value {
+    let rows = ports["ports"].as_array().expect("it is one");
+    let row = rows.iter().find(|row| row["node"] == port.host_node());
+    row.unwrap_or_else(|| panic!("no {} in {ports}", port.host_node()))
 }
 
 #[test]
 fn check_is_content_where_everything_works_and_changes_nothing() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let daemon = bed.daemon();
     let port = stick(63);
     port.plug();
-    let container = Recipe::new("zwave")
-        .with(&RULE)
-        .with(&["--runtime", "ttyplug"])
-        .start();
-    container.gets("/dev/zwave", &port.entry());
-    container.has_exactly(&[
-        "serial/by-id/usb-Test_T63-if00",
-        "serial/by-path/pci-0000:00:14.0-usb-0:63:1.0",
-        "zwave",
-    ]);
-    let before = (
-        container.own_names(),
-        fs::read(bed.file("state/owned.json")).ok(),
-    );
+    let container = zwave().wrapped().start();
+    container.has_only(&[&port]);
+    let state = || {
+        let record = fs::read(bed.file("state/owned.json"));
+        (container.own_names(), record.expect("it was written"))
+    };
+    let before = state();
 
     let output = bed.ttyplugd(&["check"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.ends_with("\nno errors, no warnings\n"), "{text}");
     let version = run("docker", &["version", "--format", "{{.Server.Version}}"]);
-    assert!(text.contains(&version), "{text}");
+    has_words(&*text, &[&version]);
 
     let value = bed.json("check");
     assert_eq!((&value["ok"], &value["errors"]), (&true.into(), &0.into()));
@@ -133,19 +114,13 @@ fn check_is_content_where_everything_works_and_changes_nothing() {
             assert!(finding[key].is_string(), "{key}: {finding}");
         }
     }
-    let after = (
-        container.own_names(),
-        fs::read(bed.file("state/owned.json")).ok(),
-    );
-    assert_eq!(before, after);
+    assert_eq!(before, state());
     daemon.stop();
 }
 
 #[test]
 fn check_says_that_no_daemon_runs_and_makes_no_file() {
-    let bed = Bed::with_config(ZWAVE);
-    let _container = Recipe::new("zwave").with(&RULE).start();
-    stick(63).plug();
+    let (bed, _container, _port) = without_daemon(zwave());
     let checked = check(&bed);
     assert_eq!(checked.code, 1);
     checked.has("error", "service-down", &["ttyplugd"]);
@@ -156,16 +131,12 @@ fn check_says_that_no_daemon_runs_and_makes_no_file() {
 /// The answer of a real daemon, with another version in it.
 #[test]
 fn check_says_that_the_daemon_is_of_another_version() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
     daemon.logs(&["connected to the engine"]);
     let own = env!("CARGO_PKG_VERSION");
     check(&bed).has("note", "service", &[own]);
-    let status = Command::new(PROGRAM)
-        .args(["status", "--json", "--run-dir"])
-        .arg(bed.file("run"))
-        .output()
-        .expect("it runs");
+    let status = bed.ttyplugd(&["status", "--json"]);
     daemon.stop();
 
     let status = String::from_utf8_lossy(&status.stdout).replace(own, "0.0.1");
@@ -187,10 +158,8 @@ fn check_says_that_the_daemon_is_of_another_version() {
 
 #[test]
 fn check_names_a_missing_right_with_the_line_that_gives_it() {
-    let bed = Bed::with_config(&format!("grant = \"off\"\n{ZWAVE}"));
-    let _daemon = bed.daemon();
-    let _container = Recipe::new("zwave").start();
-    stick(63).plug();
+    let (bed, _container, _daemon, port) = unplugged_with(&format!("grant = \"off\"\n{ZWAVE}"));
+    port.plug();
     let checked = check(&bed);
     assert_eq!(checked.code, 1);
     checked.has(
@@ -204,9 +173,7 @@ fn check_names_a_missing_right_with_the_line_that_gives_it() {
 /// are a program in the kernel (tests/golden/check has what systemd tells there).
 #[test]
 fn check_says_that_a_right_is_not_in_force_any_more() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").with(&RULE).start();
-    stick(63).plug();
+    let (bed, container, _port) = without_daemon(zwave());
     check(&bed).lacks("right-not-in-force");
     let id = container.inspect("{{.Id}}");
     let deny = format!("/sys/fs/cgroup/devices/docker/{id}/devices.deny");
@@ -219,11 +186,8 @@ fn check_says_that_a_right_is_not_in_force_any_more() {
 #[test]
 fn check_names_the_runtime_that_the_engine_does_not_know() {
     let held = format!("{ZWAVE}hold = \"60s\"\n");
-    let bed = Bed::with_runtime(&held);
-    let container = Recipe::new("zwave")
-        .with(&RULE)
-        .with(&["--runtime", "ttyplug"])
-        .create();
+    let bed = Testbed::with_runtime(&held);
+    let container = zwave().wrapped().create();
     check(&bed).has("note", "runtime", &["is registered", RUNTIME]);
 
     // A container that was created for it never starts again.
@@ -238,7 +202,7 @@ fn check_names_the_runtime_that_the_engine_does_not_know() {
     drop(container);
 
     // One whose port asks for held opens starts without them.
-    let _container = Recipe::new("zwave").with(&RULE).create();
+    let _container = zwave().create();
     check(&bed).has("warning", "runtime-missing", &["zwave", "runtime: ttyplug"]);
 
     // One that has never asked for it needs to know.
@@ -250,47 +214,32 @@ fn check_names_the_runtime_that_the_engine_does_not_know() {
 
 #[test]
 fn check_names_the_program_that_has_a_port_open() {
-    let bed = Bed::with_config(ZWAVE);
-    let daemon = bed.daemon();
-    let (one, other) = (
-        Recipe::new("zwave").with(&RULE),
-        Recipe::new("other").with(&RULE),
-    );
-    let (one, other) = (one.start(), other.start());
-    let port = stick(63);
+    let (bed, one, daemon, port) = setup(Testbed::with_config(ZWAVE), zwave());
+    let other = Recipe::new("other").with(&RULE).start();
     port.plug();
-    one.gets("/dev/zwave", &port.entry());
-    keep_open(&one, "/dev/zwave");
-    let settled = |expected: &str| {
-        eventually(SOON, expected, || {
-            let checked = check(&bed);
-            let found = checked.of(expected);
-            (!found.is_empty())
-                .then_some(())
-                .ok_or_else(|| format!("{:#?}", checked.findings))
-        });
+    one.has_port(&port);
+    let is_held = |what: &str| {
+        let held = |checked: &Checked| !checked.of("port-held").is_empty();
+        eventually(what, || check(&bed), held)
     };
     // Its own container has it open, which is right.
+    one.sh_detached("exec sleep 1000 </dev/zwave");
     check(&bed).lacks("port-held");
 
-    let opener = Opener::start(Path::new(&port.host_node()));
-    settled("port-held");
-    let checked = check(&bed);
+    let opener = opener(&port.host_node());
+    let checked = is_held("the host has it open");
     assert_eq!(checked.code, 1);
-    let pid = format!("(pid {})", opener.0.id());
-    checked.has(
-        "error",
-        "port-held",
-        &[&port.host_node(), "sleep", &pid, "kill"],
-    );
+    let pid = format!("(pid {})", opener.pid());
+    let words = [&port.host_node(), "sleep", &pid, "kill"];
+    checked.has("error", "port-held", &words);
     drop(opener);
     check(&bed).lacks("port-held");
 
     // A node that somebody made in a container that is not to have the port.
-    other.sh("mknod /dev/mine c 4 63");
-    keep_open(&other, "/dev/mine");
-    settled("port-held");
-    check(&bed).has("error", "port-held", &["in container other"]);
+    other.sh(&format!("mknod /dev/mine c 4 {}", port.minor()));
+    other.sh_detached("exec sleep 1000 </dev/mine");
+    let checked = is_held("another container has it open");
+    checked.has("error", "port-held", &["in container other"]);
 
     // Both are to have it.
     bed.configure(&ZWAVE.replace("[\"zwave\"]", "[\"zwave\", \"other\"]"));
@@ -300,17 +249,9 @@ fn check_names_the_program_that_has_a_port_open() {
 
 #[test]
 fn check_says_that_a_user_is_not_in_the_nodes_group() {
-    let bed = Bed::with_config(ZWAVE);
-    let port = stick(63);
-    port.plug();
+    let user = || zwave().with(&["-u", "1000:1000"]);
+    let (bed, container, port) = without_daemon(user());
     let gid = port.node().gid.to_string();
-    let user = |more: &[&str]| {
-        Recipe::new("zwave")
-            .with(&RULE)
-            .with(&["-u", "1000:1000"])
-            .with(more)
-    };
-    let container = user(&[]).start();
     let checked = check(&bed);
     assert_eq!(checked.code, 1);
     let line = format!("group_add: [\\\"{gid}\\\"]");
@@ -320,15 +261,13 @@ fn check_says_that_a_user_is_not_in_the_nodes_group() {
         &["zwave", "user 1000", "/dev/zwave", &line],
     );
     drop(container);
-    let _container = user(&["--group-add", &gid]).start();
+    let _container = user().with(&["--group-add", &gid]).start();
     check(&bed).lacks("no-access");
 }
 
 #[test]
 fn check_tells_of_a_stale_node_and_leaves_it_alone() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").with(&RULE).start();
-    stick(63).plug();
+    let (bed, container, _port) = without_daemon(zwave());
     check(&bed).lacks("stale-node");
     // 188 is the number of ttyUSB, and this machine has none.
     container.sh("mknod /dev/ttyUSB7 c 188 7");
@@ -340,27 +279,18 @@ fn check_tells_of_a_stale_node_and_leaves_it_alone() {
 /// The one that a script serves so far, before it gets its label.
 #[test]
 fn check_tells_of_a_stale_node_where_no_port_is_to_be() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let rule = ["--device-cgroup-rule", "c 188:* rmw"];
     let container = Recipe::new("own").with(&rule).start();
     container.sh("mknod /dev/ttyUSB7 c 188 7");
     let before = container.at("/dev/ttyUSB7");
-    // What is mounted there is not of its /dev.
+    // A node in a mounted directory does not belong to its /dev.
     let directory = tempfile::tempdir().expect("a directory can be made");
-    run(
-        "mknod",
-        &[
-            &directory.path().join("7").to_string_lossy(),
-            "c",
-            "188",
-            "7",
-        ],
-    );
+    let node = directory.path().join("7");
+    run("mknod", &[&*node.to_string_lossy(), "c", "188", "7"]);
     let mount = format!("{}:/dev/host", directory.path().display());
-    let _other = Recipe::new("other")
-        .with(&rule)
-        .with(&["-v", &mount])
-        .start();
+    let other = Recipe::new("other").with(&rule);
+    let _other = other.with(&["-v", &mount]).start();
 
     let checked = check(&bed);
     checked.has(
@@ -377,11 +307,11 @@ fn check_names_ports_that_quarrel() {
     let twice = ZWAVE
         .replace("zwave\"\nmatch", "other\"\nmatch")
         .replace("Z1", "M1");
-    let bed = Bed::with_config(&format!("{ZWAVE}{twice}"));
-    let first = Recipe::new("zwave").with(&RULE).start();
+    let bed = Testbed::with_config(&format!("{ZWAVE}{twice}"));
+    let first = zwave().start();
     let same = "usb-Same_Adapter-if00";
-    let (one, two) = (stick(63), Port::new(62).with("ID_SERIAL_SHORT", "M1"));
-    let (one, two) = (one.with("TEST_BY_ID", same), two.with("TEST_BY_ID", same));
+    let one = stick(63).with("TEST_BY_ID", same);
+    let two = meter(62).with("TEST_BY_ID", same).at("/dev/zwave");
     one.plug();
     two.plug();
     let checked = check(&bed);
@@ -389,19 +319,14 @@ fn check_names_ports_that_quarrel() {
     checked.has("error", "ports-quarrel", &["/dev/zwave", "other"]);
     checked.has("warning", "link-shared", &[same]);
     let ports = bed.json("ports");
-    let ports = ports["ports"].as_array().expect("it is one");
-    let identity = |node: &str| {
-        let port = ports.iter().find(|port| port["node"] == node);
-        port.map(|port| port["identity"].clone())
-            .expect("it is there")
-    };
-    assert_eq!(identity(&one.host_node()), "shared");
-    assert_eq!(identity(&two.host_node()), "shared");
+    for port in [&one, &two] {
+        assert_eq!(row(&ports, port)["identity"], "shared");
+    }
 
     // At run time the first by name has the node.
     let daemon = bed.daemon();
-    let container = Recipe::new("zwave-2").label("ttyplugd.enable=true").start();
-    container.gets("/dev/tty62", &two.entry());
+    let container = Recipe::new("zwave-2").label(ENABLE).start();
+    container.gets(&two.host_node(), &two.entry());
     assert_eq!(first.at("/dev/zwave"), two.entry());
     daemon.logs(&["/dev/zwave", "zwave", "other"]);
 }
@@ -409,7 +334,7 @@ fn check_names_ports_that_quarrel() {
 /// Every container is looked at beside the others.
 #[test]
 fn many_containers_are_checked_in_a_moment() {
-    let bed = Bed::with_config(&ZWAVE.replace("[\"zwave\"]", "[\"many-*\"]"));
+    let bed = Testbed::with_config(&ZWAVE.replace("[\"zwave\"]", "[\"many-*\"]"));
     let _daemon = bed.daemon();
     stick(63).plug();
     let many: Vec<_> = (0..12)
@@ -422,78 +347,48 @@ fn many_containers_are_checked_in_a_moment() {
         "{:?}",
         begin.elapsed()
     );
-    let text = String::from_utf8_lossy(&output.stdout);
-    for container in &many {
-        assert!(text.contains(container.name()), "{text}");
-    }
+    let names: Vec<_> = many.iter().map(Container::name).collect();
+    has_words(&output.stdout, &names);
 }
 
 /// While a container is being created the engine answers no question about it (moby,
 /// daemon/start.go, containerStart holds the container's lock).
 #[test]
 fn a_container_that_hangs_keeps_check_no_longer_than_one_call_may_take() {
-    let directory = tempfile::tempdir().expect("a directory can be made");
-    let (slow, go_on) = (
-        directory.path().join("slow"),
-        directory.path().join("go-on"),
-    );
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *\" create \"*)\n  touch {dir}/begun\n  \
-         until [ -e {dir}/go-on ]; do sleep 0.1; done\nesac\nexec runc \"$@\"\n",
-        dir = directory.path().display()
-    );
-    fs::write(&slow, script).expect("a file can be written");
-    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let bed = Bed::with_runtime_in_front_of(
-        slow.to_str().expect("it is UTF-8"),
-        &format!(
-            "grant = \"off\"\n{}",
-            ZWAVE.replace("[\"zwave\"]", "[\"zwave\", \"good\"]")
-        ),
-    );
+    let (directory, runtime) =
+        odd_runtime("touch $dir/begun; until [ -e $dir/go-on ]; do sleep 0.1; done");
+    let both = ZWAVE.replace("[\"zwave\"]", "[\"zwave\", \"good\"]");
+    let bed = Testbed::with_runtime_in_front_of(&runtime, &format!("grant = \"off\"\n{both}"));
     let _good = Recipe::new("good").start();
     stick(63).plug();
-    let hanging = Recipe::new("zwave")
-        .with(&["--runtime", "ttyplug"])
-        .create();
-    let start = Command::new("docker")
-        .args(["start", "zwave"])
-        .stdout(Stdio::null())
-        .spawn();
-    let mut start = start.expect("docker runs");
-    eventually(SOON, "the runtime has begun", || {
-        let begun = directory.path().join("begun").exists();
-        begun.then_some(()).ok_or_else(String::new)
-    });
+    let hanging = Recipe::new("zwave").wrapped().create();
+    let mut start = Process::start(Command::new("docker").args(["start", "zwave"]));
+    let begun = directory.path().join("begun");
+    until("the runtime has begun", || begun.exists());
 
     let begin = Instant::now();
     let output = bed.ttyplugd(&["check"]);
     let took = begin.elapsed();
-    fs::write(go_on, "").expect("a file can be written");
-    let ended = start.wait().expect("it is a child");
+    fs::write(directory.path().join("go-on"), "").expect("a file can be written");
+    let ended = start.end();
     assert!(ended.success(), "{ended}");
     drop(hanging);
+    // Twice what a call to the engine may take.
     assert!(took < Duration::from_secs(20), "{took:?}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("container good: its device cgroup"), "{text}");
+    has_words(&output.stdout, &["container good: its device cgroup"]);
 }
 
 #[test]
 fn a_device_without_a_serial_number_is_matched_by_its_place() {
-    let bed = Bed::new();
-    Port::new(63).without("ID_SERIAL_SHORT").plug();
-    let output = Command::new(PROGRAM)
-        .arg("ports")
-        .stdin(Stdio::null())
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("no serial number"), "{text}");
-    assert!(text.contains("match = { by-path = "), "{text}");
-    assert_eq!(
-        bed.json("ports")["ports"][0]["snippet"]
-            .as_str()
-            .map(|s| s.contains("by-path")),
-        Some(true)
+    let bed = Testbed::new();
+    let port = Port::new(63).without("ID_SERIAL_SHORT");
+    port.plug();
+    let output = bed.ttyplugd(&["ports"]);
+    has_words(
+        &output.stdout,
+        &["no serial number", "match = { by-path = "],
     );
+    let ports = bed.json("ports");
+    let row = row(&ports, &port);
+    has_words(row["snippet"].to_string(), &["by-path"]);
 }

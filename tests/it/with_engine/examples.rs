@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::bed::{Bed, Container, Port, Recipe, SOON, eventually, run};
 use crate::compose::services;
+use crate::testbed::{Container, Port, Recipe, Testbed, eventually, run};
 
 use super::applications::make_image;
+use super::setup::stick;
 
 const NODE: &str = "/dev/board";
 
@@ -55,7 +56,7 @@ fn start(directory: &str, program: &[&str]) -> Container {
     recipe.command(program).start()
 }
 
-/// What it answers on its port 6769.
+/// Its answer on its port 6769.
 fn page(container: &Container, path: &str) -> String {
     let ask = "import sys, urllib.request; \
                print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())";
@@ -67,15 +68,16 @@ fn page(container: &Container, path: &str) -> String {
 }
 
 fn is(container: &Container, state: &str) {
-    eventually(SOON, &format!("its state is {state}"), || {
-        let page = page(container, "/state");
-        let status: Value = serde_json::from_str(&page).expect("it is JSON");
+    let status = || {
+        let status: Value = serde_json::from_str(&page(container, "/state")).expect("it is JSON");
         assert_eq!(status["port"], NODE);
-        (status["state"] == state).then_some(()).ok_or(page)
-    });
+        status
+    };
+    let what = format!("its state is {state}");
+    eventually(&what, status, |status| status["state"] == state);
 }
 
-/// What the kernel does with the opens of a port that is unplugged. The virtual console that plays
+/// Does to the opens of a port what the kernel does at an unplug. The virtual console that plays
 /// a port is only announced as gone (TIOCVHANGUP, drivers/tty/tty_io.c).
 fn hang_up(port: &Port) {
     let script = r#"open F, "+<", $ARGV[0] or die $!; ioctl(F, 0x5437, 0) or die $!"#;
@@ -84,18 +86,18 @@ fn hang_up(port: &Port) {
 
 /// From a start without its port to the second plug.
 fn lives_through_a_replug(directory: &str, program: &[&str]) {
-    let bed = Bed::with_runtime("");
+    let bed = Testbed::with_runtime("");
     make_image();
     let _daemon = bed.daemon();
     let container = start(directory, program);
-    let port = Port::new(63).with("ID_SERIAL_SHORT", "Z1");
+    let port = stick(63).at(NODE);
     for _ in 0..2 {
         bed.holds(&[NODE]);
         is(&container, "waiting");
         port.plug();
         is(&container, "open");
         port.unplug();
-        container.loses(NODE);
+        container.lacks_port(&port);
         hang_up(&port);
     }
     bed.holds(&[NODE]);

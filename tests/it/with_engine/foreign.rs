@@ -4,11 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::Signal;
+use crate::testbed::{Entry, Port, Recipe, Testbed};
 
-use crate::bed::{Bed, Entry, Port, Recipe};
-
-use super::port_for;
+use super::setup::{port_for, stick};
 
 /// One entry of the host's /dev as text: name, type and mode, number, owner, link target, mtime.
 type Listing = Vec<String>;
@@ -19,7 +17,7 @@ fn host_dev() -> Listing {
     let device = fs::metadata("/dev").expect("/dev is there").dev();
     list(Path::new("/dev"), device, &mut listing);
     listing.sort();
-    assert!(listing.iter().any(|line| line.starts_with("/dev/tty63 ")));
+    assert!(listing.iter().any(|line| line.starts_with("/dev/null ")));
     listing
 }
 
@@ -29,10 +27,12 @@ fn list(directory: &Path, device: u64, listing: &mut Listing) {
         let Ok(found) = fs::symlink_metadata(&path) else {
             continue;
         };
-        if found.dev() != device {
+        // A console that somebody opens gets these (vcs(4)), also one of another lane.
+        let is_console = path.to_string_lossy().starts_with("/dev/vcs");
+        if found.dev() != device || is_console {
             continue;
         }
-        // Whoever writes to a terminal changes the time of its node.
+        // A write to a terminal changes the time of its node.
         let used = found.rdev() != 0 && !path.starts_with("/dev/serial") && !is_test_tty(&path);
         listing.push(format!(
             "{} {:o} {:x} {}:{} {:?} {:?}",
@@ -51,7 +51,7 @@ fn list(directory: &Path, device: u64, listing: &mut Listing) {
 }
 
 fn is_test_tty(path: &Path) -> bool {
-    (60..=63).any(|number| path == Path::new(&format!("/dev/tty{number}")))
+    Port::all().any(|port| path == Path::new(&port.host_node()))
 }
 
 /// Without the times, for moments between which udevd itself has made its links anew.
@@ -63,11 +63,7 @@ fn without_times(listing: Listing) -> Listing {
     listing.into_iter().map(cut).collect()
 }
 
-fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
-}
-
-/// What the host's /dev is like with the port and without it when no daemon runs.
+/// The host's /dev with the port and without it, while no daemon runs.
 fn rehearse(port: &Port) -> (Listing, Listing) {
     port.plug();
     let plugged = without_times(host_dev());
@@ -76,9 +72,9 @@ fn rehearse(port: &Port) -> (Listing, Listing) {
 }
 
 fn the_hosts_dev_stays_the_same(node: &str, arguments: &[&str]) {
-    let bed = Bed::with_config(&port_for("\"zwave\", \"own-dev\"", node, ""));
+    let bed = Testbed::with_config(&port_for("\"zwave\", \"own-dev\"", node, ""));
     let own = Recipe::new("own-dev").start();
-    let port = stick(63);
+    let port = stick(63).at(node);
     let (plugged, unplugged) = rehearse(&port);
 
     // There at the daemon's start. The engine makes directories to mount on, so it goes first.
@@ -87,29 +83,29 @@ fn the_hosts_dev_stays_the_same(node: &str, arguments: &[&str]) {
     let before = host_dev();
     let daemon = bed.daemon();
     daemon.logs(&["zwave", "host"]);
-    own.gets(node, &port.entry());
+    own.has_port(&port);
     assert_eq!(host_dev(), before, "after the daemon's start");
 
     let reloads = daemon.count(&["INFO", "config"]);
-    daemon.signal(Signal::SIGHUP);
+    daemon.reload();
     daemon.logs_again(reloads, &["INFO", "config"]);
     own.sh(&format!("rm {node}"));
     own.docker(&["restart", "-t", "0"]);
-    own.gets(node, &port.entry());
+    own.has_port(&port);
     assert_eq!(host_dev(), before, "after SIGHUP");
 
     container.docker(&["restart", "-t", "0"]);
     let watched = Recipe::new("other").start();
     drop(watched);
     own.docker(&["restart", "-t", "0"]);
-    own.gets(node, &port.entry());
+    own.has_port(&port);
     assert_eq!(host_dev(), before, "after the container's start");
 
     port.unplug();
-    own.loses(node);
+    own.lacks_port(&port);
     assert_eq!(without_times(host_dev()), unplugged, "after the unplug");
     port.plug();
-    own.gets(node, &port.entry());
+    own.has_port(&port);
     assert_eq!(without_times(host_dev()), plugged, "after the plug");
     let before = host_dev();
     daemon.stop();
@@ -125,7 +121,7 @@ fn a_container_with_all_of_the_hosts_dev_changes_nothing_in_it() {
 
 #[test]
 fn a_port_under_its_host_name_does_not_touch_the_hosts_node() {
-    the_hosts_dev_stays_the_same("/dev/tty63", &["--volume", "/dev:/dev"]);
+    the_hosts_dev_stays_the_same(&stick(63).host_node(), &["--volume", "/dev:/dev"]);
 }
 
 #[test]
@@ -136,16 +132,16 @@ fn a_container_with_the_hosts_links_changes_nothing_in_them() {
 /// A bind mount of any other directory is not the container's own either.
 #[test]
 fn a_directory_of_the_host_below_dev_is_never_written_to() {
-    let bed = Bed::with_config(&port_for("\"zwave\", \"own-dev\"", "/dev/ports/zwave", ""));
+    let bed = Testbed::with_config(&port_for("\"zwave\", \"own-dev\"", "/dev/ports/zwave", ""));
     let shared: PathBuf = bed.file("shared");
     fs::create_dir(&shared).expect("a directory can be made");
     let volume = format!("{}:/dev/ports", shared.display());
     let container = Recipe::new("zwave").with(&["--volume", &volume]).start();
     let own = Recipe::new("own-dev").start();
     let daemon = bed.daemon();
-    let port = stick(63);
+    let port = stick(63).at("/dev/ports/zwave");
     port.plug();
-    own.gets("/dev/ports/zwave", &port.entry());
+    own.has_port(&port);
     daemon.logs(&["zwave", "/dev/ports"]);
     assert_eq!(container.at("/dev/ports/zwave"), Entry::Absent);
     assert_eq!(shared.read_dir().into_iter().flatten().count(), 0);

@@ -1,12 +1,11 @@
 //! The right to open a port comes with it and goes with it, and no other right changes.
 //!
-//! What a container may open is found out by opening it: nothing here reads what ttyplugd or the
-//! kernel say of it.
+//! The tests find out what a container may open by opening it: they read nothing that ttyplugd or
+//! the kernel say of it.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use ttyplugd::container::device_cgroup::DeviceGroup;
@@ -14,19 +13,18 @@ use ttyplugd::model::DevNum;
 use ttyplugd::model::device_access::{AccessChange, Grant, Origin};
 use ttyplugd::model::inventory::ContainerId;
 
-use crate::bed::{Bed, Container, Daemon, MAJOR, Port, Recipe, SOON, engine, eventually, run};
+use crate::testbed::{
+    Container, Daemon, MAJOR, Port, Recipe, Testbed, engine, eventually, run, until,
+};
 
-use super::ZWAVE;
-
-fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
-}
+use super::setup::{RULE, ZWAVE, stick, unplugged};
 
 /// Devices of every kind that a container could ask for: those that each has, terminals, USB
-/// serial ports whether or not there are any, a disk, the memory, and the like.
-const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:4:0 c:4:60 c:4:61 c:4:62 c:4:63 \
-    c:4:64 c:5:0 c:5:1 c:5:2 c:10:200 c:10:229 c:10:237 c:166:0 c:166:1 c:188:0 c:188:1 c:188:63 \
-    c:189:0 c:204:64 b:7:0 b:8:0 b:253:0 b:254:0";
+/// serial ports whether or not there are any, a disk, the memory, and the like. The test ttys are
+/// opened beside them.
+const DEVICES: &str = "c:1:1 c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:1:11 c:4:0 c:4:64 c:5:0 c:5:1 c:5:2 \
+    c:10:200 c:10:229 c:10:237 c:166:0 c:166:1 c:188:0 c:188:1 c:188:63 c:189:0 c:204:64 b:7:0 \
+    b:8:0 b:253:0 b:254:0";
 
 /// Makes a node of each device in the container and opens it for reading, for writing, and for both.
 /// Returns what the device cgroup did not refuse, e.g. `c:1:3:rw`, which it does with EPERM before
@@ -37,9 +35,12 @@ pub(super) fn opened(container: &Container) -> BTreeSet<String> {
 }
 
 fn opens(node: &str) -> String {
+    let ports: String = Port::all()
+        .map(|port| format!(" c:{}", port.devnum()))
+        .collect();
     format!(
         "may() {{ case $(eval \": 2>&1 $2{node}\") in *'not permitted'*) ;; *) echo $d:$1;; esac; }}; \
-         for d in {DEVICES}; do set -- $(echo $d | tr : ' '); rm -f {node}; \
+         for d in {DEVICES}{ports}; do set -- $(echo $d | tr : ' '); rm -f {node}; \
          mknod {node} $1 $2 $3 2>/dev/null || {{ echo no-mknod:$d; continue; }}; \
          may r '<'; may w '>'; may rw '<>'; done; rm -f {node}"
     )
@@ -67,9 +68,9 @@ pub(super) fn opened_in_its_group(container: &Container) -> BTreeSet<String> {
     opened.lines().map(str::to_owned).collect()
 }
 
-/// What `access` to a port is called there.
+/// The name of an access to a port in that set.
 fn right(port: &Port, access: &str) -> String {
-    format!("c:{MAJOR}:{}:{access}", port.node().minor)
+    format!("c:{}:{access}", port.devnum())
 }
 
 /// Waits until what the container may open is `before` and these.
@@ -87,31 +88,29 @@ pub(super) fn are_opened(
     for port in more {
         expected.extend(["r", "w", "rw"].map(|access| right(port, access)));
     }
-    eventually(
-        SOON,
-        &format!("the container may open {expected:?}"),
-        || {
-            let found = opened();
-            (found == expected)
-                .then_some(())
-                .ok_or_else(|| format!("it may open {found:?}"))
-        },
-    );
+    let what = format!("the container may open {expected:?}");
+    eventually(&what, opened, |found| *found == expected);
 }
 
 /// Unplugs the port, and waits until the container has lost its node and the right to it.
 fn goes_with_its_right(port: &Port, container: &Container, before: &BTreeSet<String>) {
     port.unplug();
-    container.loses("/dev/zwave");
+    container.lacks_port(port);
     may_open(container, before, &[]);
 }
 
-/// What most of these tests begin with: a container that is to have a port which is not plugged in
-/// yet, what it may open without it, and the daemon.
-fn opening(bed: &Bed, recipe: Recipe) -> (Container, BTreeSet<String>, Daemon, Port) {
+/// The setup of most of these tests: the port is not plugged in yet, and the last value is all that
+/// the container may open without it.
+fn opening(bed: Testbed, recipe: Recipe) -> (Testbed, Container, Daemon, Port, BTreeSet<String>) {
     let container = recipe.start();
     let before = opened(&container);
-    (container, before, bed.daemon(), stick(63))
+    let daemon = bed.daemon();
+    (bed, container, daemon, stick(63), before)
+}
+
+/// The container "zwave".
+fn zwave() -> Recipe {
+    Recipe::new("zwave")
 }
 
 fn device_group(container: &Container) -> DeviceGroup {
@@ -120,98 +119,73 @@ fn device_group(container: &Container) -> DeviceGroup {
     DeviceGroup::of(pid.parse().expect("it runs"), &id).expect("it has one")
 }
 
-/// Changes the right to tty63, as somebody else would.
-fn change(group: &DeviceGroup, change: AccessChange) {
-    let devnum = DevNum {
-        major: 4,
-        minor: 63,
-    };
+/// Changes the right to a port, as somebody else would.
+fn change(group: &DeviceGroup, port: &Port, change: AccessChange) {
+    let devnum: DevNum = port.devnum().parse().expect("it is a number");
     let (_, done) = group.change(&[(devnum, change)].into());
     done.expect("it can be changed");
 }
 
 #[test]
 fn a_port_can_be_opened_from_plug_to_unplug_and_no_other_right_changes() {
-    let bed = Bed::with_config(ZWAVE);
-    let (container, before, daemon, _) = opening(&bed, Recipe::new("zwave"));
-    assert!(
-        before.contains("c:1:3:rw") && !before.contains("c:4:63:r"),
-        "{before:?}"
-    );
+    let (_bed, container, daemon, _, before) = opening(Testbed::with_config(ZWAVE), zwave());
+    let right_before = before.contains(&right(&stick(63), "r"));
+    assert!(before.contains("c:1:3:rw") && !right_before, "{before:?}");
     // Another port that is there and is not for this container.
     let other = Port::new(62);
     other.plug();
     for number in [63, 61] {
         let port = stick(number);
         port.plug();
-        container.gets("/dev/zwave", &port.entry());
+        container.has_port(&port);
         container.sh(": <>/dev/zwave");
         may_open(&container, &before, &[&port]);
         goes_with_its_right(&port, &container, &before);
     }
-    assert_eq!(daemon.count(&["no right"]), 0);
+    assert_eq!(daemon.count(&["may not open the device"]), 0);
     daemon.stop();
 }
 
 #[test]
 fn what_the_definition_gives_is_kept() {
-    let bed = Bed::with_config(ZWAVE);
-    let rule = format!("c {MAJOR}:* rmw");
-    let wide = Recipe::new("zwave")
-        .with(&["--device-cgroup-rule", &rule])
-        .start();
-    let before = opened(&wide);
-    assert!(
-        before.contains("c:4:63:rw") && before.contains("c:4:60:rw"),
-        "{before:?}"
-    );
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
-    let port = stick(63);
-    port.plug();
-    wide.gets("/dev/zwave", &port.entry());
-    port.unplug();
-    wide.loses("/dev/zwave");
-    may_open(&wide, &before, &[]);
-    drop(wide);
-
-    let device = Recipe::new("zwave")
-        .with(&["--device", "/dev/tty63:/dev/own"])
-        .start();
-    let before = opened(&device);
-    assert!(
-        before.contains("c:4:63:rw") && !before.contains("c:4:60:r"),
-        "{before:?}"
-    );
-    port.plug();
-    device.gets("/dev/zwave", &port.entry());
-    port.unplug();
-    device.loses("/dev/zwave");
-    may_open(&device, &before, &[]);
+    let (port, other) = (stick(63), stick(60));
+    let device = format!("{}:/dev/own", port.host_node());
+    for (definition, gives_the_other) in [(RULE, true), (["--device", &device], false)] {
+        let container = zwave().with(&definition).start();
+        let before = opened(&container);
+        assert!(before.contains(&right(&port, "rw")), "{before:?}");
+        let other = before.contains(&right(&other, "r"));
+        assert_eq!(other, gives_the_other, "{before:?}");
+        port.plug();
+        container.has_port(&port);
+        goes_with_its_right(&port, &container, &before);
+    }
     daemon.stop();
 }
 
 #[test]
 fn what_the_definition_gives_is_kept_letter_by_letter() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
     let port = stick(63);
-    for (arguments, letters) in [
-        (["--device-cgroup-rule", "c 4:* r"], &["r"][..]),
-        (["--device-cgroup-rule", "c 4:63 wm"], &["w"]),
-        (["--device-cgroup-rule", "c 4:63 m"], &[]),
-        (["--device", "/dev/tty63:/dev/own:r"], &["r"]),
-        (["--device", "/dev/tty63:/dev/own:w"], &["w"]),
-        (["--device", "/dev/tty63:/dev/own:m"], &[]),
+    let (rule, device) = ("--device-cgroup-rule", "--device");
+    let exact = format!("c {}", port.devnum());
+    let own = format!("{}:/dev/own", port.host_node());
+    for (option, given, letters) in [
+        (rule, "c 4:* r", &["r"][..]),
+        (rule, &format!("{exact} wm"), &["w"]),
+        (rule, &format!("{exact} m"), &[]),
+        (device, &format!("{own}:r"), &["r"]),
+        (device, &format!("{own}:w"), &["w"]),
+        (device, &format!("{own}:m"), &[]),
     ] {
-        let container = Recipe::new("zwave").with(&arguments).start();
+        let container = zwave().with(&[option, given]).start();
         let before = opened(&container);
         for access in ["r", "w", "rw"] {
-            let expected = letters.contains(&access);
-            assert_eq!(
-                before.contains(&right(&port, access)),
-                expected,
-                "{before:?}"
-            );
+            let found = before.contains(&right(&port, access));
+            assert_eq!(found, letters.contains(&access), "{access}: {before:?}");
         }
         for _ in 0..2 {
             port.plug();
@@ -224,16 +198,13 @@ fn what_the_definition_gives_is_kept_letter_by_letter() {
 
 #[test]
 fn a_device_that_was_given_by_a_link_is_known_by_what_it_leads_to() {
-    let bed = Bed::with_config(ZWAVE);
-    let link = "/dev/serial/by-id/usb-Z1";
+    let bed = Testbed::with_config(ZWAVE);
     let [first, second] = [62, 63].map(|number| stick(number).with("TEST_BY_ID", "usb-Z1"));
     first.plug();
-    let device = format!("{link}:/dev/own");
-    let container = Recipe::new("zwave").with(&["--device", &device]).start();
-    let before = opened(&container);
+    let device = format!("{}:/dev/own", first.by_id());
+    let (_bed, container, daemon, _, before) = opening(bed, zwave().with(&["--device", &device]));
     assert!(before.contains(&right(&first, "rw")), "{before:?}");
-    let daemon = bed.daemon();
-    container.gets("/dev/zwave", &first.entry());
+    container.has_port(&first);
     goes_with_its_right(&first, &container, &before);
     // The link leads elsewhere now, and the engine has given nothing by it since.
     second.plug();
@@ -244,20 +215,22 @@ fn a_device_that_was_given_by_a_link_is_known_by_what_it_leads_to() {
 
 #[test]
 fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let daemon = bed.daemon();
     let plain = Recipe::new("plain").start();
     let before = opened(&plain);
     let port = stick(63);
     port.plug();
-    let container = Recipe::new("zwave").with(&["--runtime", "ttyplug"]).start();
+    let container = zwave().wrapped().start();
     may_open(&container, &before, &[&port]);
     goes_with_its_right(&port, &container, &before);
     // The engine, which goes by how the container was created.
+    let revoked = daemon.count(&["action=\"revoke\""]);
     container.docker(&["update", "--cpu-shares", "512"]);
+    daemon.logs_again(revoked, &["action=\"revoke\""]);
     may_open(&container, &before, &[]);
-    // Whoever else: the daemon that finds it may be another one.
-    change(&device_group(&container), AccessChange::Grant);
+    // Somebody else, while another daemon runs than the one that finds it.
+    change(&device_group(&container), &port, AccessChange::Grant);
     may_open(&container, &before, &[&port]);
     daemon.end(Signal::SIGKILL);
     let daemon = bed.daemon();
@@ -267,17 +240,17 @@ fn what_somebody_else_puts_in_force_again_is_taken_back_again() {
 
 #[test]
 fn what_the_runtime_gave_goes_with_the_port_and_comes_back_with_it() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let daemon = bed.daemon();
     let plain = Recipe::new("plain").start();
     let before = opened(&plain);
     let port = stick(63);
     port.plug();
-    let container = Recipe::new("zwave").with(&["--runtime", "ttyplug"]).start();
+    let container = zwave().wrapped().start();
     may_open(&container, &before, &[&port]);
     goes_with_its_right(&port, &container, &before);
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
     may_open(&container, &before, &[&port]);
     // And a second time: what it was created with is no reason to keep it.
     goes_with_its_right(&port, &container, &before);
@@ -286,8 +259,7 @@ fn what_the_runtime_gave_goes_with_the_port_and_comes_back_with_it() {
 
 #[test]
 fn a_right_is_given_again_after_every_start_and_update_of_the_container() {
-    let bed = Bed::with_config(ZWAVE);
-    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
+    let (_bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), zwave());
     port.plug();
     may_open(&container, &before, &[&port]);
     container.docker(&["restart"]);
@@ -301,56 +273,52 @@ fn a_right_is_given_again_after_every_start_and_update_of_the_container() {
 
 #[test]
 fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
-    let bed = Bed::with_runtime(ZWAVE);
+    let bed = Testbed::with_runtime(ZWAVE);
     let _live_restore = bed.live_restore();
-    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
+    let container = zwave().start();
+    let before = opened(&container);
+    let (daemon, port) = (bed.daemon(), stick(63));
     // No command can be run in it then.
-    let looks = "mknod /tmp/port c 4 63; while :; do may=no; (: <>/tmp/port) 2>/dev/null && may=yes; \
-                 echo $may >/tmp/new; mv /tmp/new /tmp/may; sleep 0.1; done";
-    let name = container.name();
-    run(
-        "docker",
-        &["exec", "--detach", name, "/bin/sh", "-c", looks],
-    );
+    container.sh_detached(&format!(
+        "mknod /tmp/port c {MAJOR} {}; \
+         while :; do may=no; (: <>/tmp/port) 2>/dev/null && may=yes; \
+         echo $may >/tmp/new; mv /tmp/new /tmp/may; sleep 0.1; done",
+        port.minor()
+    ));
     let may_be_opened = |expected: &str| {
         let what = format!("whether the port may be opened: {expected}");
-        eventually(SOON, &what, || {
-            let found = std::fs::read_to_string(container.path("/tmp/may"));
-            let found = found.map_err(|error| error.to_string())?;
-            (found.trim() == expected).then_some(()).ok_or(found)
-        });
+        let look = || fs::read_to_string(container.path("/tmp/may")).unwrap_or_default();
+        eventually(&what, look, |found| found.trim() == expected);
     };
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
     may_be_opened("yes");
     engine("stop");
     for _ in 0..2 {
         port.unplug();
-        container.has_exactly(&[]);
+        container.has_only(&[]);
         may_be_opened("no");
         port.plug();
-        container.gets("/dev/zwave", &port.entry());
+        container.has_port(&port);
         may_be_opened("yes");
     }
     engine("start");
     port.unplug();
-    container.has_exactly(&[]);
+    container.has_only(&[]);
     may_open(&container, &before, &[]);
     daemon.stop();
 }
 
 #[test]
 fn a_right_comes_again_with_a_restarted_engine() {
-    let bed = Bed::with_config(ZWAVE);
-    let recipe = Recipe::new("zwave").with(&["--restart", "always"]);
-    let (container, before, daemon, port) = opening(&bed, recipe);
+    let recipe = zwave().with(&["--restart", "always"]);
+    let (_bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), recipe);
     port.plug();
     may_open(&container, &before, &[&port]);
     engine("stop");
     engine("start");
-    eventually(Duration::from_secs(60), "the container runs again", || {
-        let runs = container.inspect("{{.State.Running}}");
-        (runs == "true").then_some(()).ok_or(runs)
+    until("the container runs again", || {
+        container.inspect("{{.State.Running}}") == "true"
     });
     may_open(&container, &before, &[&port]);
     port.unplug();
@@ -360,8 +328,7 @@ fn a_right_comes_again_with_a_restarted_engine() {
 
 #[test]
 fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
-    let bed = Bed::with_config(ZWAVE);
-    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
+    let (bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), zwave());
     port.plug();
     may_open(&container, &before, &[&port]);
     daemon.end(Signal::SIGKILL);
@@ -370,113 +337,105 @@ fn a_right_outlives_the_daemon_and_a_port_that_went_meanwhile_takes_it_along() {
     // Another device has its number now, and the next daemon knows what the last one gave.
     Port::new(63).plug();
     let daemon = bed.daemon();
-    container.loses("/dev/zwave");
+    container.lacks_port(&port);
     may_open(&container, &before, &[]);
     daemon.stop();
 }
 
 #[test]
 fn a_port_whose_right_cannot_be_given_is_not_ready() {
-    let bed = Bed::with_config(ZWAVE);
-    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
-    let group = PathBuf::from("/sys/fs/cgroup/devices/docker").join(container.inspect("{{.Id}}"));
-    let move_into = |group: &Path| {
-        let pid = container.inspect("{{.State.Pid}}");
-        fs::write(group.join("cgroup.procs"), pid).expect("a process can be moved");
+    let (bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), zwave());
+    // No group has access that the one above it lacks (kernel,
+    // Documentation/admin-guide/cgroup-v1/devices.rst, "Hierarchy").
+    let above = Path::new("/sys/fs/cgroup/devices/docker");
+    let in_all_containers = |file: &str| {
+        let rule = format!("c {}:{} rwm", MAJOR, port.minor());
+        fs::write(above.join(file), rule).expect("root can change a control group");
     };
-    let zwave = || bed.status().expect("the daemon answers")["ports"][0].clone();
-    // Outside of the container's group nothing can be given to it alone.
-    move_into(group.parent().expect("it has one"));
+    let zwave_status = || bed.status().expect("the daemon answers")["ports"][0].clone();
+    in_all_containers("devices.deny");
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
-    daemon.logs(&["no device cgroup that can be found"]);
-    assert_eq!(zwave()["state"], "failed");
+    container.has_port(&port);
+    daemon.logs(&[
+        "WARN",
+        above.to_str().expect("it is UTF-8"),
+        "Operation not permitted",
+    ]);
+    assert_eq!(zwave_status()["state"], "failed");
     assert_eq!(bed.ttyplugd(&["check"]).status.code(), Some(1));
-    move_into(&group);
+    in_all_containers("devices.allow");
     may_open(&container, &before, &[&port]);
-    daemon.logs(&["right to open it given", "tty63"]);
-    eventually(SOON, "it is ready", || {
-        let zwave = zwave();
-        (zwave["state"] == "ready")
-            .then_some(())
-            .ok_or(zwave.to_string())
+    daemon.logs(&["device access granted", &port.sysname()]);
+    eventually("it is ready", zwave_status, |zwave| {
+        zwave["state"] == "ready"
     });
     port.unplug();
-    daemon.logs(&["right to open it taken back"]);
+    daemon.logs(&["device access revoked"]);
     daemon.stop();
 }
 
 #[test]
 fn nothing_is_granted_where_that_is_switched_off() {
-    let bed = Bed::with_config(&format!("grant = \"off\"\n{ZWAVE}"));
-    let (container, before, daemon, port) = opening(&bed, Recipe::new("zwave"));
+    let bed = Testbed::with_config(&format!("grant = \"off\"\n{ZWAVE}"));
+    let (_bed, container, daemon, port, before) = opening(bed, zwave());
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
-    daemon.logs(&["no right", "zwave", "device_cgroup_rules"]);
+    container.has_port(&port);
+    daemon.logs(&["may not open the device", "zwave", "device_cgroup_rules"]);
     may_open(&container, &before, &[]);
     daemon.stop();
 }
 
 #[test]
 fn neither_is_anything_when_a_container_is_created() {
-    let bed = Bed::with_runtime(&format!("grant = \"off\"\n{ZWAVE}"));
+    let bed = Testbed::with_runtime(&format!("grant = \"off\"\n{ZWAVE}"));
     let daemon = bed.daemon();
-    let held = ["--runtime", "ttyplug"];
-    let before = opened(&Recipe::new("other").with(&held).start());
+    let other = Recipe::new("other").wrapped();
+    let before = opened(&other.start());
     let port = stick(63);
     port.plug();
-    let container = Recipe::new("zwave").with(&held).start();
-    container.gets("/dev/zwave", &port.entry());
+    let container = zwave().wrapped().start();
+    container.has_port(&port);
     may_open(&container, &before, &[]);
     port.unplug();
-    container.loses("/dev/zwave");
+    container.lacks_port(&port);
     daemon.stop();
 }
 
 #[test]
 fn a_container_that_sees_the_hosts_dev_gets_the_right_and_nothing_is_written() {
-    let bed = Bed::with_config(ZWAVE);
-    let recipe = Recipe::new("zwave").with(&["--volume", "/dev:/dev"]);
-    let (container, before, daemon, port) = opening(&bed, recipe);
+    let recipe = zwave().with(&["--volume", "/dev:/dev"]);
+    let (_bed, container, daemon, port, before) = opening(Testbed::with_config(ZWAVE), recipe);
     port.plug();
     may_open(&container, &before, &[&port]);
-    container.sh(": <>/dev/tty63");
-    assert!(!std::path::Path::new("/dev/zwave").exists());
+    container.sh(&format!(": <>{}", port.host_node()));
+    assert!(!Path::new("/dev/zwave").exists());
     port.unplug();
     may_open(&container, &before, &[]);
     daemon.stop();
 }
 
-/// What is opened all the time while rights come and go is never refused.
+/// An open of another device is never refused meanwhile.
 #[test]
 fn the_other_rights_hold_while_one_changes_a_thousand_times() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
-    let daemon = bed.daemon();
-    let opener = "i=0; while [ ! -e /tmp/stop ]; do : <>/dev/null || exit 1; : </dev/urandom || exit 1; \
-                  i=$((i+1)); [ $i != 1 ] || : >/tmp/begun; done; echo $i >/tmp/opened";
-    let arguments = [
-        "exec",
-        "--detach",
-        container.name(),
-        "/bin/sh",
-        "-c",
-        opener,
-    ];
-    run("docker", &arguments);
+    let (_bed, container, daemon, port) = unplugged();
+    container.sh_detached(
+        "i=0; while [ ! -e /tmp/stop ]; do : <>/dev/null || exit 1; : </dev/urandom || exit 1; \
+         i=$((i+1)); [ $i != 1 ] || : >/tmp/begun; done; echo $i >/tmp/opened",
+    );
     container.sh("until [ -e /tmp/begun ]; do sleep 0.1; done");
     let group = device_group(&container);
     for _ in 0..500 {
-        change(&group, AccessChange::Grant);
-        change(&group, AccessChange::Revoke(Grant::by(Origin::Daemon)));
+        change(&group, &port, AccessChange::Grant);
+        change(
+            &group,
+            &port,
+            AccessChange::Revoke(Grant::by(Origin::Daemon)),
+        );
     }
     container.sh(": >/tmp/stop");
-    eventually(SOON, "the opener has ended well", || {
-        let opened = container.sh("cat /tmp/opened 2>/dev/null || true");
-        match opened.parse::<u32>() {
-            Ok(1000..) => Ok(()),
-            _ => Err(format!("it says {opened:?}")),
-        }
+    let opened = || container.sh("cat /tmp/opened 2>/dev/null || true");
+    eventually("the opener has ended well", opened, |opened| {
+        matches!(opened.parse::<u32>(), Ok(1000..))
     });
     daemon.stop();
 }

@@ -1,10 +1,14 @@
 //! Names from devices and labels that would do harm if a shell or a path ever got hold of them.
 
-use nix::sys::signal::Signal;
+use crate::testbed::{Container, Entry, PROGRAM, Port, Recipe, Testbed, output};
 
-use crate::bed::{Bed, Container, Entry, Port, Recipe, output, run};
+use super::setup::{ENABLE, Setup, setup, unplugged_with};
 
-const ENABLE: &str = "ttyplugd.enable=true";
+/// A container that is to have every port under its host's name.
+fn every_port() -> Setup {
+    let (bed, container, daemon, _) = setup(Testbed::new(), Recipe::new("all").label(ENABLE));
+    (bed, container, daemon, Port::new(63))
+}
 
 /// Nothing that a device says may run, appear or vanish in the container.
 fn unharmed(container: &Container) {
@@ -17,9 +21,7 @@ fn unharmed(container: &Container) {
 
 #[test]
 fn hostile_serial_numbers_and_link_names_are_only_names() {
-    let bed = Bed::new();
-    let container = Recipe::new("all").label(ENABLE).start();
-    let daemon = bed.daemon();
+    let (_bed, container, daemon, port) = every_port();
     let long = "l".repeat(255);
     for name in [
         "$(touch${IFS}x)",
@@ -41,27 +43,20 @@ fn hostile_serial_numbers_and_link_names_are_only_names() {
         "é",
         &long,
     ] {
-        let port = Port::new(63)
-            .with("ID_SERIAL_SHORT", name)
-            .with("TEST_BY_ID", name);
+        let port = port.clone().with("ID_SERIAL_SHORT", name);
+        let port = port.with("TEST_BY_ID", name);
         port.plug();
-        container.gets("/dev/tty63", &port.entry());
-        container.gets(
-            &format!("/dev/serial/by-id/{name}"),
-            &Entry::link("../../tty63"),
-        );
+        container.has_port(&port);
         unharmed(&container);
         port.unplug();
-        container.has_exactly(&[]);
+        container.has_only(&[]);
     }
     daemon.stop();
 }
 
 #[test]
 fn links_that_lead_elsewhere_or_are_no_text_are_not_made_and_the_node_is() {
-    let bed = Bed::new();
-    let container = Recipe::new("all").label(ENABLE).start();
-    let daemon = bed.daemon();
+    let (_bed, container, daemon, port) = every_port();
     for name in [
         &b"../../../../pwned"[..],
         b"..",
@@ -73,30 +68,24 @@ fn links_that_lead_elsewhere_or_are_no_text_are_not_made_and_the_node_is() {
         b".ttyplugd.1",
         b"two words",
     ] {
-        let port = Port::new(63).with("TEST_BY_ID", name);
-        port.plug();
-        container.gets("/dev/tty63", &port.entry());
-        let by_path = "/dev/serial/by-path/pci-0000:00:14.0-usb-0:63:1.0";
-        container.gets(by_path, &Entry::link("../../tty63"));
+        port.clone().with("TEST_BY_ID", name).plug();
+        container.has_port(&port.clone().without("TEST_BY_ID"));
         let names = container.own_names();
         // White space ends a link's name for udevd itself, so there is the link "two" and no other.
         let expected = if name.starts_with(b"two") { 3 } else { 2 };
         assert_eq!(names.len(), expected, "{}: {names:?}", name.escape_ascii());
         unharmed(&container);
         port.unplug();
-        container.has_exactly(&[]);
+        container.has_only(&[]);
     }
     daemon.stop();
 }
 
 #[test]
 fn properties_that_are_no_text_are_matched_and_shown_without_harm() {
-    let bed = Bed::with_config(
-        "[[port]]\nname = \"any\"\nmatch = { serial = \"*\" }\ncontainers = [\"any\"]\n\
-         node = \"/dev/any\"",
-    );
-    let container = Recipe::new("any").start();
-    let daemon = bed.daemon();
+    let any = "[[port]]\nname = \"any\"\nmatch = { serial = \"*\" }\ncontainers = [\"zwave\"]\n\
+               node = \"/dev/zwave\"";
+    let (bed, container, daemon, port) = unplugged_with(any);
     let long = "s".repeat(255);
     for serial in [
         &b"\xff\xfe\x80"[..],
@@ -108,9 +97,8 @@ fn properties_that_are_no_text_are_matched_and_shown_without_harm() {
         b"json\",\"schema\":9",
         long.as_bytes(),
     ] {
-        let port = Port::new(63).with("ID_SERIAL_SHORT", serial);
-        port.plug();
-        container.gets("/dev/any", &port.entry());
+        port.clone().with("ID_SERIAL_SHORT", serial).plug();
+        container.has_port(&port);
         unharmed(&container);
         for command in [&["ports"][..], &["ports", "--json"], &["plan"], &["check"]] {
             let shown = bed.ttyplugd(command).stdout;
@@ -125,28 +113,25 @@ fn properties_that_are_no_text_are_matched_and_shown_without_harm() {
         }
         bed.json("ports");
         port.unplug();
-        container.loses("/dev/any");
+        container.lacks_port(&port);
     }
     daemon.stop();
 }
 
-/// What is in an E: line of udev's database after a line feed is not a property of the device.
+/// The text after a line feed in an E: line of udev's database is no property of the device.
 #[test]
 fn a_line_feed_in_a_property_does_no_harm() {
-    let bed = Bed::new();
-    let container = Recipe::new("all").label(ENABLE).start();
-    let _daemon = bed.daemon();
-    let port = Port::new(63).with("TEST_NEWLINE", "1");
-    port.plug();
-    container.gets("/dev/tty63", &port.entry());
+    let (bed, container, _daemon, port) = every_port();
+    port.clone().with("TEST_NEWLINE", "1").plug();
+    container.has_port(&port);
     bed.json("ports");
     port.unplug();
-    container.has_exactly(&[]);
+    container.has_only(&[]);
 }
 
 #[test]
 fn hostile_labels_are_refused_by_name() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let daemon = bed.daemon();
     let good = Recipe::new("good").label(ENABLE).start();
     let nodes = [
@@ -168,76 +153,65 @@ fn hostile_labels_are_refused_by_name() {
         })
         .collect();
     // These are strange, and names all the same.
+    let strange = "/dev/$(touch /x) ;rm -rf '\"";
     let odd = Recipe::new("odd")
         .label("ttyplugd.port.p.match=vendor=0658")
-        .label("ttyplugd.port.p.node=/dev/$(touch /x) ;rm -rf '\"")
+        .label(&format!("ttyplugd.port.p.node={strange}"))
         .start();
     let port = Port::new(63);
     port.plug();
-    good.gets("/dev/tty63", &port.entry());
-    odd.gets("/dev/$(touch /x) ;rm -rf '\"", &port.entry());
+    good.has_port(&port);
+    odd.has_port(&port.at(strange));
     unharmed(&odd);
     for container in &bad {
         daemon.logs(&[container.name(), "ttyplugd.port.p.node"]);
         assert_eq!(container.own_names(), [""; 0], "{}", container.name());
         unharmed(container);
     }
-    let plan = output(
-        crate::bed::PROGRAM,
-        &["plan", "--config", "/nonexistent.toml"],
-    );
+    let plan = output(PROGRAM, &["plan", "--config", "/nonexistent.toml"]);
     assert!(plan.stdout.is_ascii(), "{plan:?}");
 }
 
-/// A process in the container swaps directories for links while links are made in them. It can
-/// keep its own ports from being made, and do nothing else.
 /// The engine puts a directory in the link's place before runc mounts anything there (moby,
 /// daemon/initlayer/setup_unix.go).
 #[test]
 fn an_image_whose_dev_is_a_link_gets_its_port_in_a_dev_like_any_other() {
-    let bed = Bed::new();
-    let container = Recipe::new("all").image("linkdev").label(ENABLE).start();
-    let daemon = bed.daemon();
+    let recipe = Recipe::new("all").image("linkdev").label(ENABLE);
+    let (_bed, container, daemon, _) = setup(Testbed::new(), recipe);
     let port = Port::new(63);
     port.plug();
-    container.gets("/dev/tty63", &port.entry());
-    assert_eq!(container.at("/elsewhere/tty63"), Entry::Absent);
+    container.has_port(&port);
+    let elsewhere = format!("/elsewhere/{}", port.sysname());
+    assert_eq!(container.at(&elsewhere), Entry::Absent);
     assert!(!std::path::Path::new("/elsewhere").exists());
     port.unplug();
-    container.has_exactly(&[]);
+    container.has_only(&[]);
     daemon.stop();
 }
 
+/// A process in the container swaps directories for links while links are made in them. It can
+/// keep its own ports from being made, and do nothing else.
 #[test]
 fn a_container_that_moves_its_directories_about_cannot_lead_us_out_of_dev() {
-    let bed = Bed::new();
-    let calm = Recipe::new("calm").label(ENABLE).start();
+    let (_bed, calm, daemon, port) = every_port();
     let wild = Recipe::new("wild").label(ENABLE).start();
-    let daemon = bed.daemon();
-    let swap = "mkdir /victim; cd /dev; while [ ! -e /stop ]; do \
-                mkdir -p serial/by-id; rm -rf serial/by-id; ln -s /victim serial/by-id; \
-                rm -rf serial; ln -s /victim serial; rm -f serial; done";
-    run(
-        "docker",
-        &["exec", "--detach", "wild", "/bin/sh", "-c", swap],
+    wild.sh_detached(
+        "mkdir /victim; cd /dev; while [ ! -e /stop ]; do \
+         mkdir -p serial/by-id; rm -rf serial/by-id; ln -s /victim serial/by-id; \
+         rm -rf serial; ln -s /victim serial; rm -f serial; done",
     );
-    let port = Port::new(63);
     for _ in 0..20 {
         port.plug();
-        calm.gets("/dev/tty63", &port.entry());
+        calm.has_port(&port);
         port.unplug();
-        calm.loses("/dev/tty63");
+        calm.lacks_port(&port);
     }
     wild.sh("touch /stop");
     // `mkdir -p` may have followed a link that root in the container has just made, which makes
     // an empty directory where it may make one itself. Nothing was put into it.
     assert_eq!(wild.sh("find /victim ! -type d"), "");
     port.plug();
-    daemon.signal(Signal::SIGHUP);
-    wild.gets("/dev/tty63", &port.entry());
-    wild.gets(
-        "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../tty63"),
-    );
+    daemon.reload();
+    wild.has_port(&port);
     daemon.stop();
 }

@@ -1,57 +1,43 @@
 //! Something is already at the path that a port is assigned.
 
-use crate::bed::{Bed, Container, Daemon, Entry, MAJOR, Port, Recipe};
+use crate::testbed::{Container, Daemon, Entry, Port, Recipe, Testbed};
 
-use super::{ZWAVE, port_for};
-
-fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
-}
+use super::setup::{METER, ZWAVE, meter, port_for, setup, stick, unplugged, unplugged_with};
 
 #[test]
 fn an_old_device_node_with_another_number_is_replaced() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave")
-        .with(&["--device", "/dev/tty62:/dev/zwave"])
-        .start();
-    let Entry::Node(old) = container.at("/dev/zwave") else {
+    let other = Port::new(62);
+    let device = format!("{}:/dev/zwave", other.host_node());
+    let recipe = Recipe::new("zwave").with(&["--device", &device]);
+    let (_bed, container, daemon, port) = setup(Testbed::with_config(ZWAVE), recipe);
+    let old = container.at("/dev/zwave");
+    let Entry::Node(node) = old else {
         panic!("docker made no node");
     };
-    assert_eq!((old.major, old.minor), (MAJOR, 62));
-    let daemon = bed.daemon();
-    let port = stick(63);
+    assert_eq!(node.minor, other.minor());
     let watch = container.watch("/dev/zwave");
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
-    assert_eq!(watch.stop(), [Entry::Node(old), port.entry()]);
-    daemon.logs(&["/dev/zwave", "instead of", "4:62"]);
+    container.has_port(&port);
+    assert_eq!(watch.stop(), [old, port.entry()]);
+    daemon.logs(&["/dev/zwave", "instead of", &other.devnum()]);
 }
 
 #[test]
 fn an_empty_file_is_replaced() {
-    let bed = Bed::with_config(ZWAVE);
-    let container = Recipe::new("zwave").start();
+    let (_bed, container, daemon, port) = unplugged();
     container.sh(": > /dev/zwave");
     assert_eq!(container.at("/dev/zwave"), Entry::File { size: 0 });
-    let daemon = bed.daemon();
-    let port = stick(63);
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
     daemon.logs(&["/dev/zwave", "instead of", "empty file"]);
 }
 
-/// Two ports, /dev/zwave where something is in the way and /dev/other beside it, which is made in
+/// Two ports, /dev/zwave where something is in the way and /dev/meter beside it, which is made in
 /// the same pass or a later one: so it is known that the first one was left alone, not forgotten.
-fn left_alone(make: &str, arguments: &[&str], reported: &str) -> (Bed, Container, Daemon) {
-    let other = ZWAVE
-        .replace("zwave\"\nmatch", "zzz\"\nmatch")
-        .replace("Z1", "O1");
-    let bed = Bed::with_config(&format!(
-        "{ZWAVE}{}",
-        other.replace("/dev/zwave", "/dev/other")
-    ));
-    let (port, other) = (stick(63), Port::new(61).with("ID_SERIAL_SHORT", "O1"));
-    other.plug();
+fn left_alone(make: &str, arguments: &[&str], reported: &str) -> (Testbed, Container, Daemon) {
+    let bed = Testbed::with_config(&[ZWAVE, METER].concat());
+    let (port, meter) = (stick(63), meter(61));
+    meter.plug();
     let container = Recipe::new("zwave").with(arguments).start();
     if !make.is_empty() {
         container.sh(make);
@@ -61,11 +47,11 @@ fn left_alone(make: &str, arguments: &[&str], reported: &str) -> (Bed, Container
     let daemon = bed.daemon();
     port.plug();
     daemon.logs(&["zwave", "/dev/zwave", reported]);
-    container.gets("/dev/other", &other.entry());
+    container.has_port(&meter);
     assert_eq!(container.at("/dev/zwave"), before);
     port.unplug();
-    other.unplug();
-    container.loses("/dev/other");
+    meter.unplug();
+    container.lacks_port(&meter);
     assert_eq!(container.at("/dev/zwave"), before);
     (bed, container, daemon)
 }
@@ -73,13 +59,8 @@ fn left_alone(make: &str, arguments: &[&str], reported: &str) -> (Bed, Container
 #[test]
 fn a_directory_is_left_alone_and_reported() {
     let (_bed, container, _daemon) = left_alone("mkdir /dev/zwave", &[], "directory");
-    let inside: Vec<_> = container
-        .path("/dev/zwave")
-        .read_dir()
-        .into_iter()
-        .flatten()
-        .collect();
-    assert!(inside.is_empty(), "{inside:?}");
+    let inside = container.path("/dev/zwave").read_dir();
+    assert_eq!(inside.expect("it is one").count(), 0);
 }
 
 #[test]
@@ -99,51 +80,47 @@ fn a_fifo_is_left_alone_and_reported() {
 
 #[test]
 fn a_bind_mounted_node_is_left_alone_and_reported() {
-    left_alone("", &["--volume", "/dev/tty62:/dev/zwave"], "mount");
+    let volume = format!("{}:/dev/zwave", Port::new(62).host_node());
+    left_alone("", &["--volume", &volume], "mount");
 }
 
 #[test]
 fn a_bind_mounted_node_with_the_right_number_is_no_fault_and_stays() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let port = stick(63);
     port.plug();
-    let container = Recipe::new("zwave")
-        .with(&["--volume", "/dev/tty63:/dev/zwave"])
-        .start();
+    let volume = format!("{}:/dev/zwave", port.host_node());
+    let container = Recipe::new("zwave").with(&["--volume", &volume]).start();
     let host = Entry::at(port.host_node().as_ref());
     let _daemon = bed.daemon();
-    container.gets(
-        "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../zwave"),
-    );
+    container.gets(&port.by_id(), &port.link());
     port.unplug();
-    container.loses("/dev/serial/by-id/usb-Test_T63-if00");
+    container.loses(&port.by_id());
     assert_eq!(Entry::at(port.host_node().as_ref()), host);
     assert!(matches!(container.at("/dev/zwave"), Entry::Node(_)));
 }
 
 #[test]
 fn a_node_in_a_directory_that_has_to_be_made_is_made() {
-    let bed = Bed::with_config(&port_for("\"zwave\"", "/dev/ports/usb/zwave", ""));
-    let container = Recipe::new("zwave").start();
-    let _daemon = bed.daemon();
-    let port = stick(63);
+    let config = port_for("\"zwave\"", "/dev/ports/usb/zwave", "");
+    let (_bed, container, _daemon, port) = unplugged_with(&config);
+    let port = port.at("/dev/ports/usb/zwave");
     port.plug();
-    container.gets("/dev/ports/usb/zwave", &port.entry());
-    let link = "/dev/serial/by-id/usb-Test_T63-if00";
-    container.gets(link, &Entry::link("../../ports/usb/zwave"));
+    container.has_port(&port);
+    let link = Entry::link("../../ports/usb/zwave");
+    assert_eq!(container.at(&port.by_id()), link);
     port.unplug();
-    container.has_exactly(&[]);
+    container.has_only(&[]);
 }
 
 #[test]
 fn temporary_names_of_a_killed_run_are_swept() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
-    container.sh("mknod /dev/.ttyplugd.7 c 4 63");
-    let _daemon = bed.daemon();
     let port = stick(63);
+    let minor = port.minor();
+    container.sh(&format!("mknod /dev/.ttyplugd.7 c 4 {minor}"));
+    let _daemon = bed.daemon();
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
-    container.loses("/dev/.ttyplugd.7");
+    container.has_only(&[&port]);
 }

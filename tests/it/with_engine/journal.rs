@@ -1,18 +1,18 @@
-//! What reaches a real journald.
+//! The log in a real journald.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::bed::{Bed, PROGRAM, Port, Recipe, docker_host};
+use crate::testbed::{PROGRAM, Recipe, Testbed, docker_host};
 
-use super::ZWAVE;
+use super::setup::{ZWAVE, stick};
 
 #[test]
 fn log_lines_reach_the_journal_with_fields_of_their_own() {
-    let bed = Bed::with_config(ZWAVE);
-    let port = Port::new(63).with("ID_SERIAL_SHORT", "Z1");
+    let bed = Testbed::with_config(ZWAVE);
+    let port = stick(63);
     let container = Recipe::new("zwave").start();
     let mislabelled = Recipe::new("other").label("ttyplugd.enable=yes").start();
     let journal = Command::new("timeout")
@@ -22,20 +22,16 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
             "/tests/it/with_engine/journal.sh"
         ))
         .args([bed.file(""), bed.file("stop")])
-        .args([PROGRAM, "run", "--log-format", "journal", "--config"])
-        .arg(bed.file("config.toml"))
-        .arg("--run-dir")
-        .arg(bed.file("run"))
-        .arg("--state-dir")
-        .arg(bed.file("state"))
+        .args([PROGRAM, "run", "--log-format", "journal"])
+        .args(bed.file_options())
         .env("DOCKER_HOST", docker_host())
         .stdout(Stdio::piped())
         .spawn()
         .expect("timeout, of coreutils, runs");
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
     port.unplug();
-    container.has_exactly(&[]);
+    container.has_only(&[]);
     let id = container.inspect("{{.Id}}");
     fs::write(bed.file("stop"), "").expect("a file can be written");
     let output = journal.wait_with_output().expect("it is a child");
@@ -54,8 +50,8 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
     for (key, value) in [
         ("MESSAGE", "node made"),
         ("PORT", "zwave"),
-        ("SERIAL_DEVICE", "tty63"),
-        ("DEVICE_NUMBER", "4:63"),
+        ("SERIAL_DEVICE", &port.sysname()),
+        ("DEVICE_NUMBER", &port.devnum()),
         ("CONTAINER_NAME", "zwave"),
         ("CONTAINER_ID", &id),
         ("CONTAINER_PATH", "/dev/zwave"),
@@ -64,20 +60,15 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
     ] {
         assert_eq!(made[key], value, "{key} of {made}");
     }
-    assert!(
-        made["LATENCY_MS"]
-            .as_str()
-            .is_some_and(|ms| ms.parse::<u64>().is_ok())
-    );
-    assert_eq!(made["MESSAGE_ID"].as_str().map(str::len), Some(32));
+    let text_of = |line: &Value, key: &str| line[key].as_str().map(String::from);
+    let latency = text_of(made, "LATENCY_MS").map(|ms| ms.parse::<u64>());
+    assert!(matches!(latency, Some(Ok(_))), "{made}");
+    assert_eq!(text_of(made, "MESSAGE_ID").map(|id| id.len()), Some(32));
     assert_eq!(find("ACTION", "link")["LINK_TARGET"], "../../zwave");
     let removed = find("ACTION", "remove");
     assert_ne!(removed["MESSAGE_ID"], made["MESSAGE_ID"]);
     let problem = find("CONTAINER_NAME", mislabelled.name());
     assert_eq!(problem["PRIORITY"], "4");
-    assert!(
-        problem["REMEDY"]
-            .as_str()
-            .is_some_and(|fix| !fix.is_empty())
-    );
+    let remedy = text_of(problem, "REMEDY").unwrap_or_default();
+    assert_ne!(remedy, "", "{problem}");
 }

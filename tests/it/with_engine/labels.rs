@@ -1,12 +1,14 @@
 //! Ports asked for by container labels.
 
-use crate::bed::{Bed, Entry, Node, Port, Recipe};
+use crate::testbed::{Port, Recipe, Testbed, has_words};
+
+use super::setup::{ENABLE, stick};
 
 #[test]
 fn enable_gives_every_usb_serial_port_under_its_host_name() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let _daemon = bed.daemon();
-    let container = Recipe::new("all").label("ttyplugd.enable=true").start();
+    let container = Recipe::new("all").label(ENABLE).start();
     let plain = Recipe::new("plain").start();
     let (first, second) = (Port::new(62), Port::new(63));
     let not_usb = Port::new(60).without("ID_BUS");
@@ -14,68 +16,48 @@ fn enable_gives_every_usb_serial_port_under_its_host_name() {
     for port in [&not_usb, &ignored, &first, &second] {
         port.plug();
     }
-    container.gets("/dev/tty62", &first.entry());
-    container.gets("/dev/tty63", &second.entry());
-    container.gets(
-        "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../tty63"),
-    );
-    container.has_exactly(&[
-        "serial/by-id/usb-Test_T62-if00",
-        "serial/by-id/usb-Test_T63-if00",
-        "serial/by-path/pci-0000:00:14.0-usb-0:62:1.0",
-        "serial/by-path/pci-0000:00:14.0-usb-0:63:1.0",
-        "tty62",
-        "tty63",
-    ]);
+    container.has_only(&[&first, &second]);
     assert_eq!(plain.own_names(), [""; 0]);
     second.unplug();
-    container.loses("/dev/tty63");
-    assert_eq!(container.at("/dev/tty62"), first.entry());
+    container.loses(&second.container_node());
+    assert_eq!(container.at(&first.container_node()), first.entry());
 }
 
 #[test]
 fn labels_define_a_port_as_the_file_does() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let _daemon = bed.daemon();
     let container = Recipe::new("zwave-js")
-        .label("ttyplugd.port.zwave.match=vendor=0658,product=0200,serial=T63")
+        .label("ttyplugd.port.zwave.match=vendor=0658,product=0200,serial=Z1")
         .label("ttyplugd.port.zwave.node=/dev/zwave")
         .label("ttyplugd.port.zwave.mode=0600")
         .label("ttyplugd.port.zwave.owner=app")
         .label("ttyplugd.port.zwave.group=77")
         .label("ttyplugd.port.zwave.hold=60s")
         .start();
-    let port = Port::new(63);
     Port::new(62).plug();
+    let port = stick(63).mode(0o600).owner(1000).group(77);
     port.plug();
-    let expected = Node {
-        mode: 0o600,
-        uid: 1000,
-        gid: 77,
-        ..port.node()
-    };
-    container.gets("/dev/zwave", &Entry::Node(expected));
-    assert_eq!(container.at("/dev/tty62"), Entry::Absent);
+    container.has_only(&[&port]);
 }
 
 #[test]
 fn a_label_uses_a_port_of_the_file() {
-    let bed = Bed::with_config(
+    let bed = Testbed::with_config(
         "[[port]]\nname = \"zwave\"\nmatch = { vendor = \"0658\" }\nnode = \"/dev/zwave\"",
     );
-    let port = Port::new(63);
+    let port = stick(63);
     port.plug();
     let _daemon = bed.daemon();
     let container = Recipe::new("any")
         .label("ttyplugd.port.zwave.use=true")
         .start();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
 }
 
 #[test]
 fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let daemon = bed.daemon();
     let bad = [
         ("bad-word", "ttyplugd.port.zwave.nodes=/dev/zwave"),
@@ -89,47 +71,39 @@ fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
         let recipe = Recipe::new(name).label("ttyplugd.port.zwave.match=vendor=0658");
         (label, recipe.label(label).start())
     });
-    let good = Recipe::new("good").label("ttyplugd.enable=true").start();
+    let good = Recipe::new("good").label(ENABLE).start();
     let port = Port::new(63);
     port.plug();
-    good.gets("/dev/tty63", &port.entry());
+    good.has_port(&port);
     let check = bed.ttyplugd(&["check"]);
-    let said = String::from_utf8_lossy(&check.stdout);
-    assert_eq!(check.status.code(), Some(1), "{said}");
+    assert_eq!(check.status.code(), Some(1), "{check:?}");
     for (label, container) in &bad {
         let label = label.split('=').next().expect("there is always a first");
         daemon.logs(&[container.name(), label]);
-        assert!(
-            said.contains(container.name()) && said.contains(label),
-            "{label}: {said}"
-        );
+        has_words(&check.stdout, &[container.name(), label]);
         assert_eq!(container.own_names(), [""; 0], "{label}");
     }
 }
 
 #[test]
 fn a_label_of_the_image_counts_only_where_the_file_says_so() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let port = Port::new(63);
     port.plug();
     let daemon = bed.daemon();
     let from_image = Recipe::new("from-image").image("labelled").start();
-    let own = Recipe::new("own").label("ttyplugd.enable=true").start();
-    own.gets("/dev/tty63", &port.entry());
+    let own = Recipe::new("own").label(ENABLE).start();
+    own.has_port(&port);
     assert_eq!(from_image.own_names(), [""; 0]);
     let check = bed.ttyplugd(&["check"]);
-    let said = String::from_utf8_lossy(&check.stdout);
-    assert!(
-        said.contains("from-image") && said.contains("ttyplugd.enable"),
-        "{said}"
-    );
+    has_words(&check.stdout, &["from-image", "ttyplugd.enable"]);
 
     bed.configure("labels = \"image\"");
-    daemon.signal(nix::sys::signal::Signal::SIGHUP);
-    from_image.gets("/dev/tty63", &port.entry());
+    daemon.reload();
+    from_image.has_port(&port);
 
     bed.configure("labels = \"off\"");
-    daemon.signal(nix::sys::signal::Signal::SIGHUP);
-    from_image.loses("/dev/tty63");
-    own.loses("/dev/tty63");
+    daemon.reload();
+    from_image.lacks_port(&port);
+    own.lacks_port(&port);
 }

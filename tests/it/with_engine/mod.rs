@@ -1,4 +1,4 @@
-//! What the daemon does on a real machine: every test plugs, starts and breaks real things.
+//! The daemon on a real machine: every test plugs, starts and breaks real things.
 
 mod announce;
 mod applications;
@@ -24,20 +24,4 @@ mod refused;
 mod reload;
 mod report;
 mod runtime;
-
-/// One port for one container under a fixed name.
-const ZWAVE: &str = r#"
-[[port]]
-name = "zwave"
-match = { vendor = "0658", serial = "Z1" }
-containers = ["zwave"]
-node = "/dev/zwave"
-"#;
-
-/// One port by its serial number for any of the containers.
-fn port_for(containers: &str, node: &str, more: &str) -> String {
-    format!(
-        "[[port]]\nname = \"zwave\"\nmatch = {{ serial = \"Z1\" }}\n\
-         containers = [{containers}]\nnode = {node:?}\n{more}\n"
-    )
-}
+mod setup;

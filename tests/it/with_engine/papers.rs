@@ -1,5 +1,5 @@
-//! What the programs that show them say of the pages that an operator reads. They need no engine,
-//! but programs that `make test` installs.
+//! The documentation, read by the programs that show it. These tests need no engine, but programs
+//! that `make test` installs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use ttyplugd::config::labels::{self, PortRequests};
 use ttyplugd::config::settings::LabelPolicy;
 
-use crate::bed::run;
 use crate::compose::services;
 use crate::papers::{blocks, catalog, read};
+use crate::testbed::run;
 
 #[test]
 fn journalctl_reads_every_entry_of_the_catalog() {

@@ -1,16 +1,12 @@
 //! Containers in which a command cannot make a node, where nothing else is allowed: each is
 //! reported alone, none delays another.
 
-use std::process::Command;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::bed::{Bed, Entry, Port, Recipe, output, run};
+use crate::testbed::{Recipe, Testbed, has_words, output, run};
 
-use super::port_for;
-
-fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
-}
+use super::setup::{METER, RULE, meter, port_for, stick, unplugged, unplugged_with};
 
 /// One port for any of the containers, by a command in them alone.
 fn by_exec(containers: &str) -> String {
@@ -18,13 +14,14 @@ fn by_exec(containers: &str) -> String {
     format!("inject = \"exec\"\n{port}")
 }
 
-/// Nothing that goes wrong in one container may take longer than this in another.
-const UNDELAYED: Duration = Duration::from_secs(3);
+/// Nothing that goes wrong in one container may take longer than this in another: half of the time
+/// that an exec may take.
+const UNDELAYED: Duration = Duration::from_secs(5);
 
 /// A good container beside a bad one that `spoil` made so: the good one has its port at once,
 /// the bad one is reported with these words, and the unplug is as quick.
 fn a_bad_container(bad: Recipe, spoil: impl FnOnce(), words: &[&str]) {
-    let bed = Bed::with_config(&by_exec("\"good\", \"bad\""));
+    let bed = Testbed::with_config(&by_exec("\"good\", \"bad\""));
     let good = Recipe::new("good").start();
     let bad = bad.start();
     spoil();
@@ -32,12 +29,12 @@ fn a_bad_container(bad: Recipe, spoil: impl FnOnce(), words: &[&str]) {
     let port = stick(63);
     port.plug();
     let plugged = Instant::now();
-    good.gets("/dev/zwave", &port.entry());
+    good.has_port(&port);
     assert!(plugged.elapsed() < UNDELAYED, "{:?}", plugged.elapsed());
     daemon.logs(&[&["bad"], words].concat());
     let unplugged = Instant::now();
     port.unplug();
-    good.loses("/dev/zwave");
+    good.lacks_port(&port);
     assert!(unplugged.elapsed() < UNDELAYED, "{:?}", unplugged.elapsed());
     assert_eq!(bad.own_names(), [""; 0]);
     daemon.stop();
@@ -95,64 +92,42 @@ fn a_container_whose_group_file_is_a_fifo_is_reported() {
 
 #[test]
 fn a_group_that_the_container_does_not_have_is_reported() {
-    let bed = Bed::with_config(&format!(
-        "{}[[port]]\nname = \"meter\"\nmatch = {{ serial = \"M1\" }}\ncontainers = [\"good\"]\n\
-         node = \"/dev/meter\"",
-        port_for("\"good\"", "/dev/zwave", "group = \"nosuchgroup\"")
-    ));
-    let container = Recipe::new("good").start();
-    let daemon = bed.daemon();
-    stick(63).plug();
-    daemon.logs(&["good", "nosuchgroup"]);
-    let meter = Port::new(62).with("ID_SERIAL_SHORT", "M1");
+    let zwave = port_for("\"zwave\"", "/dev/zwave", "group = \"nosuchgroup\"");
+    let (bed, container, daemon, port) = unplugged_with(&[&zwave, METER].concat());
+    let meter = meter(62);
+    port.plug();
+    daemon.logs(&["zwave", "nosuchgroup"]);
     meter.plug();
-    container.gets("/dev/meter", &meter.entry());
-    assert_eq!(container.at("/dev/zwave"), Entry::Absent);
+    container.has_only(&[&meter]);
     let check = bed.ttyplugd(&["check"]);
-    let said = String::from_utf8_lossy(&check.stdout);
-    assert_eq!(check.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("nosuchgroup") && said.contains("good"),
-        "{said}"
-    );
+    assert_eq!(check.status.code(), Some(1), "{check:?}");
+    has_words(&check.stdout, &["nosuchgroup", "container zwave"]);
 }
 
 #[test]
 fn a_failure_is_tried_again_and_succeeds_when_its_cause_is_gone() {
-    let bed = Bed::with_config(&port_for("\"zwave\"", "/dev/zwave", ""));
-    let container = Recipe::new("zwave").start();
+    let (_bed, container, daemon, port) = unplugged();
     remount("zwave", "ro");
-    let daemon = bed.daemon();
-    let port = stick(63);
     port.plug();
     daemon.logs(&["zwave", "Read-only"]);
     remount("zwave", "rw");
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
 }
 
 #[test]
 fn check_names_what_is_missing_for_each_container() {
-    let bed = Bed::with_config(&format!("grant = \"off\"\n{}", by_exec("\"*\"")));
-    let port = stick(63);
-    port.plug();
+    let bed = Testbed::with_config(&format!("grant = \"off\"\n{}", by_exec("\"*\"")));
+    stick(63).plug();
     let _noshell = Recipe::new("has-no-shell").image("noshell").start();
     let _nomknod = Recipe::new("has-no-mknod").image("nomknod").start();
     let _norule = Recipe::new("has-no-rule").start();
-    let rule = ["--device-cgroup-rule", "c 4:* rmw"];
-    let _good = Recipe::new("lacks-nothing").with(&rule).start();
+    let _good = Recipe::new("lacks-nothing").with(&RULE).start();
     let check = bed.ttyplugd(&["check"]);
     let said = String::from_utf8_lossy(&check.stdout);
     assert_eq!(check.status.code(), Some(1), "{said}");
-    for words in [
-        &["has-no-shell", "shell"][..],
-        &["has-no-mknod", "mknod"],
-        &["has-no-rule", "device_cgroup_rules", "c 4:* rmw"],
-    ] {
-        assert!(
-            words.iter().all(|word| said.contains(word)),
-            "{words:?}: {said}"
-        );
-    }
+    has_words(&*said, &["has-no-shell", "shell"]);
+    has_words(&*said, &["has-no-mknod", "mknod"]);
+    has_words(&*said, &["has-no-rule", "device_cgroup_rules", "c 4:* rmw"]);
     let is_fault = |line: &&str| line.starts_with("error") || line.starts_with("warning");
     let faults = said.lines().filter(is_fault);
     let mut of_good = faults.filter(|line| line.contains("lacks-nothing"));
@@ -161,19 +136,13 @@ fn check_names_what_is_missing_for_each_container() {
 
 #[test]
 fn check_does_not_wait_for_a_hanging_engine() {
-    let bed = Bed::new();
-    let listener = std::os::unix::net::UnixListener::bind(bed.file("silent.sock"));
-    let _listener = listener.expect("a socket can be made");
+    let bed = Testbed::new();
+    let socket = bed.file("silent.sock");
+    let _listener = UnixListener::bind(&socket).expect("a socket can be made");
     let begin = Instant::now();
-    let check = Command::new("timeout")
-        .args(["60", crate::bed::PROGRAM, "check", "--config"])
-        .arg(bed.file("config.toml"))
-        .env(
-            "DOCKER_HOST",
-            format!("unix://{}", bed.file("silent.sock").display()),
-        )
-        .output()
-        .expect("timeout, of coreutils, runs");
+    let host = format!("unix://{}", socket.display());
+    let check = bed.command(&["check"]).env("DOCKER_HOST", host).output();
+    let check = check.expect("timeout, of coreutils, runs");
     assert_eq!(check.status.code(), Some(1), "{check:?}");
     assert!(
         begin.elapsed() < Duration::from_secs(45),

@@ -2,13 +2,9 @@
 
 use std::process::{Command, Output};
 
-use crate::bed::{Bed, Entry, PROGRAM, Port, Recipe};
+use crate::testbed::{Entry, PROGRAM, Recipe, Testbed, has_words};
 
-use super::ZWAVE;
-
-fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
-}
+use super::setup::{ZWAVE, stick};
 
 fn said(output: &Output) -> String {
     let bytes = [&output.stdout[..], &output.stderr].concat();
@@ -17,41 +13,24 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn ports_shows_what_is_plugged_in_and_a_port_to_paste() {
-    let bed = Bed::new();
-    stick(63).plug();
-    let output = bed.ttyplugd(&["ports"]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let text = said(&output);
-    for word in [
-        "/dev/tty63",
-        "0658",
-        "0200",
-        "Z1",
-        "usb-Test_T63-if00",
-        "cdc_acm",
-        "[[port]]",
-    ] {
-        assert!(text.contains(word), "{word}: {text}");
-    }
-    let json = bed.json("ports").to_string();
-    for word in [
-        "/dev/tty63",
-        "0658",
-        "0200",
-        "Z1",
-        "usb-Test_T63-if00",
-        "cdc_acm",
-    ] {
-        assert!(json.contains(word), "{word}: {json}");
-    }
-}
-
-/// What `ports` prints can be put into the file as it is.
-#[test]
-fn the_port_to_paste_is_a_configuration() {
-    let bed = Bed::new();
+    let bed = Testbed::new();
     let port = stick(63);
     port.plug();
+    let output = bed.ttyplugd(&["ports"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let (node, by_id) = (port.host_node(), port.by_id());
+    let by_id = by_id.rsplit('/').next().expect("it has a name");
+    let words = [&node, "0658", "0200", "Z1", by_id, "cdc_acm"];
+    has_words(&output.stdout, &words);
+    has_words(&output.stdout, &["[[port]]"]);
+    has_words(bed.json("ports").to_string(), &words);
+}
+
+/// The output of `ports` can be put into the file as it is.
+#[test]
+fn the_port_to_paste_is_a_configuration() {
+    let bed = Testbed::new();
+    stick(63).plug();
     let text = said(&bed.ttyplugd(&["ports"]));
     let begin = text.find("[[port]]").expect("there is one");
     let lines = text[begin..].lines().map(str::trim);
@@ -67,25 +46,21 @@ fn the_port_to_paste_is_a_configuration() {
 
 #[test]
 fn plan_says_what_would_be_done_and_does_nothing() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
-    stick(63).plug();
+    let port = stick(63);
+    port.plug();
     let output = bed.ttyplugd(&["plan"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let text = said(&output);
-    for word in ["zwave", "make-node", "/dev/zwave", "4:63", "0660"] {
-        assert!(text.contains(word), "{word}: {text}");
-    }
-    assert!(bed.json("plan").to_string().contains("/dev/zwave"));
+    let words = ["zwave", "make-node", "/dev/zwave", &port.devnum(), "0660"];
+    has_words(said(&output), &words);
+    has_words(bed.json("plan").to_string(), &["/dev/zwave"]);
     assert_eq!(container.own_names(), [""; 0]);
     assert_eq!(Entry::at(&bed.file("state")), Entry::Absent);
 
     // When it has been done there is nothing left to do.
     let daemon = bed.daemon();
-    container.gets(
-        "/dev/serial/by-id/usb-Test_T63-if00",
-        &Entry::link("../../zwave"),
-    );
+    container.has_port(&port);
     daemon.stop();
     let text = said(&bed.ttyplugd(&["plan"]));
     assert!(!text.contains("make-"), "{text}");
@@ -93,98 +68,49 @@ fn plan_says_what_would_be_done_and_does_nothing() {
 
 #[test]
 fn check_says_when_there_is_no_engine() {
-    let bed = Bed::with_config(ZWAVE);
-    let output = Command::new("timeout")
-        .args(["60", PROGRAM, "check", "--config"])
-        .arg(bed.file("config.toml"))
-        .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-        .output()
-        .expect("timeout, of coreutils, runs");
+    let bed = Testbed::with_config(ZWAVE);
+    let host = "unix:///nonexistent/docker.sock";
+    let output = bed.command(&["check"]).env("DOCKER_HOST", host).output();
+    let output = output.expect("timeout, of coreutils, runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(
-        said(&output).contains("/nonexistent/docker.sock"),
-        "{output:?}"
-    );
+    has_words(said(&output), &["/nonexistent/docker.sock"]);
 }
 
 #[test]
 fn mistakes_in_the_configuration_are_named_with_their_place() {
-    let bed = Bed::new();
-    for (mistake, line, words) in [
-        ("labls = \"off\"", 1, &["labls", "labels"][..]),
-        ("labels = \"never\"", 1, &["never"]),
-        ("[[port]]\nnmae = \"x\"", 2, &["nmae", "name"]),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vender = \"1\" }",
-            3,
-            &["vender", "vendor"],
-        ),
-        ("[[port]]\nname = 7", 2, &[]),
-        (
-            "[[port]]\nname = \"a b\"\nmatch = { vendor = \"1\" }",
-            2,
-            &["a b"],
-        ),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"[\" }",
-            3,
-            &["vendor"],
-        ),
-        ("[[port]]\nname = \"x\"\nmatch = {}", 3, &["match"]),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"1\" }\nmode = \"0999\"",
-            4,
-            &["0999"],
-        ),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"1\" }\nnode = \"x\"",
-            4,
-            &["absolute"],
-        ),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"1\" }\nnode = \"/etc/x\"",
-            4,
-            &["/dev"],
-        ),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"1\" }\nnode = \"/dev/../x\"",
-            4,
-            &[".."],
-        ),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"1\" }\nhold = \"1 week\"",
-            4,
-            &["1 week"],
-        ),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"1\" }\nowner = -1",
-            4,
-            &["-1"],
-        ),
-        (
-            "[[port]]\nname = \"x\"\nmatch = { vendor = \"1\" }\ncontainers = [\"[\"]",
-            4,
-            &[],
-        ),
-        ("[[port]", 1, &[]),
+    let bed = Testbed::new();
+    let port = "[[port]]\n";
+    let named = &format!("{port}name = \"x\"\n");
+    let matched = &format!("{named}match = {{ vendor = \"1\" }}\n");
+    for (right, mistake, words) in [
+        ("", r#"labls = "off""#, &["labls", "labels"][..]),
+        ("", r#"labels = "never""#, &["never"]),
+        ("", "[[port]", &[]),
+        (port, r#"nmae = "x""#, &["nmae", "name"]),
+        (port, "name = 7", &[]),
+        (port, "name = \"a b\"\nmatch = { vendor = \"1\" }", &["a b"]),
+        (named, r#"match = { vender = "1" }"#, &["vender", "vendor"]),
+        (named, r#"match = { vendor = "[" }"#, &["vendor"]),
+        (named, "match = {}", &["match"]),
+        (matched, r#"mode = "0999""#, &["0999"]),
+        (matched, r#"node = "x""#, &["absolute"]),
+        (matched, r#"node = "/etc/x""#, &["/dev"]),
+        (matched, r#"node = "/dev/../x""#, &[".."]),
+        (matched, r#"hold = "1 week""#, &["1 week"]),
+        (matched, "owner = -1", &["-1"]),
+        (matched, r#"containers = ["["]"#, &[]),
     ] {
-        bed.configure(mistake);
+        bed.configure(&format!("{right}{mistake}"));
+        let place = format!("config.toml:{}", right.lines().count() + 1);
         for command in ["run", "check", "plan"] {
             let output = bed.ttyplugd(&[command]);
-            let text = said(&output);
             // For `check` a mistake is a finding; the others cannot work with such a file.
             let code = if command == "check" { 1 } else { 2 };
             assert!(
                 output.status.code() == Some(code) || output.status.code() == Some(2),
                 "{command}: {mistake}\n{output:?}"
             );
-            assert!(
-                text.contains(&format!("config.toml:{line}")),
-                "{mistake}\n{text}"
-            );
-            for word in words {
-                assert!(text.contains(word), "{mistake}: {word}\n{text}");
-            }
+            has_words(said(&output), &[&[place.as_str()], words].concat());
         }
     }
 }

@@ -5,24 +5,24 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::bed::{
-    Bed, PROGRAM, RUNTIME, Recipe, engine, engine_with, engine_without_runtime, output, run,
+use crate::testbed::{
+    PROGRAM, RUNTIME, Recipe, Testbed, engine, engine_with, engine_without_runtime, has_words, run,
     test_dir,
 };
 
-use super::ZWAVE;
+use super::setup::ZWAVE;
 
 /// The private engine's file; the engine has been made to forget our runtime.
 struct EngineFile {
-    bed: Bed,
+    bed: Testbed,
     path: PathBuf,
 }
 
 impl EngineFile {
     fn with(text: &str) -> Self {
-        let bed = Bed::with_config(ZWAVE);
+        let bed = Testbed::with_config(ZWAVE);
         engine_without_runtime();
         let path = test_dir().join("daemon.json");
         fs::write(&path, text).expect("a file can be written");
@@ -31,6 +31,18 @@ impl EngineFile {
 
     fn text(&self) -> String {
         fs::read_to_string(&self.path).expect("it is there")
+    }
+
+    /// Where `enable` keeps the file as it was.
+    fn backup(&self) -> PathBuf {
+        self.path.with_extension("json.bak-ttyplugd")
+    }
+
+    /// Writes the file anew, with a program as a runtime that uses the files of the bed.
+    fn registers(&self, name: &str, path: &str) {
+        let runtime = json!({ "path": path, "runtimeArgs": self.bed.file_options() });
+        let file = json!({ "runtimes": { name: runtime } });
+        fs::write(&self.path, file.to_string()).unwrap();
     }
 
     /// It, and everything that is called after it.
@@ -53,40 +65,40 @@ impl EngineFile {
     }
 
     /// It has to say all of `said`, and nothing on the other stream.
+    #[track_caller]
     fn succeeds(&self, words: &[&str], said: &[&str]) {
         let output = self.runtime(words);
         assert_eq!(output.status.code(), Some(0), "{words:?} {output:?}");
-        says(&output.stdout, said);
+        has_words(&output.stdout, said);
         assert!(output.stderr.is_empty(), "{output:?}");
     }
 
+    #[track_caller]
     fn fails(&self, words: &[&str], said: &[&str]) {
         let output = self.runtime(words);
         assert_eq!(output.status.code(), Some(1), "{words:?} {output:?}");
-        says(&output.stderr, said);
+        has_words(&output.stderr, said);
         assert!(output.stdout.is_empty(), "{output:?}");
     }
 
-    /// What `status` says, which is of no use exactly if there is a problem.
+    /// The status, which is not ok exactly if there is a problem.
     fn status(&self) -> Value {
         let output = self.runtime(&["status", "--json"]);
         let status: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
         assert_eq!(status["schema"], 1);
         let code = i32::from(status["ok"] != true);
         assert_eq!(output.status.code(), Some(code), "{status}");
-        assert_eq!(status["problems"] == serde_json::json!([]), code == 0);
+        assert_eq!(status["problems"] == json!([]), code == 0);
         let text = self.runtime(&["status"]);
         assert_eq!(text.status.code(), Some(code), "{text:?}");
         for problem in status["problems"].as_array().expect("it is a list") {
-            says(
-                &text.stdout,
-                &[problem["what"].as_str().expect("it is a text")],
-            );
+            let what = problem["what"].as_str().expect("it is a text");
+            has_words(&text.stdout, &[what]);
         }
         status
     }
 
-    /// What is wrong, in one text.
+    /// All problems in one text.
     fn problems(&self) -> String {
         self.status()["problems"].to_string()
     }
@@ -98,14 +110,7 @@ impl Drop for EngineFile {
     }
 }
 
-fn says(bytes: &[u8], words: &[&str]) {
-    let text = String::from_utf8_lossy(bytes);
-    for word in words {
-        assert!(text.contains(word), "{word}: {text}");
-    }
-}
-
-/// What the engine executes for our runtime.
+/// The program that the engine executes for our runtime.
 fn in_engine() -> Option<String> {
     let runtimes = run("docker", &["info", "--format", "{{json .Runtimes}}"]);
     let runtimes: Value = serde_json::from_str(&runtimes).expect("docker prints JSON");
@@ -119,13 +124,11 @@ fn the_runtime_is_put_into_a_file_and_out_again_and_all_else_stays_as_it_was() {
     let file = EngineFile::with(text);
     fs::set_permissions(&file.path, fs::Permissions::from_mode(0o640)).unwrap();
     chown(&file.path, None, Some(20)).unwrap();
-    assert!(file.problems().contains("ttyplugd runtime enable"));
+    has_words(file.problems(), &["ttyplugd runtime enable"]);
 
-    let backup = file.path.with_extension("json.bak-ttyplugd");
-    file.succeeds(
-        &["enable"],
-        &[RUNTIME, backup.to_str().unwrap(), "runtime: ttyplug"],
-    );
+    let backup = file.backup();
+    let words = [RUNTIME, backup.to_str().unwrap(), "runtime: ttyplug"];
+    file.succeeds(&["enable"], &words);
     assert_eq!(in_engine().as_deref(), Some(RUNTIME));
     assert_eq!(fs::read_to_string(&backup).unwrap(), text);
     let edited: Value = serde_json::from_str(&file.text()).unwrap();
@@ -161,21 +164,10 @@ fn the_runtime_is_put_into_a_file_and_out_again_and_all_else_stays_as_it_was() {
 #[test]
 fn a_runtime_that_containers_use_stays_registered() {
     let file = EngineFile::with("{}");
-    // They give the wrapper this test's directories.
-    let arguments = [
-        "--run-dir".into(),
-        file.bed.file("run"),
-        "--state-dir".into(),
-        file.bed.file("state"),
-        "--config".into(),
-        file.bed.file("config.toml"),
-    ];
-    let old = serde_json::json!({ "path": "/usr/local/bin/old", "runtimeArgs": arguments });
-    let old = serde_json::json!({ "runtimes": { "ttyplug": old } });
-    fs::write(&file.path, old.to_string()).unwrap();
+    file.registers("ttyplug", "/usr/local/bin/old");
     file.succeeds(&["enable"], &[RUNTIME, "/usr/local/bin/old"]);
 
-    let container = Recipe::new("zwave").with(&["--runtime", "ttyplug"]).start();
+    let container = Recipe::new("zwave").wrapped().start();
     assert_eq!(container.sh("echo runs"), "runs");
     assert_eq!(file.bed.keepers().len(), 1);
     file.fails(
@@ -192,7 +184,7 @@ fn a_runtime_that_containers_use_stays_registered() {
         &["zwave (exited, runtime: ttyplug)", "never start again"],
     );
     assert_eq!(in_engine(), None);
-    assert!(!output("docker", &["start", "zwave"]).status.success());
+    container.does_not_start();
     // The file does not register it, but the containers are there.
     file.fails(&["disable"], &["zwave (exited, runtime: ttyplug)"]);
     drop(container);
@@ -203,23 +195,10 @@ fn a_runtime_that_containers_use_stays_registered() {
 #[test]
 fn containers_of_the_wrapper_under_another_name_keep_it_registered_too() {
     let file = EngineFile::with("{}");
-    let holds = |path: &str| {
-        let arguments = [
-            "--run-dir".into(),
-            file.bed.file("run"),
-            "--state-dir".into(),
-            file.bed.file("state"),
-            "--config".into(),
-            file.bed.file("config.toml"),
-        ];
-        let holds = serde_json::json!({ "path": path, "runtimeArgs": arguments });
-        serde_json::json!({ "runtimes": { "runc-with-holds": holds } }).to_string()
-    };
-    fs::write(&file.path, holds(RUNTIME)).unwrap();
+    file.registers("runc-with-holds", RUNTIME);
     file.succeeds(&["enable"], &[RUNTIME]);
-    let container = Recipe::new("zwave")
-        .with(&["--runtime", "runc-with-holds"])
-        .start();
+    let recipe = Recipe::new("zwave").with(&["--runtime", "runc-with-holds"]);
+    let container = recipe.start();
     assert_eq!(file.bed.keepers().len(), 1);
 
     let user = "zwave (running, runtime: runc-with-holds)";
@@ -227,18 +206,12 @@ fn containers_of_the_wrapper_under_another_name_keep_it_registered_too() {
     assert_eq!(in_engine().as_deref(), Some(RUNTIME));
     let status = file.status();
     assert_eq!(status["containers"][0]["runtime"], "runc-with-holds");
-    let findings = || {
-        let checked = file.bed.json("check");
-        let findings = checked["findings"].as_array().expect("it is a list");
-        findings.iter().map(Value::to_string).collect::<String>()
-    };
-    let found = findings();
-    assert!(found.contains("its early opens are held"), "{found}");
-    assert!(found.contains("runc-with-holds is registered"), "{found}");
+    let words = ["its early opens are held", "runc-with-holds is registered"];
+    has_words(file.bed.json("check")["findings"].to_string(), &words);
 
     drop(container);
     file.succeeds(&["disable"], &["no longer registered", "runc-with-holds"]);
-    assert!(file.text().contains("runc-with-holds"), "{}", file.text());
+    has_words(file.text(), &["runc-with-holds"]);
 }
 
 #[test]
@@ -254,7 +227,7 @@ fn a_file_that_cannot_be_edited_is_named_and_left_alone() {
         for command in ["enable", "disable"] {
             file.fails(&[command], &[file.path.to_str().unwrap(), why]);
         }
-        assert!(file.problems().contains(file.path.to_str().unwrap()));
+        has_words(file.problems(), &[file.path.to_str().unwrap()]);
         assert_eq!(file.text(), text);
         assert_eq!(file.names(), ["daemon.json"]);
     }
@@ -276,7 +249,6 @@ fn the_file_as_it_was_is_beside_it_until_the_last_write() {
     let file = EngineFile::with("{}");
     file.succeeds(&["enable"], &[]);
     let text = file.text();
-    let backup = file.path.with_extension("json.bak-ttyplugd");
     let bin = file.bed.file("bin");
     fs::create_dir(&bin).unwrap();
     let dockerd = bin.join("dockerd");
@@ -290,7 +262,7 @@ fn the_file_as_it_was_is_beside_it_until_the_last_write() {
         let output = command.arg(&file.path).env("PATH", path).output();
         let output = output.expect("it runs");
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        says(&output.stderr, &["dockerd would not start with it: no"]);
+        has_words(&output.stderr, &["dockerd would not start with it: no"]);
     };
     says_no(&format!("cmp -s {0} {0}.bak-ttyplugd", file.path.display()));
     assert_eq!(file.text(), text);
@@ -302,7 +274,7 @@ fn the_file_as_it_was_is_beside_it_until_the_last_write() {
         file.path.display()
     ));
     assert_eq!(in_engine(), None);
-    assert_eq!(fs::read_to_string(&backup).unwrap(), text);
+    assert_eq!(fs::read_to_string(file.backup()).unwrap(), text);
     file.succeeds(&["disable"], &["nothing was changed"]);
     assert_eq!(file.names(), ["daemon.json"]);
 }
@@ -322,12 +294,8 @@ fn the_default_runtime_stays_registered_even_by_force() {
 #[test]
 fn status_names_what_keeps_a_registered_runtime_from_working() {
     let file = EngineFile::with("{\"runtimes\": {\"ttyplug\": {\"path\": \"/no/such/file\"}}}");
-    let problems = file.problems();
-    assert!(problems.contains("reload docker"), "{problems}");
-    assert!(
-        problems.contains("/no/such/file cannot be executed"),
-        "{problems}"
-    );
+    let words = ["reload docker", "/no/such/file cannot be executed"];
+    has_words(file.problems(), &words);
 
     fs::write(&file.path, "{}").unwrap();
     file.succeeds(&["enable"], &[]);
@@ -339,10 +307,10 @@ fn status_names_what_keeps_a_registered_runtime_from_working() {
         1,
     );
     fs::write(&file.path, text).unwrap();
-    assert!(file.problems().contains("opens are not held"));
+    has_words(file.problems(), &["opens are not held"]);
 
     engine("stop");
-    assert!(file.problems().contains("docker.sock"));
+    has_words(file.problems(), &["docker.sock"]);
 }
 
 #[test]

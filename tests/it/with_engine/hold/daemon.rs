@@ -2,24 +2,21 @@
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, SOON, eventually};
+use crate::testbed::{Testbed, until};
 
-use super::{Opening, held_port, open, says, stick, zwave};
-
-const LINK: &str = "/dev/serial/by-id/usb-Test_T63-if00";
+use super::{
+    LONG, NODE, Opening, held, held_port, holding, open, opener, says, setup, stick, unplugged,
+    zwave,
+};
 
 #[test]
 fn opens_stay_held_while_the_daemon_is_away_and_are_released_when_it_is_back() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        let bed = Bed::with_runtime(&held_port("60s"));
-        let daemon = bed.daemon();
-        let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
-        bed.holds(&["/dev/zwave"]);
+        let (bed, container, daemon, port) = held(LONG);
         daemon.end(signal);
-        bed.holds(&["/dev/zwave"]);
-        let port = stick(63);
+        bed.holds(&[NODE]);
         port.plug();
-        bed.holds(&["/dev/zwave"]);
+        bed.holds(&[NODE]);
         let _daemon = bed.daemon();
         says(&container, 1)[0].got(&port);
     }
@@ -27,30 +24,21 @@ fn opens_stay_held_while_the_daemon_is_away_and_are_released_when_it_is_back() {
 
 #[test]
 fn opens_go_on_at_their_deadline_without_the_daemon() {
-    let bed = Bed::with_runtime(&held_port("3s"));
-    let daemon = bed.daemon();
-    let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
-    bed.holds(&["/dev/zwave"]);
+    let (_bed, container, daemon, _port) = held("3s");
     daemon.end(Signal::SIGKILL);
-    let opened = &says(&container, 1)[0];
-    assert_eq!(opened.result, "ENOENT");
-    opened.waited(2900, 4500);
+    says(&container, 1)[0].is("ENOENT").after_hold_of(3);
 }
 
 #[test]
 fn a_daemon_that_hangs_slows_no_other_open_and_releases_when_it_goes_on() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let daemon = bed.daemon();
-    let container = zwave().start();
-    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
-    bed.holds(&["/dev/zwave"]);
+    let (bed, container, daemon, port) = unplugged(LONG);
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
     daemon.signal(Signal::SIGSTOP);
-    let port = stick(63);
     port.plug();
     let others = ["once", "/dev/ptmx", "/etc/passwd", "/dev/null"];
     for opened in open(&container, &others) {
-        assert_eq!(opened.result, "ok", "{opened:?}");
-        assert!(opened.was_quick(), "{opened:?}");
+        opened.is("ok").at_once();
     }
     assert!(opening.so_far().is_empty());
     daemon.signal(Signal::SIGCONT);
@@ -59,27 +47,27 @@ fn a_daemon_that_hangs_slows_no_other_open_and_releases_when_it_goes_on() {
 
 #[test]
 fn a_container_that_starts_before_the_daemon_is_held_by_the_configured_names() {
-    let bed = Bed::with_runtime(&held_port("60s"));
+    let bed = holding(LONG);
     let container = zwave().start();
-    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
-    let usb = Opening::start(&container, &["once", "/dev/ttyUSB0"]);
-    bed.holds(&["/dev/ttyUSB0", "/dev/zwave"]);
+    let opening = Opening::of(&container, NODE);
+    let usb = Opening::of(&container, "/dev/ttyUSB0");
+    bed.holds(&["/dev/ttyUSB0", NODE]);
     let port = stick(63);
     port.plug();
     let _daemon = bed.daemon();
     opening.end()[0].got(&port);
     // The daemon knows that this container has not asked for every port.
-    assert_eq!(usb.end()[0].result, "ENOENT");
+    usb.end()[0].is("ENOENT");
 }
 
 #[test]
 fn a_container_that_starts_while_the_daemon_hangs_starts_soon_and_is_held() {
-    let bed = Bed::with_runtime(&held_port("60s"));
+    let bed = holding(LONG);
     let daemon = bed.daemon();
-    let container = zwave().command(&["opens", "once", "/dev/zwave"]).create();
+    let container = opener().create();
     daemon.signal(Signal::SIGSTOP);
     container.docker(&["start"]);
-    bed.holds(&["/dev/zwave"]);
+    bed.holds(&[NODE]);
     daemon.signal(Signal::SIGCONT);
     let port = stick(63);
     port.plug();
@@ -88,33 +76,21 @@ fn a_container_that_starts_while_the_daemon_hangs_starts_soon_and_is_held() {
 
 #[test]
 fn a_changed_configuration_reaches_the_keepers() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let daemon = bed.daemon();
-    let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
-    bed.holds(&["/dev/zwave"]);
+    let (bed, container, daemon, _port) = held(LONG);
     bed.configure(&held_port("off"));
-    daemon.signal(Signal::SIGHUP);
-    let opened = &says(&container, 1)[0];
-    assert_eq!(opened.result, "ENOENT", "{opened:?}");
+    daemon.reload();
+    says(&container, 1)[0].is("ENOENT");
 }
 
 #[test]
 fn a_daemon_that_does_not_read_is_cut_off_and_finds_the_keeper_again() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let daemon = bed.daemon();
-    let container = zwave().start();
-    let opening = Opening::start(&container, &["threads", "/dev/zwave", "64"]);
-    bed.holds(&["/dev/zwave"; 64]);
+    let (bed, container, daemon, port) = unplugged(LONG);
+    let opening = Opening::start(&container, &["threads", NODE, "64"]);
+    bed.holds(&[NODE; 64]);
     daemon.signal(Signal::SIGSTOP);
     // More than the daemon's socket takes (net.core.wmem_default).
-    let signals = Opening::start(&container, &["restarted", "/dev/zwave"]);
-    eventually(SOON, "the keeper gives the daemon up", || {
-        let connections = connections(&bed);
-        (connections == 0)
-            .then_some(())
-            .ok_or_else(|| format!("{connections}"))
-    });
-    let port = stick(63);
+    let signals = Opening::start(&container, &["restarted", NODE]);
+    until("the keeper gives the daemon up", || connections(&bed) == 0);
     port.plug();
     daemon.signal(Signal::SIGCONT);
     signals.end()[0].got(&port);
@@ -124,7 +100,7 @@ fn a_daemon_that_does_not_read_is_cut_off_and_finds_the_keeper_again() {
 }
 
 /// How many sockets the keeper has but the one where it listens.
-fn connections(bed: &Bed) -> usize {
+fn connections(bed: &Testbed) -> usize {
     let open = bed.keeper().open_files();
     let sockets = open
         .iter()
@@ -134,12 +110,12 @@ fn connections(bed: &Bed) -> usize {
 
 #[test]
 fn a_keeper_that_comes_while_the_daemon_has_no_descriptor_left_is_found_when_it_has() {
-    let bed = Bed::with_runtime(&held_port("60s"));
+    let bed = holding(LONG);
     let daemon = bed.daemon();
     let unlimited = daemon.limit_descriptors("3");
     let container = zwave().start();
-    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
-    bed.holds(&["/dev/zwave"]);
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
     daemon.limit_descriptors(&unlimited);
     let port = stick(63);
     port.plug();
@@ -148,33 +124,31 @@ fn a_keeper_that_comes_while_the_daemon_has_no_descriptor_left_is_found_when_it_
 
 #[test]
 fn without_a_daemon_a_port_is_held_for_as_long_as_it_is_configured() {
-    for (hold, from, to) in [("1s", 900, 3000), ("off", 0, 700)] {
-        let bed = Bed::with_runtime(&held_port(hold));
-        let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
-        let opened = &says(&container, 1)[0];
-        assert_eq!(opened.result, "ENOENT", "{opened:?}");
-        opened.waited(from, to);
-        drop(bed);
-    }
+    let result = |hold| {
+        let _bed = holding(hold);
+        let container = opener().start();
+        says(&container, 1).remove(0)
+    };
+    result("1s").is("ENOENT").after_hold_of(1);
+    result("off").is("ENOENT").at_once();
 }
 
 #[test]
 fn a_port_that_is_ready_stays_ready_while_the_daemon_is_restarted() {
-    let bed = Bed::with_runtime(&held_port("60s"));
+    let bed = holding(LONG);
     let port = stick(63);
+    let link = port.by_id();
     port.plug();
-    let mut daemon = bed.daemon();
-    let container = zwave().start();
+    let (bed, container, mut daemon, _) = setup(bed, zwave());
     // When this open goes on, the keeper has heard that the port is ready.
-    open(&container, &["once", LINK])[0].got(&port);
+    open(&container, &["once", &link])[0].got(&port);
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         daemon.end(signal);
-        let away = open(&container, &["once", "/dev/zwave", LINK]);
+        let away = open(&container, &["once", NODE, &link]);
         daemon = bed.daemon();
-        let back = open(&container, &["once", "/dev/zwave", LINK]);
+        let back = open(&container, &["once", NODE, &link]);
         for opened in away.iter().chain(&back) {
-            opened.got(&port);
-            assert!(opened.was_quick(), "{signal}: {opened:?}");
+            opened.got(&port).at_once();
         }
     }
 }

@@ -1,108 +1,94 @@
-//! What users do to containers whose opens are held.
+//! Users stop, kill, pause and restart containers whose opens are held.
 
 use std::time::Instant;
 
-use crate::bed::{Bed, SOON, engine, eventually, run};
+use crate::testbed::{engine, eventually, run};
 
-use super::{Opening, held_port, open, said, says, stick, zwave};
+use super::{
+    LONG, NODE, Opened, Opening, held, holding, open, opener, said, says, setup, stick, unplugged,
+    zwave,
+};
 
 #[test]
 fn a_held_program_that_handles_sigterm_is_stopped_at_once() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().command(&["opens", "stopped", "/dev/zwave"]).start();
-    bed.holds(&["/dev/zwave"]);
+    let recipe = zwave().command(&["opens", "stopped", NODE]);
+    let (bed, container, _daemon, _port) = setup(holding(LONG), recipe);
+    bed.holds(&[NODE]);
     let begun = Instant::now();
     container.docker(&["stop", "--time", "30"]);
-    // dockerd's own part of it takes some hundred milliseconds.
-    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    // With SIGKILL it would end after these 30 seconds, and with another status.
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "0");
-    assert_eq!(said(&container)[0].result, "ENOENT");
+    said(&container)[0].is("ENOENT");
     bed.has_no_keeper();
 }
 
 #[test]
 fn a_held_container_can_be_killed_and_removed() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
-    bed.holds(&["/dev/zwave"]);
+    let (bed, container, _daemon, _port) = held(LONG);
     container.docker(&["kill"]);
     bed.has_no_keeper();
     container.docker(&["start"]);
-    bed.holds(&["/dev/zwave"]);
+    bed.holds(&[NODE]);
     container.docker(&["stop", "--time", "1"]);
     bed.has_no_keeper();
     container.docker(&["start"]);
-    bed.holds(&["/dev/zwave"]);
+    bed.holds(&[NODE]);
     container.docker(&["rm", "--force"]);
     bed.has_no_keeper();
 }
 
 #[test]
 fn a_paused_container_keeps_its_holds() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
-    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
-    bed.holds(&["/dev/zwave"]);
+    let (bed, container, _daemon, port) = unplugged(LONG);
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
     container.docker(&["pause"]);
     container.docker(&["unpause"]);
-    bed.holds(&["/dev/zwave"]);
+    bed.holds(&[NODE]);
     assert!(opening.so_far().is_empty());
-    let port = stick(63);
     port.plug();
     opening.end()[0].got(&port);
 }
 
 #[test]
 fn a_paused_open_keeps_its_deadline() {
-    let bed = Bed::with_runtime(&held_port("3s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
-    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
-    bed.holds(&["/dev/zwave"]);
+    let (bed, container, _daemon, _port) = unplugged("3s");
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
     container.docker(&["pause"]);
     container.docker(&["unpause"]);
     let opened = opening.end();
-    assert_eq!(opened[0].result, "ENOENT", "{opened:?}");
-    opened[0].waited(2900, 4500);
+    opened[0].is("ENOENT").after_hold_of(3);
 }
 
 #[test]
 fn every_one_of_many_restarts_succeeds() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
+    let (bed, container, _daemon, port) = setup(holding(LONG), opener());
     for _ in 0..100 {
         container.docker(&["restart", "--time", "0"]);
     }
-    bed.holds(&["/dev/zwave"]);
+    bed.holds(&[NODE]);
     assert_eq!(bed.keepers().len(), 1);
-    let port = stick(63);
     port.plug();
     // Those before it were killed, or let go to end.
-    eventually(SOON, "the last open succeeds", || {
-        let said = said(&container);
-        let last = said.last().filter(|last| last.result == "ok");
-        last.map(|last| last.got(&port))
-            .ok_or_else(|| format!("{said:?}"))
-    });
+    let last = || said(&container).pop();
+    let succeeds = |last: &Option<Opened>| last.as_ref().is_some_and(|last| last.result == "ok");
+    let last = eventually("the last open succeeds", last, succeeds);
+    last.expect("it is there").got(&port);
     container.docker(&["rm", "--force"]);
     bed.has_no_keeper();
 }
 
 #[test]
 fn an_engine_that_is_restarted_starts_its_containers_held() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().with(&["--restart", "always"]).start();
+    let recipe = zwave().with(&["--restart", "always"]);
+    let (bed, container, _daemon, port) = setup(holding(LONG), recipe);
     engine("stop");
     bed.has_no_keeper();
     engine("start");
-    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
-    bed.holds(&["/dev/zwave"]);
-    let port = stick(63);
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
     port.plug();
     opening.end()[0].got(&port);
 }
@@ -110,20 +96,15 @@ fn an_engine_that_is_restarted_starts_its_containers_held() {
 /// While it starts, an engine answers no call until every such container has been started.
 #[test]
 fn containers_that_an_engine_starts_find_their_port_at_their_first_instruction() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let daemon = bed.daemon();
-    let port = stick(63);
-    port.plug();
     let script = "test -c /dev/zwave && echo there || echo missing; exec sleep 1000000";
-    let container = zwave()
-        .command(&["sh", "-c", script])
-        .with(&["--restart", "always"])
-        .start();
+    let recipe = zwave().command(&["sh", "-c", script]);
+    let recipe = recipe.with(&["--restart", "always"]);
+    let bed = holding(LONG);
+    stick(63).plug();
+    let (bed, container, daemon, _) = setup(bed, recipe);
     let has_said = |expected: &str| {
-        eventually(SOON, "every start has found the port", || {
-            let said = run("docker", &["logs", container.name()]);
-            (said.trim() == expected).then_some(()).ok_or(said)
-        });
+        let what = "every start has found the port";
+        eventually(what, || container.logs(), |said| said == expected);
     };
     has_said("there");
     engine("stop");
@@ -139,16 +120,16 @@ fn containers_that_an_engine_starts_find_their_port_at_their_first_instruction()
 
 #[test]
 fn opens_stay_held_while_an_engine_with_live_restore_is_restarted() {
-    let bed = Bed::with_runtime(&held_port("60s"));
+    let bed = holding(LONG);
     let _setting = bed.live_restore();
     let daemon = bed.daemon();
-    let container = zwave().command(&["opens", "once", "/dev/zwave"]).start();
-    let held = bed.holds(&["/dev/zwave"]);
+    let container = opener().start();
+    let held = bed.holds(&[NODE]);
     engine("stop");
-    assert_eq!(bed.holds(&["/dev/zwave"]), held);
+    assert_eq!(bed.holds(&[NODE]), held);
     engine("start");
     daemon.logs_again(1, &["connected to the engine"]);
-    assert_eq!(bed.holds(&["/dev/zwave"]), held);
+    assert_eq!(bed.holds(&[NODE]), held);
     let port = stick(63);
     port.plug();
     says(&container, 1)[0].got(&port);
@@ -156,15 +137,12 @@ fn opens_stay_held_while_an_engine_with_live_restore_is_restarted() {
 
 #[test]
 fn a_program_that_is_executed_later_is_held_too() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
+    let (bed, container, _daemon, port) = unplugged(LONG);
     assert_eq!(run("docker", &["exec", container.name(), "echo", "x"]), "x");
-    let [first, second] = [(); 2].map(|()| Opening::start(&container, &["once", "/dev/zwave"]));
-    bed.holds(&["/dev/zwave"; 2]);
-    let port = stick(63);
+    let [first, second] = [(); 2].map(|()| Opening::of(&container, NODE));
+    bed.holds(&[NODE; 2]);
     port.plug();
     first.end()[0].got(&port);
     second.end()[0].got(&port);
-    assert!(open(&container, &["once", "/dev/zwave"])[0].was_quick());
+    open(&container, &["once", NODE])[0].at_once();
 }

@@ -11,21 +11,30 @@ mod plug;
 mod profile;
 mod status;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::io::Write;
+use std::ops::Range;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::bed::{Container, Node, Port, Recipe, SOON, eventually, run};
+use crate::testbed::{Container, Node, Port, Process, Recipe, Testbed, eventually, run};
 
-use super::port_for;
+use super::setup::{RULE, Setup, port_for, stick};
+
+/// Where the container "zwave" is to have its port.
+pub(super) const NODE: &str = "/dev/zwave";
+
+/// The hold of a port whose opens end in another way, or are not held at all.
+pub(super) const LONG: &str = "60s";
+
+/// An open that is not held takes less than a sixtieth of [`LONG`]. That is above what an unlucky
+/// moment of a busy machine takes, and below any time for which a part of ttyplugd waits for another.
+const AT_ONCE: u64 = 1000;
 
 /// One open, as the program opens.c tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Opened {
     way: String,
-    pub(super) result: String,
+    result: String,
     milliseconds: u64,
     node: Option<Node>,
 }
@@ -59,146 +68,155 @@ impl Opened {
         })
     }
 
-    /// Whether nothing has made it wait. Above what an unlucky moment of a busy machine takes, and
-    /// far below any hold.
-    fn was_quick(&self) -> bool {
-        self.milliseconds < 700
+    #[track_caller]
+    pub(super) fn is(&self, result: &str) -> &Self {
+        assert_eq!(self.result, result, "{self:?}");
+        self
     }
 
-    fn waited(&self, at_least: u64, at_most: u64) {
-        assert!(
-            (at_least..=at_most).contains(&self.milliseconds),
-            "not within {at_least} to {at_most} ms: {self:?}"
-        );
+    /// Nothing has made it wait.
+    #[track_caller]
+    fn at_once(&self) {
+        self.within(0..AT_ONCE);
+    }
+
+    /// It was held until its time was over, and for no second time.
+    #[track_caller]
+    fn after_hold_of(&self, seconds: u64) {
+        self.within(seconds * 1000 - 100..seconds * 2000 + 1000);
+    }
+
+    #[track_caller]
+    fn within(&self, milliseconds: Range<u64>) {
+        let fits = milliseconds.contains(&self.milliseconds);
+        assert!(fits, "not within {milliseconds:?} ms: {self:?}");
     }
 
     pub(super) fn seconds(&self) -> f64 {
         Duration::from_millis(self.milliseconds).as_secs_f64()
     }
 
-    pub(super) fn got(&self, port: &Port) {
-        assert_eq!(self.result, "ok", "{self:?}");
+    #[track_caller]
+    pub(super) fn got(&self, port: &Port) -> &Self {
+        self.is("ok");
         assert_eq!(self.node, Some(port.node()), "{self:?}");
+        self
     }
 }
 
-/// A Z-Wave stick as [`held_port`] wants it.
-pub(super) fn stick(number: u64) -> Port {
-    Port::new(number).with("ID_SERIAL_SHORT", "Z1")
+/// The port "zwave" for the container "zwave" at [`NODE`].
+pub(super) fn held_port(hold: &str) -> String {
+    port_for("\"zwave\"", NODE, &format!("hold = {hold:?}"))
 }
 
-/// The port "zwave" for the container "zwave" at /dev/zwave.
-pub(super) fn held_port(hold: &str) -> String {
-    port_for("\"zwave\"", "/dev/zwave", &format!("hold = {hold:?}"))
+/// The same port, whose link in /dev/serial/by-id is known before it is plugged in.
+pub(super) fn linked_port(hold: &str) -> String {
+    let by_id = stick(63).by_id();
+    let name = by_id.rsplit('/').next().expect("it has a name");
+    let serial = "serial = \"Z1\"";
+    held_port(hold).replace(serial, &format!("{serial}, by-id = {name:?}"))
 }
 
 /// The container "zwave" under the wrapper. The right to open a console does not depend on whether
 /// it was there when the container was made.
 pub(super) fn zwave() -> Recipe {
-    unprivileged_zwave().with(&["--device-cgroup-rule", "c 4:* rmw"])
+    wrapped("zwave").with(&RULE)
 }
 
-fn unprivileged_zwave() -> Recipe {
-    Recipe::new("zwave")
-        .image("opens")
-        .with(&["--runtime", "ttyplug"])
+/// Any container under the wrapper.
+fn wrapped(name: &str) -> Recipe {
+    Recipe::new(name).image("opens").wrapped()
 }
 
-/// What the program of a container has said of its opens.
+/// Its program opens the port once.
+fn opener() -> Recipe {
+    zwave().command(&["opens", "once", NODE])
+}
+
+/// The port has this hold.
+fn holding(hold: &str) -> Testbed {
+    Testbed::with_runtime(&held_port(hold))
+}
+
+/// The container "zwave" waits for its port, but nothing in it has opened it.
+pub(super) fn unplugged(hold: &str) -> Setup {
+    setup(holding(hold), zwave())
+}
+
+/// Its program has opened the port, and is held.
+fn held(hold: &str) -> Setup {
+    let setup = setup(holding(hold), opener());
+    setup.0.holds(&[NODE]);
+    setup
+}
+
+/// The daemon runs before the container does.
+fn setup(bed: Testbed, recipe: Recipe) -> Setup {
+    let daemon = bed.daemon();
+    (bed, recipe.start(), daemon, stick(63))
+}
+
+/// The opens that the program of a container has made so far.
 fn said(container: &Container) -> Vec<Opened> {
-    let text = run("docker", &["logs", container.name()]);
-    text.lines().map(Opened::read).collect()
+    container.logs().lines().map(Opened::read).collect()
 }
 
 /// Waits until the program of a container has said so much.
+#[track_caller]
 fn says(container: &Container, lines: usize) -> Vec<Opened> {
-    eventually(SOON, &format!("{lines} opens are done"), || {
-        let said = said(container);
-        (said.len() >= lines)
-            .then(|| said.clone())
-            .ok_or_else(|| format!("{said:?}"))
-    })
+    let what = format!("{lines} opens are done");
+    eventually(&what, || said(container), |said| said.len() >= lines)
 }
 
 /// The program opens.c, beside the container's own.
-pub(super) struct Opening {
-    child: Child,
-    stdin: ChildStdin,
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
-}
+pub(super) struct Opening(Process);
 
 impl Opening {
+    /// It opens a path as a serial port.
+    pub(super) fn of(container: &Container, path: &str) -> Self {
+        Self::start(container, &["once", path])
+    }
+
     pub(super) fn start(container: &Container, arguments: &[&str]) -> Self {
-        let name = container.name();
-        let mut child = Command::new("timeout")
-            .args(["100", "docker", "exec", "-i", name, "opens"])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("timeout, of coreutils, runs");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let shared = Arc::clone(&lines);
-        let reader = std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                shared.lock().expect("nobody panics with it").push(line);
-            }
-        });
-        Self {
-            stdin: child.stdin.take().expect("it is piped"),
-            child,
-            lines,
-            reader: Some(reader),
-        }
+        Self(Process::start(
+            Command::new("timeout")
+                .args(["100", "docker", "exec", "-i", container.name(), "opens"])
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null()),
+        ))
     }
 
     /// Lets a program go on that waits for it.
     fn nudge(&mut self) {
-        self.stdin.write_all(b"\n").expect("it reads");
+        self.0.stdin().write_all(b"\n").expect("it reads");
     }
 
     fn so_far(&self) -> Vec<Opened> {
-        let lines = self.lines.lock().expect("nobody panics with it");
+        let lines = self.0.lines();
         lines.iter().map(|line| Opened::read(line)).collect()
     }
 
     /// Waits until it has said so much.
+    #[track_caller]
     fn says(&self, lines: usize) -> Vec<Opened> {
-        eventually(SOON, &format!("{lines} opens are done"), || {
-            let said = self.so_far();
-            (said.len() >= lines)
-                .then(|| said.clone())
-                .ok_or_else(|| format!("{said:?}"))
-        })
+        let what = format!("{lines} opens are done");
+        eventually(&what, || self.so_far(), |said| said.len() >= lines)
     }
 
     /// Waits for its end, whatever that is, and returns all that it has said.
+    #[track_caller]
     pub(super) fn end(mut self) -> Vec<Opened> {
-        eventually(SOON, "the program ends", || {
-            let ended = self.child.try_wait().expect("it is a child");
-            ended.ok_or_else(|| format!("{:?}", self.so_far()))
-        });
-        let reader = self.reader.take().expect("it ends once");
-        reader.join().expect("the reader does not panic");
+        self.0.end();
         self.so_far()
     }
 }
 
-impl Drop for Opening {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Opens one path after the other and returns what came of it.
+#[track_caller]
 fn open(container: &Container, arguments: &[&str]) -> Vec<Opened> {
-    let said = run(
-        "docker",
-        &[&["exec", container.name(), "opens"], arguments].concat(),
-    );
+    let opens = ["exec", container.name(), "opens"];
+    let said = run("docker", &[&opens, arguments].concat());
     said.lines().map(Opened::read).collect()
 }

@@ -1,17 +1,17 @@
 //! Containers that are run in another way than most: what the README's table says of them.
 
-use crate::bed::{Bed, Recipe};
-
-use super::{Opening, held_port, port_for, says, stick, zwave};
+use super::super::setup::port_for;
+use super::{LONG, NODE, Opening, holding, opener, says, setup, stick, wrapped, zwave};
+use crate::testbed::Testbed;
 
 #[test]
 fn a_container_that_sees_the_hosts_dev_waits_until_the_device_is_plugged_in() {
-    let bed = Bed::with_runtime(&port_for("\"zwave\"", "/dev/tty63", ""));
-    let daemon = bed.daemon();
-    let container = zwave().with(&["--volume", "/dev:/dev"]).start();
-    let opening = Opening::start(&container, &["once", "/dev/tty63"]);
-    bed.holds(&["/dev/tty63"]);
     let port = stick(63);
+    let node = port.host_node();
+    let bed = Testbed::with_runtime(&port_for("\"zwave\"", &node, ""));
+    let (bed, container, daemon, _) = setup(bed, zwave().with(&["--volume", "/dev:/dev"]));
+    let opening = Opening::of(&container, &node);
+    bed.holds(&[&node]);
     port.plug();
     opening.end()[0].got(&port);
     daemon.stop();
@@ -19,27 +19,21 @@ fn a_container_that_sees_the_hosts_dev_waits_until_the_device_is_plugged_in() {
 
 #[test]
 fn a_container_without_a_shell_has_the_port_that_was_there_when_it_was_created() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let daemon = bed.daemon();
+    let bed = holding(LONG);
     let port = stick(63);
     port.plug();
-    let container = Recipe::new("zwave")
-        .image("noshell")
-        .with(&["--runtime", "ttyplug"])
-        .command(&["/sleep", "1000000"])
-        .start();
-    container.gets("/dev/zwave", &port.entry());
+    let recipe = wrapped("zwave").image("noshell");
+    let recipe = recipe.command(&["/sleep", "1000000"]);
+    let (_bed, container, daemon, _) = setup(bed, recipe);
+    container.has_port(&port);
     daemon.stop();
 }
 
 #[test]
 fn a_container_without_capabilities_has_the_port_that_was_there_and_waits_for_another() {
-    let bed = Bed::with_runtime(&held_port("60s"));
+    let bed = holding(LONG);
     let daemon = bed.daemon();
-    let bare = || {
-        let recipe = zwave().with(&["--cap-drop", "ALL"]);
-        recipe.command(&["opens", "once", "/dev/zwave"])
-    };
+    let bare = || opener().with(&["--cap-drop", "ALL"]);
     let port = stick(63);
     port.plug();
     let container = bare().start();
@@ -48,7 +42,7 @@ fn a_container_without_capabilities_has_the_port_that_was_there_and_waits_for_an
 
     port.unplug();
     let container = bare().start();
-    bed.holds(&["/dev/zwave"]);
+    bed.holds(&[NODE]);
     port.plug();
     says(&container, 1)[0].got(&port);
     daemon.stop();

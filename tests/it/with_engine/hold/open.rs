@@ -3,18 +3,13 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::bed::Bed;
-
-use super::{Opening, held_port, open, stick, zwave};
+use super::{LONG, NODE, Opening, open, unplugged};
 
 #[test]
 fn the_opens_of_many_threads_are_released_together() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
-    let opening = Opening::start(&container, &["threads", "/dev/zwave", "64"]);
-    bed.holds(&["/dev/zwave"; 64]);
-    let port = stick(63);
+    let (bed, container, _daemon, port) = unplugged(LONG);
+    let opening = Opening::start(&container, &["threads", NODE, "64"]);
+    bed.holds(&[NODE; 64]);
     port.plug();
     let opened = opening.end();
     assert_eq!(opened.len(), 64);
@@ -26,30 +21,21 @@ fn the_opens_of_many_threads_are_released_together() {
 
 #[test]
 fn a_program_can_fork_while_one_of_its_threads_is_held() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
-    let mut opening = Opening::start(&container, &["fork", "/dev/zwave"]);
-    bed.holds(&["/dev/zwave"]);
+    let (bed, container, _daemon, port) = unplugged(LONG);
+    let mut opening = Opening::start(&container, &["fork", NODE]);
+    bed.holds(&[NODE]);
     opening.nudge();
     let child = &opening.says(1)[0];
-    assert_eq!((child.way.as_str(), child.result.as_str()), ("child", "ok"));
-    assert!(child.was_quick(), "{child:?}");
-    let port = stick(63);
+    assert_eq!(child.way, "child");
+    child.is("ok").at_once();
     port.plug();
     opening.end()[1].got(&port);
 }
 
 #[test]
 fn a_path_that_cannot_be_read_gets_the_kernels_own_error_at_once() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
+    let (_bed, container, _daemon, _port) = unplugged(LONG);
     let opened = open(&container, &["bad"]);
-    let found: Vec<_> = opened
-        .iter()
-        .map(|opened| (opened.way.as_str(), opened.result.as_str()))
-        .collect();
     let expected = [
         ("null", "EFAULT"),
         ("one", "EFAULT"),
@@ -61,47 +47,40 @@ fn a_path_that_cannot_be_read_gets_the_kernels_own_error_at_once() {
         ("empty", "ENOENT"),
         ("closed", "EBADF"),
     ];
-    assert_eq!(found, expected);
-    for opened in opened {
-        assert!(opened.was_quick(), "{opened:?}");
+    assert_eq!(opened.len(), expected.len(), "{opened:?}");
+    for (opened, (way, error)) in opened.iter().zip(expected) {
+        assert_eq!(opened.way, way);
+        opened.is(error).at_once();
     }
 }
 
 #[test]
 fn an_open_that_signals_restart_keeps_its_deadline_and_its_hold() {
-    let bed = Bed::with_runtime(&held_port("3s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
-    let opened = Opening::start(&container, &["restarted", "/dev/zwave"]).end();
-    assert_eq!(opened[0].result, "ENOENT", "{opened:?}");
-    opened[0].waited(2900, 4500);
+    let (bed, container, _daemon, port) = unplugged("3s");
+    let opened = Opening::start(&container, &["restarted", NODE]).end();
+    opened[0].is("ENOENT").after_hold_of(3);
     assert!(opened[1].milliseconds > 20, "too few signals: {opened:?}");
 
-    let opening = Opening::start(&container, &["restarted", "/dev/zwave"]);
-    bed.holds(&["/dev/zwave"]);
-    let port = stick(63);
+    let opening = Opening::start(&container, &["restarted", NODE]);
+    bed.holds(&[NODE]);
     port.plug();
     opening.end()[0].got(&port);
 }
 
 #[test]
 fn an_interrupted_open_ends_with_eintr_and_leaves_the_list() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
-    let opened = Opening::start(&container, &["interrupted", "/dev/zwave"]).end();
-    assert_eq!(opened[0].result, "EINTR", "{opened:?}");
-    opened[0].waited(250, 2000);
+    let (bed, container, _daemon, _port) = unplugged(LONG);
+    let opened = Opening::start(&container, &["interrupted", NODE]).end();
+    // The signal comes after 300 ms.
+    opened[0].is("EINTR").within(250..10_000);
     bed.holds(&[]);
 }
 
 #[test]
 fn a_program_that_is_killed_while_it_waits_leaves_the_list() {
-    let bed = Bed::with_runtime(&held_port("60s"));
-    let _daemon = bed.daemon();
-    let container = zwave().start();
-    let opening = Opening::start(&container, &["once", "/dev/zwave"]);
-    let tid = bed.holds(&["/dev/zwave"])[0];
+    let (bed, container, _daemon, _port) = unplugged(LONG);
+    let opening = Opening::of(&container, NODE);
+    let tid = bed.holds(&[NODE])[0];
     kill(Pid::from_raw(tid), Signal::SIGKILL).expect("it waits");
     assert_eq!(opening.end(), []);
     bed.holds(&[]);

@@ -6,94 +6,48 @@ mod wait;
 mod watch;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{ExitStatus, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::bed::{Bed, PROGRAM, SOON, eventually};
+use crate::testbed::{Port, Process, SOON, Testbed, until};
 
-/// A command of ttyplugd on the daemon's run directory.
-fn command(bed: &Bed, arguments: &[&str]) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["100", PROGRAM]).args(arguments);
-    command.arg("--run-dir").arg(bed.file("run"));
-    command
-}
+use super::setup::METER;
 
-fn output(bed: &Bed, arguments: &[&str]) -> Output {
-    let output = command(bed, arguments).output();
-    output.expect("timeout, of coreutils, runs")
-}
-
-/// A command that goes on, and the lines that it has printed.
-struct Running {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-}
+/// A command that goes on.
+struct Running(Process);
 
 impl Running {
-    fn start(bed: &Bed, arguments: &[&str]) -> Self {
-        let mut child = command(bed, arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("timeout, of coreutils, runs");
-        let lines = Arc::default();
-        collect(child.stdout.take().expect("it is piped"), &lines);
-        collect(child.stderr.take().expect("it is piped"), &lines);
-        Self { child, lines }
-    }
-
-    fn said(&self) -> Vec<String> {
-        self.lines.lock().expect("nobody panics with it").clone()
+    fn start(bed: &Testbed, arguments: &[&str]) -> Self {
+        let mut command = bed.command(arguments);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(Process::start(command))
     }
 
     /// Waits until a line after the first `from` ones is as wanted, and returns how many there
     /// were up to it.
+    #[track_caller]
     fn says(&self, from: usize, what: &str, wanted: impl Fn(&str) -> bool) -> usize {
-        eventually(SOON, what, || {
-            let said = self.said();
+        until(what, || {
+            let said = self.0.lines();
             let found = said.iter().skip(from).position(|line| wanted(line));
             found.map(|at| from + at + 1).ok_or_else(|| said.join("\n"))
         })
     }
 
+    #[track_caller]
     fn end(&mut self) -> ExitStatus {
-        eventually(SOON, "the command ends", || {
-            let ended = self.child.try_wait().expect("it is a child");
-            ended.ok_or_else(|| self.said().join("\n"))
-        })
+        self.0.end()
     }
 
     /// How often the program has gone to sleep and was woken. It is the child of timeout.
     fn wakes(&self) -> u64 {
-        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = format!("/proc/{0}/task/{0}/children", self.0.pid());
         let children = fs::read_to_string(children).expect("it runs");
         wakes(children.trim())
     }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // timeout passes this on, and could not pass on SIGKILL.
-        let pid = i32::try_from(self.child.id()).expect("a process id is positive");
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
-}
-
-fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
-    let into = Arc::clone(into);
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            into.lock().expect("nobody panics with it").push(line);
-        }
-    });
 }
 
 fn wakes(pid: impl std::fmt::Display) -> u64 {
@@ -106,7 +60,7 @@ fn wakes(pid: impl std::fmt::Display) -> u64 {
 }
 
 /// Connects to the daemon's socket and asks, without reading an answer.
-fn connect(bed: &Bed, request: &str) -> UnixStream {
+fn connect(bed: &Testbed, request: &str) -> UnixStream {
     let stream = UnixStream::connect(bed.file("run/api.sock"));
     let mut stream = stream.expect("a daemon runs");
     let limit = stream.set_read_timeout(Some(SOON));
@@ -116,7 +70,7 @@ fn connect(bed: &Bed, request: &str) -> UnixStream {
 }
 
 /// The head and the body of an answer.
-fn get(bed: &Bed, path: &str) -> (String, String) {
+fn get(bed: &Testbed, path: &str) -> (String, String) {
     let mut answer = String::new();
     let mut stream = connect(bed, &format!("GET {path} HTTP/1.0\r\n\r\n"));
     stream.read_to_string(&mut answer).expect("it answers");
@@ -124,7 +78,7 @@ fn get(bed: &Bed, path: &str) -> (String, String) {
     (head.into(), body.into())
 }
 
-/// What a document says of a port in a container.
+/// The row of a port in a status document.
 fn port<'a>(document: &'a Value, name: &str) -> Option<&'a Value> {
     let ports = document["ports"].as_array()?;
     ports.iter().find(|port| port["port"] == name)
@@ -135,16 +89,15 @@ fn is(line: &str, name: &str, state: &str) -> bool {
     document["schema"] == 1 && port(&document, name).is_some_and(|port| port["state"] == state)
 }
 
-const MORE_PORTS: &str = r#"
-[[port]]
-name = "meter"
-match = { serial = "M1" }
-containers = ["zwave"]
-node = "/dev/meter"
+/// [`METER`], and a port at a place where a test puts something in its way.
+fn more_ports() -> String {
+    format!(
+        "{METER}[[port]]\nname = \"blocked\"\nmatch = {{ sysname = {:?} }}\n\
+         containers = [\"zwave\"]\nnode = \"/dev/blocked\"\n",
+        blocked().sysname()
+    )
+}
 
-[[port]]
-name = "blocked"
-match = { sysname = "tty62" }
-containers = ["zwave"]
-node = "/dev/blocked"
-"#;
+fn blocked() -> Port {
+    Port::new(62).at("/dev/blocked")
+}

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use crate::bed::{Bed, Port, SOON, eventually, run};
+use crate::testbed::{Testbed, has_words, run, until};
 
-use super::super::hold::{held_port, stick, zwave};
-use super::{MORE_PORTS, get, output, port};
+use super::super::hold::{LONG, held_port, zwave};
+use super::super::setup::setup;
+use super::{blocked, get, more_ports, port};
 
 /// The row of a port in the printed table, word by word.
 fn row(text: &str, port: &str) -> Result<Vec<String>, String> {
@@ -17,27 +18,29 @@ fn row(text: &str, port: &str) -> Result<Vec<String>, String> {
 
 #[test]
 fn the_table_has_ports_that_are_ready_waiting_failed_and_held() {
-    let bed = Bed::with_runtime(&format!("{}{MORE_PORTS}", held_port("60s")));
-    let daemon = bed.daemon();
+    let bed = Testbed::with_runtime(&[held_port(LONG), more_ports()].concat());
     let script = "mkdir /dev/blocked && touch /dev/blocked/x && exec opens threads /dev/meter 2";
-    let _container = zwave().command(&["sh", "-c", script]).start();
+    let (bed, _container, daemon, ready) = setup(bed, zwave().command(&["sh", "-c", script]));
     bed.holds(&["/dev/meter"; 2]);
-    let (ready, blocked) = (stick(63), Port::new(62));
     ready.plug();
-    blocked.plug();
-    let text = eventually(SOON, "the table has it all", || {
-        let output = output(&bed, &["status"]);
+    blocked().plug();
+    let text = until("the table has it all", || {
+        let output = bed.ttyplugd(&["status"]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let state = |port| row(&text, port).map(|row| row[4].clone());
         let states = [state("zwave")?, state("meter")?, state("blocked")?];
-        (states == ["ready", "waiting", "failed"])
-            .then(|| text.clone())
-            .ok_or_else(|| text.clone())
+        match states == ["ready", "waiting", "failed"] {
+            true => Ok(text),
+            false => Err(text),
+        }
     });
     let columns = |port| row(&text, port).expect("it is there");
     let zwave = columns("zwave");
-    assert_eq!(zwave[..4], ["zwave", "tty63", "zwave", "/dev/zwave"]);
+    assert_eq!(
+        zwave[..4],
+        ["zwave", &ready.sysname(), "zwave", "/dev/zwave"]
+    );
     assert_eq!(zwave[7], "0", "{text}");
     let meter = columns("meter");
     assert_eq!(meter[..4], ["meter", "-", "zwave", "/dev/meter"]);
@@ -49,12 +52,8 @@ fn the_table_has_ports_that_are_ready_waiting_failed_and_held() {
     let head = text.lines().next().expect("there is a head");
     let states = head.find("STATE").expect("there is such a column");
     for state in ["ready", "waiting", "failed"] {
-        assert!(
-            text.lines().any(|line| line
-                .get(states..)
-                .is_some_and(|rest| rest.starts_with(state))),
-            "{text}"
-        );
+        let begins_there = |line: &str| line.get(states..).is_some_and(|l| l.starts_with(state));
+        assert!(text.lines().any(begins_there), "{text}");
     }
     // Two threads, and one process.
     let (_, document) = get(&bed, "/v1/status");
@@ -67,20 +66,15 @@ fn the_table_has_ports_that_are_ready_waiting_failed_and_held() {
     assert!(text.contains("/dev/blocked"), "{text}");
     // A time that `date` reads, and not in the future.
     let since = port(&document, "zwave").expect("it is there")["since"].clone();
-    let since = run(
-        "date",
-        &["-d", since.as_str().expect("it is a text"), "+%s"],
-    );
+    let since = since.as_str().expect("it is a text");
+    let since = run("date", &["-d", since, "+%s"]);
     let now = run("date", &["+%s"]);
     let number = |text: &str| text.parse::<i64>().expect("it is a number");
-    assert!(
-        (0..60).contains(&(number(&now) - number(&since))),
-        "{since} {now}"
-    );
+    let age = number(&now) - number(&since);
+    assert!((0..60).contains(&age), "{since} {now}");
     daemon.stop();
 
-    let output = output(&bed, &["status"]);
+    let output = bed.ttyplugd(&["status"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("systemctl status ttyplugd"), "{said}");
+    has_words(&output.stderr, &["systemctl status ttyplugd"]);
 }

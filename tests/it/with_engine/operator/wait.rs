@@ -1,41 +1,44 @@
 //! `ttyplugd wait`.
 
-use crate::bed::{Bed, Recipe};
+use std::process::Output;
 
-use super::super::ZWAVE;
-use super::super::hold::stick;
-use super::{Running, output};
+use crate::testbed::{Recipe, Testbed, has_words};
+
+use super::super::setup::{ZWAVE, stick};
+use super::Running;
+
+/// It ends with 1 and one line on standard error that has these words.
+#[track_caller]
+fn fails(output: &Output, words: &[&str]) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    has_words(&*said, words);
+}
 
 #[test]
 fn wait_returns_when_the_port_is_ready() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     // It may be started before the daemon, and before there is a container.
     let mut waits = Running::start(&bed, &["wait", "zwave"]);
     let daemon = bed.daemon();
     let _container = Recipe::new("zwave").start();
     let port = stick(63);
-    let short = output(&bed, &["wait", "zwave", "--timeout", "1s"]);
-    assert_eq!(short.status.code(), Some(1), "{short:?}");
-    let said = String::from_utf8_lossy(&short.stderr).into_owned();
-    assert_eq!(said.lines().count(), 1, "{said}");
-    for word in ["zwave", "not plugged in", "ttyplugd ports"] {
-        assert!(said.contains(word), "{word}: {said}");
-    }
-    assert_eq!(waits.child.try_wait().expect("it is a child"), None);
+    let short = bed.ttyplugd(&["wait", "zwave", "--timeout", "1s"]);
+    fails(&short, &["zwave", "not plugged in", "ttyplugd ports"]);
+    assert_eq!(waits.0.has_ended(), None);
     port.plug();
-    assert_eq!(waits.end().code(), Some(0), "{:?}", waits.said());
-    assert_eq!(waits.said(), [""; 0]);
+    assert_eq!(waits.end().code(), Some(0), "{}", waits.0.text());
+    assert_eq!(waits.0.text(), "");
     let named = ["wait", "zwave", "--container", "zwave", "--timeout", "5s"];
-    assert_eq!(output(&bed, &named).status.code(), Some(0));
+    assert_eq!(bed.ttyplugd(&named).status.code(), Some(0));
 
     for arguments in [
         &["wait", "modem"][..],
         &["wait", "zwave", "--container", "other"],
     ] {
-        let output = output(&bed, &[arguments, &["--timeout", "1s"]].concat());
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("has a port of that name"), "{said}");
+        let output = bed.ttyplugd(&[arguments, &["--timeout", "1s"]].concat());
+        fails(&output, &["has a port of that name"]);
     }
     for arguments in [
         &["wait"][..],
@@ -43,12 +46,10 @@ fn wait_returns_when_the_port_is_ready() {
         &["wait", "zwave", "--timeout", "soon"],
         &["wait", "zwave", "--timeout", "off"],
     ] {
-        let output = output(&bed, arguments);
+        let output = bed.ttyplugd(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
     }
     daemon.stop();
-    let gone = output(&bed, &["wait", "zwave", "--timeout", "1s"]);
-    assert_eq!(gone.status.code(), Some(1), "{gone:?}");
-    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
-    assert!(said.contains("systemctl status ttyplugd"), "{said}");
+    let gone = bed.ttyplugd(&["wait", "zwave", "--timeout", "1s"]);
+    fails(&gone, &["systemctl status ttyplugd"]);
 }

@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, Recipe, SOON, eventually, run};
+use crate::testbed::{Recipe, Testbed, eventually, run, until};
 
-use super::super::ZWAVE;
-use super::super::hold::stick;
-use super::{Running, command, connect, get, is, output, wakes};
+use super::super::setup::{ZWAVE, stick, unplugged_with};
+use super::{Running, connect, get, is, wakes};
 
 const WATCH: &str = "GET /v1/status?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[test]
 fn a_watcher_is_told_of_every_change_and_sleeps_in_between() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let mut daemon = bed.daemon();
     let _container = Recipe::new("zwave").start();
     let watch = Running::start(&bed, &["status", "--watch", "--json"]);
@@ -28,7 +27,7 @@ fn a_watcher_is_told_of_every_change_and_sleeps_in_between() {
     // lives.
     let (begun, before) = (Instant::now(), (watch.wakes(), wakes(daemon.pid())));
     while begun.elapsed() < Duration::from_secs(12) {
-        daemon.notifies(SOON, "WATCHDOG=1");
+        daemon.notifies("WATCHDOG=1");
     }
     let (watcher, daemon_wakes) = (watch.wakes() - before.0, wakes(daemon.pid()) - before.1);
     assert!(watcher < 3, "the watcher was woken {watcher} times");
@@ -36,7 +35,7 @@ fn a_watcher_is_told_of_every_change_and_sleeps_in_between() {
         daemon_wakes < 60,
         "the daemon was woken {daemon_wakes} times"
     );
-    assert_eq!(watch.said().len(), seen, "{:?}", watch.said());
+    assert_eq!(watch.0.lines().len(), seen, "{}", watch.0.text());
 
     let port = stick(63);
     for state in ["ready", "waiting", "ready"] {
@@ -53,9 +52,9 @@ fn a_watcher_is_told_of_every_change_and_sleeps_in_between() {
 
 #[test]
 fn a_watcher_outlives_the_daemon_and_ends_with_its_reader() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let mut none = Running::start(&bed, &["status", "--watch"]);
-    assert_eq!(none.end().code(), Some(1), "{:?}", none.said());
+    assert_eq!(none.end().code(), Some(1), "{}", none.0.text());
 
     let daemon = bed.daemon();
     let _container = Recipe::new("zwave").start();
@@ -67,16 +66,13 @@ fn a_watcher_outlives_the_daemon_and_ends_with_its_reader() {
     let _daemon = bed.daemon();
     watch.says(seen, "zwave waits", waits);
 
-    let mut command = command(&bed, &["status", "--watch", "--json"]);
+    let mut command = bed.command(&["status", "--watch", "--json"]);
     let mut watch = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut reader = BufReader::new(watch.stdout.take().expect("it is piped"));
     let mut line = String::new();
     reader.read_line(&mut line).expect("it prints");
     drop(reader);
-    eventually(SOON, "it ends", || {
-        let ended = watch.try_wait().expect("it is a child");
-        ended.ok_or_else(|| line.clone())
-    });
+    until("it ends", || watch.try_wait().expect("it is a child"));
 }
 
 /// So many ports that a few documents fill every buffer between the daemon and a reader.
@@ -92,18 +88,14 @@ fn many_ports() -> String {
 
 #[test]
 fn those_who_watch_and_do_not_read_disturb_nobody() {
-    let bed = Bed::with_config(&format!("{ZWAVE}{}", many_ports()));
-    let daemon = bed.daemon();
-    let container = Recipe::new("zwave").start();
+    let (bed, container, daemon, port) = unplugged_with(&[ZWAVE, &many_ports()].concat());
     let deaf: Vec<_> = (0..32).map(|_| connect(&bed, WATCH)).collect();
     // There are no more places, and whoever comes is told so.
-    eventually(SOON, "the places are taken", || {
-        let (head, body) = get(&bed, "/v1/status?watch=1");
-        head.contains(" 503 ").then_some(()).ok_or(body)
-    });
-    let refused = output(&bed, &["status", "--watch"]);
+    let answer = || get(&bed, "/v1/status?watch=1");
+    let refused = |(head, _): &(String, String)| head.contains(" 503 ");
+    eventually("the places are taken", answer, refused);
+    let refused = bed.ttyplugd(&["status", "--watch"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let port = stick(63);
     let mut slowest = Duration::ZERO;
     let memory = || run("ps", &["-o", "rss=", "-p", &daemon.pid().to_string()]);
     let memory = || memory().parse::<u64>().expect("it is a number");
@@ -111,10 +103,10 @@ fn those_who_watch_and_do_not_read_disturb_nobody() {
     for round in 0..12 {
         let begun = Instant::now();
         port.plug();
-        container.gets("/dev/zwave", &port.entry());
+        container.has_port(&port);
         slowest = slowest.max(begun.elapsed());
         port.unplug();
-        container.loses("/dev/zwave");
+        container.lacks_port(&port);
         if round == 5 {
             after_the_first = memory();
         }
@@ -123,24 +115,22 @@ fn those_who_watch_and_do_not_read_disturb_nobody() {
     let grown = memory().saturating_sub(after_the_first);
     assert!(grown < 1024, "the daemon has grown by {grown} kB");
 
-    // Who goes away makes room.
+    // A watcher that goes away makes room.
     drop(deaf);
     let mut stream = connect(&bed, WATCH);
     let mut first = [0; 12];
     stream.read_exact(&mut first).expect("it answers");
-    eventually(SOON, "there is a place again", || {
+    until("there is a place again", || {
         let mut answer = [0; 12];
         let mut stream = connect(&bed, WATCH);
         stream.read_exact(&mut answer).expect("it answers");
-        (answer == *b"HTTP/1.1 200")
-            .then_some(())
-            .ok_or_else(String::new)
+        answer == *b"HTTP/1.1 200"
     });
 }
 
 #[test]
 fn connections_are_bounded() {
-    let bed = Bed::with_config(ZWAVE);
+    let bed = Testbed::with_config(ZWAVE);
     let daemon = bed.daemon();
     let open_files = || {
         let files = fs::read_dir(format!("/proc/{}/fd", daemon.pid()));
@@ -148,20 +138,16 @@ fn connections_are_bounded() {
     };
     let before = open_files();
     let idle: Vec<_> = (0..300).map(|_| connect(&bed, "")).collect();
-    let most = eventually(SOON, "as many as may be are taken", || {
-        let open = open_files() - before;
-        (open >= 64)
-            .then_some(open)
-            .ok_or_else(|| format!("{open}"))
-    });
+    let taken = || open_files() - before;
+    let most = eventually("as many as may be are taken", taken, |&open| open >= 64);
     assert!(most < 80, "{most}");
     // The daemon goes on to do its work.
     let container = Recipe::new("zwave").start();
     let port = stick(63);
     port.plug();
-    container.gets("/dev/zwave", &port.entry());
+    container.has_port(&port);
     assert!(open_files() - before < 90);
     drop(idle);
-    let answer = output(&bed, &["status", "--json"]);
+    let answer = bed.ttyplugd(&["status", "--json"]);
     assert_eq!(answer.status.code(), Some(0), "{answer:?}");
 }

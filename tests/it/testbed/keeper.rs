@@ -10,8 +10,6 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait::SOON;
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Keeper {
     pid: i32,
@@ -109,7 +107,7 @@ impl Keeper {
     }
 }
 
-impl super::Bed {
+impl super::Testbed {
     fn run_dir(&self) -> PathBuf {
         self.file("run")
     }
@@ -129,8 +127,9 @@ impl super::Bed {
 
     /// Waits until exactly these paths are held, in any container, each as often as it is named.
     /// Returns the threads that wait.
+    #[track_caller]
     pub(crate) fn holds(&self, paths: &[&str]) -> Vec<i32> {
-        super::eventually(SOON, &format!("{paths:?} are held"), || {
+        super::until(&format!("{paths:?} are held"), || {
             let mut held = Vec::new();
             for keeper in self.keepers() {
                 held.extend(keeper.held()?);
@@ -145,19 +144,20 @@ impl super::Bed {
     }
 
     /// Waits until no keeper runs any more, and sees that none has left anything behind.
+    #[track_caller]
     pub(crate) fn has_no_keeper(&self) {
-        super::eventually(SOON, "no keeper runs", || {
+        super::until("no keeper runs and has left anything behind", || {
             let keepers = self.keepers();
-            let left: Vec<_> = fs::read_dir(self.run_dir().join("k"))
-                .map(|files| files.flatten().map(|file| file.file_name()).collect())
-                .unwrap_or_default();
-            (keepers.is_empty() && left.is_empty())
-                .then_some(())
-                .ok_or_else(|| format!("{keepers:?} {left:?}\n{}", self.runtime_log()))
+            let left = fs::read_dir(self.run_dir().join("k")).into_iter().flatten();
+            let left: Vec<_> = left.flatten().map(|file| file.file_name()).collect();
+            if keepers.is_empty() && left.is_empty() {
+                return Ok(());
+            }
+            Err(format!("{keepers:?} {left:?}\n{}", self.runtime_log()))
         });
     }
 
-    /// What wrappers and keepers have logged. On a machine with a journal it is there.
+    /// The log of wrappers and keepers, which is in the journal on a machine that has one.
     pub(crate) fn runtime_log(&self) -> String {
         if !Path::new("/run/systemd/journal/socket").exists() {
             return fs::read_to_string(self.run_dir().join("runtime.log")).unwrap_or_default();

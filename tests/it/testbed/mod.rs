@@ -1,10 +1,12 @@
-//! The test bed: a real engine, a real udevd, real uevents and the real program.
+//! The testbed: a real engine, a real udevd, real uevents and the real program.
 
 mod container;
 mod daemon;
+mod delays;
 mod entry;
 pub(crate) mod keeper;
 mod port;
+mod process;
 pub(crate) mod proxy;
 mod wait;
 
@@ -18,9 +20,11 @@ use tempfile::TempDir;
 
 pub(crate) use container::{Container, Recipe};
 pub(crate) use daemon::{Daemon, PROGRAM};
+pub(crate) use delays::Delays;
 pub(crate) use entry::{Entry, Node};
 pub(crate) use port::{MAJOR, Port, settle};
-pub(crate) use wait::{SOON, eventually, output, run};
+pub(crate) use process::Process;
+pub(crate) use wait::{SOON, eventually, has_words, output, run, until, until_within};
 
 /// The OCI runtime wrapper.
 pub(crate) const RUNTIME: &str = env!("CARGO_BIN_EXE_ttyplug-runtime");
@@ -28,8 +32,15 @@ pub(crate) const RUNTIME: &str = env!("CARGO_BIN_EXE_ttyplug-runtime");
 /// There is one set of test ttys and one engine, so tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// What one test has: its turn, and the daemon's files. At its end the ports are unplugged.
-pub(crate) struct Bed {
+/// The options for the files of one test, and their names in its directory.
+const FILES: [(&str, &str); 3] = [
+    ("--config", "config.toml"),
+    ("--state-dir", "state"),
+    ("--run-dir", "run"),
+];
+
+/// The turn of one test, and the daemon's files. At its end the ports are unplugged.
+pub(crate) struct Testbed {
     directory: TempDir,
     /// In seconds since 1970.
     begun: u64,
@@ -37,7 +48,7 @@ pub(crate) struct Bed {
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Bed {
+impl Testbed {
     /// Waits for its turn, and removes what a failed test left.
     pub(crate) fn new() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,19 +90,24 @@ impl Bed {
     }
 
     fn engine_settings(&self) -> serde_json::Value {
-        let mut arguments = vec!["--runtime".to_owned(), self.real_runtime.clone()];
-        for (option, name) in [
-            ("--run-dir", "run"),
-            ("--state-dir", "state"),
-            ("--config", "config.toml"),
-        ] {
-            arguments.push(option.to_owned());
-            arguments.push(self.file(name).to_string_lossy().into_owned());
-        }
+        let runtime = ["--runtime".to_owned(), self.real_runtime.clone()];
+        let arguments = [&runtime[..], &self.file_options()].concat();
         serde_json::json!({
             "runtimes": { "ttyplug": { "path": RUNTIME, "runtimeArgs": arguments } },
             "live-restore": false,
         })
+    }
+
+    /// The options that make a program of ours use these files.
+    pub(crate) fn file_options(&self) -> Vec<String> {
+        self.options(&FILES)
+    }
+
+    fn options(&self, files: &[(&str, &str)]) -> Vec<String> {
+        let path = |name| self.file(name).to_string_lossy().into_owned();
+        let options = files.iter();
+        let options = options.flat_map(|(option, name)| [(*option).to_owned(), path(name)]);
+        options.collect()
     }
 
     /// From now on the engine knows the runtime `ttyplug` no more.
@@ -132,26 +148,28 @@ impl Bed {
 
     pub(crate) fn daemon_at(&self, docker_host: &str) -> Daemon {
         let mut daemon = Daemon::spawn(self.directory.path(), docker_host);
-        daemon.notifies(SOON, "READY=1");
+        daemon.notifies("READY=1");
         daemon
     }
 
-    /// Runs a command of `ttyplugd` on the same files.
-    pub(crate) fn ttyplugd(&self, arguments: &[&str]) -> Output {
+    /// A command of `ttyplugd` on the same files.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let files = match arguments {
+            ["ports", ..] => &[],
+            ["status" | "wait", ..] => &FILES[2..],
+            ["plan", ..] => &FILES[..2],
+            _ => &FILES[..],
+        };
         let mut command = Command::new("timeout");
-        command.args(["60", PROGRAM]).args(arguments);
-        // What is plugged in does not depend on any file.
-        if arguments.first() != Some(&"ports") {
-            command.arg("--config").arg(self.file("config.toml"));
-            command.arg("--state-dir").arg(self.file("state"));
-        }
-        if arguments.first() == Some(&"check") {
-            command.arg("--run-dir").arg(self.file("run"));
-        }
+        command.args(["100", PROGRAM]).args(arguments);
+        command.args(self.options(files)).env("NO_COLOR", "1");
         command
-            .env("NO_COLOR", "1")
-            .output()
-            .expect("timeout, of coreutils, runs")
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn ttyplugd(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output();
+        output.expect("timeout, of coreutils, runs")
     }
 
     /// Runs a command with `--json` and reads what it prints.
@@ -164,27 +182,23 @@ impl Bed {
         value
     }
 
-    /// What the daemon says of itself.
+    /// The daemon's own status.
     pub(crate) fn status(&self) -> Result<serde_json::Value, String> {
-        let output = Command::new("timeout")
-            .args(["20", PROGRAM, "status", "--json", "--run-dir"])
-            .arg(self.file("run"))
-            .output()
-            .expect("timeout, of coreutils, runs");
+        let output = self.ttyplugd(&["status", "--json"]);
         let text = String::from_utf8_lossy(&output.stdout);
         serde_json::from_str(&text).map_err(|error| format!("{error}: {output:?}"))
     }
 }
 
-impl Drop for Bed {
+impl Drop for Testbed {
     fn drop(&mut self) {
         unplug_everything();
     }
 }
 
 fn unplug_everything() {
-    for number in port::NUMBERS {
-        Port::new(number).uevent("remove");
+    for port in Port::all() {
+        port.uevent("remove");
     }
     settle();
 }
@@ -228,14 +242,12 @@ fn configure_engine(settings: &serde_json::Value) {
     fs::write(file, settings.to_string()).expect("a file can be written");
     let pid = fs::read_to_string(test_dir().join("dockerd.pid")).expect("the engine runs");
     run("kill", &["-HUP", pid.trim()]);
-    eventually(SOON, "the engine has its new settings", || {
+    until("the engine has its new settings", || {
         let info = run("docker", &["info", "--format", "{{json .}}"]);
         let info: serde_json::Value = serde_json::from_str(&info).unwrap_or_default();
         let runtime = &settings["runtimes"]["ttyplug"];
-        (info["Runtimes"]["ttyplug"]["runtimeArgs"] == runtime["runtimeArgs"]
-            && info["LiveRestoreEnabled"] == settings["live-restore"])
-            .then_some(())
-            .ok_or_else(|| info["Runtimes"].to_string())
+        info["Runtimes"]["ttyplug"]["runtimeArgs"] == runtime["runtimeArgs"]
+            && info["LiveRestoreEnabled"] == settings["live-restore"]
     });
 }
 

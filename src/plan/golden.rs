@@ -1,24 +1,22 @@
 //! Golden directories: configuration, devices and containers in, plans out.
 //!
-//! `tests/golden/NN-name/` has
+//! `tests/golden/plan/NN-name/` has
 //! - `config.toml`, as an operator writes it (optional);
 //! - `devices/*`, each the output of `udevadm info --query=property /dev/ttyX`;
 //! - `containers.json`, who there is, what their /dev looks like, and what we made in it;
-//! - `plan.expected`, what is to be done. `UPDATE=1 cargo test golden` writes it anew.
+//! - `expected`, what is to be done. `UPDATE=1 cargo test golden` writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
-use ttyplugd::config;
-use ttyplugd::model::device::Device;
-use ttyplugd::model::inventory::{Container, ContainerId, ContainerState, Inventory};
-use ttyplugd::model::{DevNum, Mode, NodePath};
-use ttyplugd::plan::assign::{LastDevices, assign};
-use ttyplugd::plan::passwd;
-use ttyplugd::plan::{Actual, Found, Record, plan};
+
+use super::assign::{LastDevices, assign};
+use super::{Actual, Found, Record, passwd, plan};
+use crate::config;
+use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::model::{DevNum, Mode, NodePath, fixtures};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,41 +44,17 @@ struct Case {
 
 #[test]
 fn golden() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let entries = fs::read_dir(&root).unwrap();
-    let mut directories: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    // Beside them there are those of single commands, e.g. `ports`, which src/fixtures.rs reads.
-    directories.retain(|directory| directory.join("containers.json").exists());
-    directories.sort();
-    assert!(directories.len() >= 10, "golden directories are missing");
-    let wrong: String = directories
-        .iter()
-        .filter_map(|directory| check(directory))
-        .collect();
-    assert!(wrong.is_empty(), "{wrong}");
+    fixtures::golden("plan", to_be_done);
 }
 
-/// What is wrong with a directory's plan, if anything.
-fn check(directory: &Path) -> Option<String> {
-    let got = run(directory);
-    let file = directory.join("plan.expected");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&file, &got).unwrap();
-    }
-    let expected = fs::read_to_string(&file).unwrap_or_default();
-    let name = directory.display();
-    (got != expected).then(|| format!("\n{name}\n--- expected\n{expected}--- got\n{got}"))
-}
-
-fn run(directory: &Path) -> String {
+fn to_be_done(directory: &Path) -> String {
     let settings = match config::load(&directory.join("config.toml")) {
         Ok(settings) => settings,
         Err(errors) => panic!("{}: {errors:#?}", directory.display()),
     };
     let mut inventory = Inventory::default();
-    inventory.replace_devices(devices(&directory.join("devices")));
-    let cases: Vec<Case> =
-        serde_json::from_slice(&fs::read(directory.join("containers.json")).unwrap()).unwrap();
+    inventory.replace_devices(fixtures::devices(&directory.join("devices")));
+    let cases: Vec<Case> = fixtures::containers(directory);
     for (number, case) in cases.iter().enumerate() {
         let container = Container {
             name: case.name.clone(),
@@ -138,25 +112,6 @@ fn run(directory: &Path) -> String {
 
 fn id(number: usize) -> ContainerId {
     ContainerId(format!("{number:064x}"))
-}
-
-/// Reads `KEY=value` lines. Every host node belongs to group 20 here.
-fn devices(directory: &Path) -> Vec<Device> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    entries
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let bytes = fs::read(&path).unwrap();
-            let lines = bytes.split(|b| *b == b'\n').filter_map(|line| {
-                let equals = line.iter().position(|b| *b == b'=')?;
-                Some((&line[..equals], &line[equals + 1..]))
-            });
-            let device = Device::from_properties(lines, None, 20);
-            device.unwrap_or_else(|| panic!("{} is no device", path.display()))
-        })
-        .collect()
 }
 
 fn found(text: &str) -> Found {

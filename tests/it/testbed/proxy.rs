@@ -3,10 +3,12 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use super::{Testbed, docker_host};
 
 #[derive(Debug)]
 pub(crate) struct Proxy {
@@ -17,17 +19,20 @@ pub(crate) struct Proxy {
 #[derive(Debug)]
 struct Shared {
     engine: PathBuf,
-    /// What a request line has to contain to be answered with an error.
+    /// A request line that contains this is answered with an error.
     fault: Mutex<Option<String>>,
     failed: AtomicUsize,
 }
 
 impl Proxy {
-    /// Listens at `socket` for as long as the test process lives.
-    pub(crate) fn start(socket: PathBuf, engine: PathBuf) -> Self {
+    /// Listens for as long as the test process lives.
+    pub(crate) fn start(bed: &Testbed) -> Self {
+        let socket = bed.file("proxy.sock");
         let listener = UnixListener::bind(&socket).expect("a socket can be made");
+        let host = docker_host();
+        let engine = host.strip_prefix("unix://");
         let shared = Arc::new(Shared {
-            engine,
+            engine: engine.expect("the engine has a unix socket").into(),
             fault: Mutex::default(),
             failed: AtomicUsize::new(0),
         });
@@ -101,8 +106,8 @@ fn read_head(client: &mut UnixStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// Asks the engine to close the connection after its answer, so that every request has a first
-/// line that is looked at. One that upgrades its connection has it for itself anyway.
+/// Asks the engine to close the connection after its answer, since only the first line of a
+/// connection is looked at. A request that upgrades its connection has it for itself anyway.
 fn one_request(head: &str) -> String {
     if head.to_ascii_lowercase().contains("\r\nupgrade:") {
         return head.into();
@@ -122,12 +127,4 @@ fn refuse(mut client: UnixStream) -> io::Result<()> {
     // To close a socket before its input is read would take the answer back.
     client.set_read_timeout(Some(Duration::from_secs(5)))?;
     io::copy(&mut client, &mut io::sink()).map(drop)
-}
-
-/// The path of a unix:// address.
-pub(crate) fn socket_of(host: &str) -> &Path {
-    Path::new(
-        host.strip_prefix("unix://")
-            .expect("the engine has a unix socket"),
-    )
 }

@@ -10,18 +10,23 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::entry::{Entry, Node};
-use super::test_dir;
 use super::wait::run;
+use super::{HINT, test_dir};
 
-pub(crate) const NUMBERS: std::ops::RangeInclusive<u64> = 60..=63;
+const NUMBERS: std::ops::RangeInclusive<u64> = 60..=63;
 
 /// The major number of virtual consoles (Documentation/admin-guide/devices.txt).
 pub(crate) const MAJOR: u64 = 4;
 
+/// A port, and what a container that is to have it gets.
 #[derive(Debug, Clone)]
 pub(crate) struct Port {
     number: u64,
     properties: BTreeMap<String, Vec<u8>>,
+    container_node: Option<String>,
+    mode: u32,
+    owner: u32,
+    group: Option<u32>,
 }
 
 impl Port {
@@ -32,6 +37,10 @@ impl Port {
         Self {
             number,
             properties: BTreeMap::new(),
+            container_node: None,
+            mode: 0o660,
+            owner: 0,
+            group: None,
         }
         .with("ID_BUS", "usb")
         .with("ID_VENDOR_ID", "0658")
@@ -42,6 +51,11 @@ impl Port {
         .with("ID_USB_DRIVER", "cdc_acm")
         .with("TEST_BY_ID", format!("usb-Test_T{number}-if00"))
         .with("TEST_BY_PATH", path)
+    }
+
+    /// Each that there is.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        NUMBERS.map(Self::new)
     }
 
     /// Sets a property, for the next [`Port::plug`]. `TEST_BY_ID` and `TEST_BY_PATH` become
@@ -56,9 +70,73 @@ impl Port {
         self
     }
 
+    /// Where a container gets its node: under the host's name unless a configuration says otherwise.
+    pub(crate) fn at(self, node: &str) -> Self {
+        let container_node = Some(node.to_owned());
+        Self {
+            container_node,
+            ..self
+        }
+    }
+
+    /// The mode in a container, 0660 unless a configuration says otherwise.
+    pub(crate) fn mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The owner in a container, root unless a configuration says otherwise.
+    pub(crate) fn owner(self, owner: u32) -> Self {
+        Self { owner, ..self }
+    }
+
+    /// The group in a container, the host's unless a configuration says otherwise.
+    pub(crate) fn group(self, group: u32) -> Self {
+        let group = Some(group);
+        Self { group, ..self }
+    }
+
     /// The host's name for it, e.g. /dev/tty63.
     pub(crate) fn host_node(&self) -> String {
-        format!("/dev/tty{}", self.number)
+        format!("/dev/{}", self.sysname())
+    }
+
+    /// The kernel's name for it, e.g. tty63.
+    pub(crate) fn sysname(&self) -> String {
+        format!("tty{}", self.minor())
+    }
+
+    /// Each lane has ttys of its own for the ports 60 to 63 (tests/with-engine.sh).
+    pub(crate) fn minor(&self) -> u64 {
+        let first = std::env::var("TTYPLUGD_TEST_TTYS").expect(HINT);
+        let first: u64 = first.parse().expect("it is a number");
+        first + self.number - NUMBERS.start()
+    }
+
+    /// Its device number, e.g. 4:63.
+    pub(crate) fn devnum(&self) -> String {
+        format!("{MAJOR}:{}", self.minor())
+    }
+
+    /// Its link in /dev/serial/by-id.
+    pub(crate) fn by_id(&self) -> String {
+        self.link_in("by-id", "TEST_BY_ID").expect("it has one")
+    }
+
+    /// Its link in /dev/serial/by-path.
+    pub(crate) fn by_path(&self) -> String {
+        self.link_in("by-path", "TEST_BY_PATH").expect("it has one")
+    }
+
+    /// All its links, in alphabetical order.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let by_id = self.link_in("by-id", "TEST_BY_ID");
+        let by_path = self.link_in("by-path", "TEST_BY_PATH");
+        by_id.into_iter().chain(by_path).collect()
+    }
+
+    fn link_in(&self, directory: &str, property: &str) -> Option<String> {
+        let name = String::from_utf8_lossy(self.properties.get(property)?);
+        Some(format!("/dev/serial/{directory}/{name}"))
     }
 
     /// Plugs it in and waits until udevd is done with it.
@@ -86,32 +164,43 @@ impl Port {
         for (key, value) in &self.properties {
             lines.extend([key.as_bytes(), b"=", value, b"\n"].concat());
         }
-        let file = test_dir().join(format!("ports/tty{}", self.number));
+        let file = test_dir().join(format!("ports/{}", self.sysname()));
         fs::write(file, lines).expect("the directory of the ports can be written to");
     }
 
     /// Has the kernel send one uevent, and does not wait for anything.
     pub(crate) fn uevent(&self, action: &str) {
-        let file = PathBuf::from(format!("/sys/class/tty/tty{}/uevent", self.number));
+        let file = PathBuf::from(format!("/sys/class/tty/{}/uevent", self.sysname()));
         fs::write(&file, action).expect("root can write to sysfs");
     }
 
-    /// The node that a container should get if nothing else is configured: the host's number
-    /// and group, root, 0660.
+    /// Where a container has its node.
+    pub(crate) fn container_node(&self) -> String {
+        let node = self.container_node.clone();
+        node.unwrap_or_else(|| self.host_node())
+    }
+
+    /// The node that a container gets.
     pub(crate) fn node(&self) -> Node {
         let Entry::Node(host) = Entry::at(&PathBuf::from(self.host_node())) else {
             panic!("{} is no device", self.host_node());
         };
-        assert_eq!((host.major, host.minor), (MAJOR, self.number));
+        assert_eq!((host.major, host.minor), (MAJOR, self.minor()));
         Node {
-            mode: 0o660,
-            uid: 0,
+            mode: self.mode,
+            uid: self.owner,
+            gid: self.group.unwrap_or(host.gid),
             ..host
         }
     }
 
     pub(crate) fn entry(&self) -> Entry {
         Entry::Node(self.node())
+    }
+
+    /// Each of its links in a container.
+    pub(crate) fn link(&self) -> Entry {
+        Entry::link(&self.container_node().replacen("/dev", "../..", 1))
     }
 }
 

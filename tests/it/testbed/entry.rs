@@ -1,4 +1,4 @@
-//! What is at a path, as a value that tests compare.
+//! The file at a path, as a value that tests compare.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -73,7 +73,7 @@ impl Watch {
         let watcher = std::thread::spawn(move || {
             let mut seen = Vec::new();
             loop {
-                // Read before the last look, so that what was there at the end is not missed.
+                // Read before the last look, which then misses nothing that was there at the end.
                 let last = stopped.load(Ordering::Relaxed);
                 let now = Entry::at(&path);
                 if seen.last() != Some(&now) {
@@ -90,7 +90,7 @@ impl Watch {
         }
     }
 
-    /// What was there, in its order, each state once.
+    /// Every state that it saw, in their order.
     pub(crate) fn stop(mut self) -> Vec<Entry> {
         self.stop.store(true, Ordering::Relaxed);
         let watcher = self.watcher.take().expect("a watch is stopped once");

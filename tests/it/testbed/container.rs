@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Watch};
-use super::wait::{SOON, eventually, output, run};
+use super::port::Port;
+use super::wait::{eventually, output, run};
 
 /// A container that is about to be created.
 #[derive(Debug, Clone)]
@@ -45,11 +46,16 @@ impl Recipe {
         self
     }
 
+    /// Under the runtime `ttyplug`.
+    pub(crate) fn wrapped(self) -> Self {
+        self.with(&["--runtime", "ttyplug"])
+    }
+
     pub(crate) fn label(self, label: &str) -> Self {
         self.with(&["--label", label])
     }
 
-    /// What it runs in place of a program that sleeps.
+    /// The command that it runs in place of one that sleeps.
     pub(crate) fn command(mut self, command: &[&str]) -> Self {
         self.command = command.iter().map(|&a| a.into()).collect();
         self
@@ -91,6 +97,7 @@ impl Container {
     }
 
     /// `docker ARGUMENTS NAME`
+    #[track_caller]
     pub(crate) fn docker(&self, arguments: &[&str]) {
         run("docker", &[arguments, &[&self.name]].concat());
         self.root.take();
@@ -106,11 +113,29 @@ impl Container {
     }
 
     /// Runs a shell script in it as root, which has to succeed.
+    #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
         run(
             "docker",
             &["exec", "-u", "0", &self.name, "/bin/sh", "-c", script],
         )
+    }
+
+    /// The same, without waiting for its end.
+    pub(crate) fn sh_detached(&self, script: &str) {
+        let exec = ["exec", "--detach", "-u", "0", &self.name];
+        run("docker", &[&exec[..], &["/bin/sh", "-c", script]].concat());
+    }
+
+    /// The output of its own program.
+    pub(crate) fn logs(&self) -> String {
+        run("docker", &["logs", &self.name])
+    }
+
+    #[track_caller]
+    pub(crate) fn does_not_start(&self) {
+        let started = output("docker", &["start", &self.name]);
+        assert!(!started.status.success(), "container {} runs", self.name);
     }
 
     /// Where its files are seen from the host.
@@ -137,35 +162,52 @@ impl Container {
     }
 
     /// Waits until `path` is as expected.
+    #[track_caller]
     pub(crate) fn gets(&self, path: &str, expected: &Entry) {
         let what = format!("{path} in container {} is {expected:?}", self.name);
-        eventually(SOON, &what, || {
-            let found = self.at(path);
-            (found == *expected)
-                .then_some(())
-                .ok_or_else(|| format!("it is {found:?}"))
-        });
+        eventually(&what, || self.at(path), |found| found == expected);
     }
 
+    #[track_caller]
     pub(crate) fn loses(&self, path: &str) {
         self.gets(path, &Entry::Absent);
     }
 
-    /// Waits until [`Container::own_names`] are these, given in alphabetical order.
-    pub(crate) fn has_exactly(&self, expected: &[&str]) {
+    /// Waits until it has the port: the node at its place, and the links that lead to it.
+    #[track_caller]
+    pub(crate) fn has_port(&self, port: &Port) {
+        self.gets(&port.container_node(), &port.entry());
+        for link in port.links() {
+            self.gets(&link, &port.link());
+        }
+    }
+
+    /// Waits until nothing is left of the port.
+    #[track_caller]
+    pub(crate) fn lacks_port(&self, port: &Port) {
+        self.loses(&port.container_node());
+        for link in port.links() {
+            self.loses(&link);
+        }
+    }
+
+    /// Waits until it has these ports and nothing else, see [`Container::own_names`].
+    #[track_caller]
+    pub(crate) fn has_only(&self, ports: &[&Port]) {
+        for port in ports {
+            self.has_port(port);
+        }
+        let names = |port: &&Port| [port.links(), vec![port.container_node()]].concat();
+        let mut expected: Vec<String> = ports.iter().flat_map(names).collect();
+        expected.sort();
         let what = format!("container {} has {expected:?} in /dev", self.name);
-        eventually(SOON, &what, || {
-            let found = self.own_names();
-            (found == expected)
-                .then_some(())
-                .ok_or_else(|| format!("it has {found:?}"))
-        });
+        eventually(&what, || self.own_names(), |found| *found == expected);
     }
 
     /// Everything below /dev but what the container runtime puts there.
     pub(crate) fn own_names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        collect(&self.path("/dev"), Path::new(""), &mut names);
+        collect(&self.path("/dev"), Path::new("/dev"), &mut names);
         names.sort();
         names
     }
@@ -183,7 +225,7 @@ fn collect(directory: &Path, below: &Path, names: &mut Vec<String>) {
     };
     for entry in entries.flatten() {
         let name = below.join(entry.file_name());
-        if below == Path::new("")
+        if below == Path::new("/dev")
             && RUNTIME_NAMES
                 .iter()
                 .any(|known| entry.file_name() == *known)
@@ -200,7 +242,7 @@ fn collect(directory: &Path, below: &Path, names: &mut Vec<String>) {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // What a failed test could not remove is removed before the next one begins.
+        // The next test removes a container that is left here.
         output("docker", &["rm", "--force", &self.name]);
     }
 }
