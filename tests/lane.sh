@@ -60,4 +60,7 @@ setsid containerd --config "$dir/containerd.toml" --address "$dir/containerd.soc
 "$here/images.sh" import "$(dirname "$dir")"
 ln -s ../opens "$dir/opens"
 
-"$@"
+# A trap waits for a command that runs in the foreground.
+trap 'exit 143' TERM
+"$@" <&0 &
+wait $!

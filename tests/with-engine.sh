@@ -76,13 +76,15 @@ strays+=("${mount_points[@]/%//.ttyplugd-test}")
 clean_up() {
     set +e
     trap '' INT TERM HUP
-    local lane id path tty
+    local lane signal id path tty
     # The end of a lane's first process is the end of all others (pid_namespaces(7)). unshare waits
     # for it, and it is gone once they are.
     for lane in "${running[@]}"; do
+        signal=TERM
         while kill -0 "$lane"; do
-            pkill -KILL -P "$lane"
-            sleep 0.05
+            pkill -$signal -P "$lane"
+            signal=KILL
+            sleep 0.2
         done 2>/dev/null
     done
     wait
