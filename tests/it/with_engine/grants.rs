@@ -101,10 +101,7 @@ fn goes_with_its_right(port: &Port, container: &Container, before: &BTreeSet<Str
 
 /// The setup of most of these tests: the port is not plugged in yet, and the last value is all that
 /// the container may open without it.
-fn opening(
-    bed: Testbed,
-    recipe: Recipe,
-) -> (Testbed, Container, Daemon, MAJOR, Port, BTreeSet<String>) {
+fn opening(bed: Testbed, recipe: Recipe) -> (Testbed, Container, Daemon, Port, BTreeSet<String>) {
     let container = recipe.start();
     let before = opened(&container);
     let daemon = bed.daemon();
