@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::config::settings::LabelPolicy;
 use crate::hold::{ContainerPort, ContainerPorts};
 use crate::model::DevNum;
 use crate::model::device_access::{Grant, Grants, Origin};
@@ -169,8 +168,8 @@ impl Store {
         self.write_record(id)
     }
 
-    /// The labels of a container that counted when it was last known.
-    pub fn labels(&self, id: &ContainerId) -> Option<&BTreeMap<String, String>> {
+    /// A container's own labels, as it was last known.
+    pub fn own_labels(&self, id: &ContainerId) -> Option<&BTreeMap<String, String>> {
         let known = self.containers.containers.get(id);
         known.map(|known| &known.labels)
     }
@@ -178,12 +177,12 @@ impl Store {
     /// A container that is about to start, as it was last known.
     pub fn container(&self, id: &ContainerId) -> Option<Container> {
         let known = self.containers.containers.get(id)?;
+        let (own, image) = (known.labels.clone(), known.image_labels.clone());
         Some(Container {
             name: known.name.clone(),
             state: ContainerState::Stopped,
-            labels: known.labels.clone(),
-            // Those that did not count are not known.
-            image_labels: Some(BTreeMap::new()),
+            labels: image.clone().into_iter().chain(own).collect(),
+            image_labels: Some(image),
         })
     }
 
@@ -279,7 +278,6 @@ impl Store {
     /// A file cannot be written.
     pub fn put_assignments(
         &mut self,
-        policy: LabelPolicy,
         inventory: &Inventory,
         assigned: &Assignments,
     ) -> anyhow::Result<()> {
@@ -293,9 +291,13 @@ impl Store {
         let known = inventory.containers.iter().map(|(id, container)| {
             let assignment = assigned.by_container.get(id);
             let assignment = assignment.and_then(|assignment| assignment.as_ref().ok());
+            let labels = container.own_labels();
+            let of_image = |(key, _): &(&String, _)| !labels.contains_key(*key);
+            let of_image = container.labels.iter().filter(of_image);
             let known = KnownContainer {
                 name: container.name.clone(),
-                labels: container.counting_labels(policy),
+                image_labels: of_image.map(|(k, v)| (k.clone(), v.clone())).collect(),
+                labels,
                 wrapper_grants: self.wrapper_grants(id),
                 assignments: assignment.map(KnownPort::all).unwrap_or_default(),
                 every_port: Some(assignment.is_some_and(|assignment| assignment.every)),
