@@ -97,7 +97,7 @@ impl KnownPort {
 
 /// The device that each port had last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PortDevices {
+pub(super) struct Ports {
     pub(super) ports: LastDevices,
 }
 

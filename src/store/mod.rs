@@ -26,8 +26,8 @@ use crate::plan::assign::{Assignments, LastDevices};
 mod document;
 
 use document::{
-    CONTAINERS, Containers, KnownContainer, KnownPort, OWNED, Owned, OwnedContainer, PORTS,
-    PortDevices, read, write,
+    CONTAINERS, Containers, KnownContainer, KnownPort, OWNED, Owned, OwnedContainer, PORTS, Ports,
+    read, write,
 };
 
 /// The state directory and what is in it. One process at a time writes it.
@@ -38,7 +38,7 @@ pub struct Store {
     /// Containers whose record is not written yet.
     unwritten: BTreeSet<ContainerId>,
     containers: Containers,
-    devices: PortDevices,
+    ports: Ports,
 }
 
 impl Store {
@@ -67,7 +67,7 @@ impl Store {
             owned: read(directory, OWNED),
             unwritten: BTreeSet::new(),
             containers: read(directory, CONTAINERS),
-            devices: read(directory, PORTS),
+            ports: read(directory, PORTS),
             directory: directory.to_owned(),
         }
     }
@@ -269,7 +269,7 @@ impl Store {
     }
 
     pub fn last_devices(&self) -> &LastDevices {
-        &self.devices.ports
+        &self.ports.ports
     }
 
     /// Writes who the containers are and what they are assigned, if that has changed.
@@ -281,12 +281,12 @@ impl Store {
         inventory: &Inventory,
         assigned: &Assignments,
     ) -> anyhow::Result<()> {
-        let devices = PortDevices {
+        let ports = Ports {
             ports: assigned.last_devices.clone(),
         };
-        if devices != self.devices {
-            write(&self.directory, PORTS, &devices)?;
-            self.devices = devices;
+        if ports != self.ports {
+            write(&self.directory, PORTS, &ports)?;
+            self.ports = ports;
         }
         let known = inventory.containers.iter().map(|(id, container)| {
             let assignment = assigned.by_container.get(id);
