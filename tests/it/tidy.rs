@@ -66,7 +66,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
 const PURE_ROOMS: [&str; 4] = ["model", "config", "plan", "hold"];
 
 /// Files of the same kind in other rooms.
-const PURE_FILES: [&str; 11] = [
+const PURE_FILES: [&str; 12] = [
     "cli/check/credentials",
     "cli/check/codes",
     "cli/check/finding",
@@ -77,6 +77,7 @@ const PURE_FILES: [&str; 11] = [
     "engine/daemon_json",
     "runtime/oci_args",
     "runtime/oci_config",
+    "runtime/options",
     "runtime/seccomp_profile",
 ];
 
