@@ -69,7 +69,7 @@ fn is_served(recipe: Recipe, said: &[&str]) {
 fn an_image_without_a_shell_is_served() {
     is_served(
         Recipe::new("zwave").image("noshell"),
-        &["from outside", "/bin/sh cannot be executed"],
+        &["namespace injection", "/bin/sh cannot be executed"],
     );
 }
 
@@ -77,7 +77,7 @@ fn an_image_without_a_shell_is_served() {
 fn an_image_without_mknod_is_served() {
     is_served(
         Recipe::new("zwave").image("nomknod"),
-        &["from outside", "lacks a program"],
+        &["namespace injection", "lacks a program"],
     );
 }
 
@@ -85,7 +85,7 @@ fn an_image_without_mknod_is_served() {
 fn an_image_whose_shell_hangs_is_served() {
     is_served(
         Recipe::new("zwave").image("hangshell"),
-        &["from outside", "in time"],
+        &["namespace injection", "in time"],
     );
 }
 
@@ -105,7 +105,7 @@ fn a_container_with_a_read_only_root_and_a_user_of_its_own_is_served() {
         "--security-opt",
         "no-new-privileges",
     ];
-    is_served(recipe.with(&arguments), &["from outside"]);
+    is_served(recipe.with(&arguments), &["namespace injection"]);
 }
 
 #[test]
@@ -161,6 +161,6 @@ fn what_an_exec_could_not_do_is_remembered_until_the_container_is_started_anew()
         port.unplug();
         container.has_exactly(&[]);
     }
-    assert_eq!(daemon.count(&["from outside"]), 1);
+    assert_eq!(daemon.count(&["namespace injection"]), 1);
     daemon.stop();
 }
