@@ -68,7 +68,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
 const PURE_ROOMS: [&str; 4] = ["model", "config", "plan", "hold"];
 
 /// Files of the same kind in other rooms.
-const PURE_FILES: [&str; 11] = [
+const PURE_FILES: [&str; 12] = [
     "cli/check/credentials",
     "cli/check/codes",
     "cli/check/finding",
@@ -79,6 +79,7 @@ const PURE_FILES: [&str; 11] = [
     "engine/daemon_json",
     "runtime/oci_args",
     "runtime/oci_config",
+    "runtime/options",
     "runtime/seccomp_profile",
 ];
 

@@ -156,7 +156,7 @@ fn a_runtime_that_is_too_old_is_not_asked_to_hold() {
     for (version, reason) in [
         ("runc version 1.0.3\nlibseccomp: 2.5.4", "older than 1.1"),
         ("runc version 1.1.5\nlibseccomp: 2.4.4", "older than 2.5"),
-        ("something else", "which version"),
+        ("something else", "unknown runtime version"),
     ] {
         let wrapper = Wrapper::new();
         wrapper.runtime(version);
