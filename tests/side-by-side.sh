@@ -49,7 +49,12 @@ names=$("$@" --list --format terse | sed -n 's/: test$//p')
 touch "$results"/{ok,FAILED}
 
 ended=0
-"$here/with-engine.sh" --lanes "$lanes" "$0" --lane "$results" "$1" </dev/null || ended=$?
+"$here/with-engine.sh" --lanes $lanes "$0" --lane "$results" "$1" </dev/null &
+engine=$!
+trap 'kill $engine' INT TERM HUP
+wait $engine || ended=$?
+# A signal has not ended it yet.
+wait $engine 2>/dev/null || true
 passed=$(wc -l <"$results/ok")
 failed=$(wc -l <"$results/FAILED")
 missed=$(($(wc -l <"$results/tests") - passed - failed))
