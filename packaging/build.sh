@@ -1,13 +1,13 @@
 #!/bin/bash
-# Builds the programs; the arguments are cargo's: --target TRIPLE... packaging/deb.sh runs it in the
-# root of packaging/root.sh, where no network is needed: the sources of all crates are in
-# target/debian/vendor.
+# Builds the programs with the cargo options --target TRIPLE... packaging/deb.sh runs this script in
+# the root of packaging/root.sh. It needs no network: target/debian/vendor has the sources of
+# all crates.
 set -euo pipefail
 
 cd /src
 export CARGO_HOME=/tmp/cargo CARGO_TARGET_DIR=/build
 
-# All of it is set for every build: cargo builds anew what had another linker.
+# The same variables for every build: cargo rebuilds everything if the linker has changed.
 export PKG_CONFIG_ALLOW_CROSS=1
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc

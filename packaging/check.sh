@@ -1,15 +1,15 @@
 #!/bin/bash
-# Checks what is in a Debian package, with what this machine has of systemd:
+# Checks the contents of a Debian package, with the systemd of this machine:
 #
 #   packaging/check.sh ROOT DEB     ROOT has the libraries of the package's architecture
 #
-# The programs of another architecture are run by qemu-user. It needs no privileges and installs
-# nothing; packaging/lifecycle.sh does.
+# qemu-user runs programs of other architectures. The script needs no privileges and does not
+# install the package; packaging/lifecycle.sh does.
 set -euo pipefail
 
 root=$1
 deb=$2
-# The oldest glibc of Debian 12, 13 and Raspberry Pi OS is 2.36; this is what we say we need.
+# The glibc in Depends:. Debian 12, Debian 13 and Raspberry Pi OS have 2.36 or newer.
 glibc=2.34
 libraries="libc.so.6 libgcc_s.so.1 libudev.so.1"
 
@@ -33,24 +33,24 @@ run() {
     arm64) cpu=aarch64 ;;
     armhf) cpu=arm ;;
     esac
-    # From Debian 13 on it is static under its own name.
+    # Since Debian 13 the static program has the name without -static.
     "$(command -v qemu-$cpu-static || command -v qemu-$cpu)" -L "$root" "$@"
 }
 
-# What a program needs is in its dynamic section, and the newest glibc among its version needs.
-links_to_what_we_depend_on() {
+# Compares the libraries and the newest glibc symbol that a program needs with Depends:.
+check_dependencies() {
     local program=$1 needed newest
     needed=$(readelf --dynamic "$program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort)
     for library in $needed; do
-        [[ " $libraries " = *" $library "* ]] || fail "$program needs $library, which Depends: lacks"
+        [[ " $libraries " = *" $library "* ]] || fail "$program needs $library, which is not in Depends:"
     done
     newest=$(readelf --version-info --wide "$program" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
     [ "$(printf 'GLIBC_%s\n%s\n' $glibc "$newest" | sort -V | tail -n 1)" = GLIBC_$glibc ] ||
-        fail "$program needs $newest, and $glibc is the newest that it may"
+        fail "$program needs $newest, which is newer than $glibc"
 }
 
-# A Pi of the first generation is Debian's armel or Raspbian's own armhf, and cannot run this one.
-is_of_its_architecture() {
+# armhf is ARMv7. The armhf of Raspbian is ARMv6, for the first generation of the Raspberry Pi.
+check_architecture() {
     case $arch in
     amd64) readelf --file-header "$1" | grep -q 'Machine: *Advanced Micro Devices X86-64' ;;
     arm64) readelf --file-header "$1" | grep -q 'Machine: *AArch64' ;;
@@ -62,10 +62,10 @@ exits_with() {
     local wanted=$1 code=0
     shift
     run "$@" >"$dir/output" 2>&1 || code=$?
-    [ "$code" = "$wanted" ] || fail "$* exits with $code and not $wanted: $(cat "$dir/output")"
+    [ "$code" = "$wanted" ] || fail "$* exits with $code instead of $wanted: $(cat "$dir/output")"
 }
 
-programs_run() {
+check_programs() {
     local bin=$dir/usr/bin
     exits_with 0 "$bin/ttyplugd" --version
     exits_with 0 "$bin/ttyplugd" ports
@@ -76,8 +76,8 @@ programs_run() {
     exits_with 0 "$bin/ttyplug-runtime" --runtime /bin/true features
 }
 
-# systemd-analyze looks for the program in ExecStart= where the unit says.
-unit_is_right() {
+# systemd-analyze requires that the program in ExecStart= exists.
+check_unit() {
     local unit=$dir/ttyplugd.service page
     sed "s|=/usr/bin/|=$dir/usr/bin/|" "$dir/usr/lib/systemd/system/ttyplugd.service" >"$unit"
     systemd-analyze verify --man=no "$unit" >"$dir/output" 2>&1 || true
@@ -86,12 +86,12 @@ unit_is_right() {
         fail "systemd-analyze security: $(tail -n 1 "$dir/output")"
     sed -n 's/^Documentation=//p' "$unit" | tr ' ' '\n' | sed 's/^man:\(.*\)(\(.\))$/man\2\/\1.\2.gz/' |
         while read -r page; do
-            [ -e "$dir/usr/share/man/$page" ] || fail "there is no $page for Documentation="
+            [ -e "$dir/usr/share/man/$page" ] || fail "$page, named by Documentation=, is missing"
         done
 }
 
-# From systemd 254 on.
-rules_are_right() {
+# udevadm verify exists since systemd 254.
+check_rules() {
     udevadm verify --help >/dev/null 2>&1 || return 0
     udevadm verify "$dir"/usr/lib/udev/rules.d/*.rules >"$dir/output" 2>&1 ||
         fail "udevadm verify: $(cat "$dir/output")"
@@ -99,10 +99,10 @@ rules_are_right() {
 
 dpkg-deb --extract "$deb" "$dir"
 for program in "$dir"/usr/bin/*; do
-    is_of_its_architecture "$program"
-    links_to_what_we_depend_on "$program"
+    check_architecture "$program"
+    check_dependencies "$program"
 done
-programs_run
-unit_is_right
-rules_are_right
+check_programs
+check_unit
+check_rules
 lintian --allow-root --fail-on error,warning "$deb" || fail "lintian"

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Makes the Debian packages, target/debian/ttyplugd_VERSION_ARCH.deb, and checks them:
+# Builds and checks the Debian packages target/debian/ttyplugd_VERSION_ARCH.deb:
 #
-#   packaging/deb.sh ARCH...        amd64, arm64, armhf (ARMv7, which a Pi calls armv7l)
+#   packaging/deb.sh ARCH...        amd64, arm64, armhf (ARMv7, armv7l in uname -m)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 out=target/debian
-# The same sources make the same packages, byte for byte.
+# For reproducible packages.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
 export SOURCE_DATE_EPOCH
 
@@ -17,13 +17,13 @@ rust_target() {
     arm64) echo aarch64-unknown-linux-gnu ;;
     armhf) echo armv7-unknown-linux-gnueabihf ;;
     *)
-        echo "deb: no package is built for \"$1\": amd64, arm64 or armhf" >&2
+        echo "deb: unknown architecture \"$1\": expected amd64, arm64 or armhf" >&2
         return 2
         ;;
     esac
 }
 
-# The sources of all crates, once per lock file: no cargo in the root has to download anything.
+# Downloads the sources of all crates if Cargo.lock has changed, because the build has no network.
 vendor() {
     local lock
     lock=$(sha256sum <Cargo.lock)
@@ -37,18 +37,17 @@ field() {
     sed -n "s/^$1 = \"\(.*\)\"$/\1/p" Cargo.toml
 }
 
-# Debian wants a changelog of its own form, deb-changelog(5). What is new stands in CHANGELOG.md.
+# Debian requires a changelog in its own format (deb-changelog(5)). It refers to CHANGELOG.md.
 changelog() {
     printf 'ttyplugd (%s) unstable; urgency=medium\n\n' "$version"
     printf '  * See /usr/share/doc/ttyplugd/CHANGELOG.md.\n\n'
     printf ' -- %s  %s\n' "$(field maintainer)" "$(date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")"
 }
 
-# The programs have other people's crates in them, whose licences ask for their notices.
-# Where a crate may be had under MIT or Apache-2.0, it is had under MIT, the shorter of the two.
+# The notices that the licences of the crates require. For MIT or Apache-2.0, MIT is used.
 notices() {
     local crate version licence texts
-    echo "ttyplugd is built with these Rust crates."
+    echo "ttyplugd contains these Rust crates."
     cargo tree --locked --edges normal --prefix none --format '{p} {l}' \
         --target x86_64-unknown-linux-gnu | sed '1d; s/ (proc-macro)//; s/ (\*)$//' | sort -u |
         while read -r crate version licence; do
@@ -60,7 +59,7 @@ notices() {
         done
 }
 
-: "${1:?for which architectures?}"
+: "${1:?usage: packaging/deb.sh ARCH...}"
 targets=()
 for arch in "$@"; do
     targets+=(--target "$(rust_target "$arch")")
@@ -69,7 +68,7 @@ mkdir -p $out/build
 vendor
 notices | gzip -9n >$out/crates.txt.gz
 packaging/root.sh make $out/root "$@" >$out/root.log 2>&1 || {
-    echo "deb: no Debian 12 root can be made; the end of $out/root.log:" >&2
+    echo "deb: cannot create the Debian 12 root; the end of $out/root.log:" >&2
     tail -n 20 $out/root.log >&2
     exit 1
 }

@@ -1,18 +1,18 @@
 #!/bin/bash
-# Installs a Debian package of this machine's architecture in a throw-away copy of the Debian 12
-# root, upgrades, removes and purges it, and looks at what each of these has left:
+# Installs, upgrades, removes and purges a Debian package of this machine's architecture in a
+# temporary copy of the Debian 12 root, and checks which files each step leaves:
 #
 #   packaging/lifecycle.sh ROOT DEB
 #
-# Works as root, by sudo where it is called by somebody else. No service runs there, and no Docker:
-# what happens to those is shown by the whole-machine test (make e2e).
+# Runs as root, with sudo if necessary. The root has neither systemd nor Docker; make e2e tests
+# the package with both.
 set -euo pipefail
 
 if [ "$(id -u)" != 0 ]; then
     exec sudo "$0" "$@"
 fi
-# As in root.sh: the copy is in memory, and gone with its mounts. No process of this machine's is seen
-# in it: a keeper that lives keeps its files.
+# The copy is in memory and ends with the mount namespace. The PID namespace hides the processes of
+# this machine, because the package keeps /run/ttyplugd while a keeper is running.
 if [ "${TTYPLUGD_ROOT_NAMESPACE:-}" != own ]; then
     exec env TTYPLUGD_ROOT_NAMESPACE=own \
         unshare --mount --propagation private --pid --fork --kill-child "$0" "$@"
@@ -32,7 +32,7 @@ in_root() {
         DEBIAN_FRONTEND=noninteractive "$@"
 }
 
-dpkg_does() {
+run_dpkg() {
     in_root dpkg "$@" >"$work/log" 2>&1 || fail "dpkg $*: $(cat "$work/log")"
 }
 
@@ -57,36 +57,35 @@ mount -t overlay overlay \
 mount -t proc proc "$root/proc"
 cp "$deb" "$root/this.deb"
 make_next
-# What is on the machine before is there afterwards.
-everything() {
+list_files() {
     (cd "$root" && find . -xdev -not -path './proc/*' -not -path './var/lib/dpkg/*' \
         -not -path './var/lib/systemd*' -not -path './etc/systemd*' | sort)
 }
-everything >"$work/before"
+list_files >"$work/before"
 
-dpkg_does --install /this.deb
-[[ $(status) = "install ok installed "* ]] || fail "installed, it is: $(status)"
-[ -L "$root/etc/systemd/system/multi-user.target.wants/ttyplugd.service" ] || fail "it is not enabled"
+run_dpkg --install /this.deb
+[[ $(status) = "install ok installed "* ]] || fail "status after the installation: $(status)"
+[ -L "$root/etc/systemd/system/multi-user.target.wants/ttyplugd.service" ] || fail "the service is not enabled"
 in_root ttyplugd --version >/dev/null
 
-# What the administrator has written is kept, here and in what the daemon remembers.
+# An upgrade keeps the configuration and the state.
 echo '# mine' >>"$root/etc/ttyplugd/config.toml"
 mkdir -p "$root/etc/ttyplugd/conf.d" "$root/var/lib/ttyplugd" "$root/run/ttyplugd/k"
 touch "$root/var/lib/ttyplugd/owned.json"
-dpkg_does --install /next.deb
-[[ $(status) = "install ok installed "*+next ]] || fail "upgraded, it is: $(status)"
-grep -q mine "$root/etc/ttyplugd/config.toml" || fail "an upgrade changes the configuration"
-dpkg_does --install /this.deb
-[[ $(status) != *+next ]] || fail "downgraded, it is: $(status)"
+run_dpkg --install /next.deb
+[[ $(status) = "install ok installed "*+next ]] || fail "status after the upgrade: $(status)"
+grep -q mine "$root/etc/ttyplugd/config.toml" || fail "the upgrade changed the configuration"
+run_dpkg --install /this.deb
+[[ $(status) != *+next ]] || fail "status after the downgrade: $(status)"
 
-dpkg_does --remove ttyplugd
-[ ! -e "$root/usr/bin/ttyplugd" ] || fail "removed, it is there still"
-grep -q mine "$root/etc/ttyplugd/config.toml" || fail "a removal takes the configuration away"
-[ -e "$root/var/lib/ttyplugd/owned.json" ] || fail "a removal takes away what the daemon remembers"
+run_dpkg --remove ttyplugd
+[ ! -e "$root/usr/bin/ttyplugd" ] || fail "the removal left the program"
+grep -q mine "$root/etc/ttyplugd/config.toml" || fail "the removal deleted the configuration"
+[ -e "$root/var/lib/ttyplugd/owned.json" ] || fail "the removal deleted the state"
 
-dpkg_does --install /this.deb
-dpkg_does --purge ttyplugd
-everything >"$work/after"
-diff "$work/before" "$work/after" >&2 || fail "this is what a purge leaves (>) or takes (<)"
+run_dpkg --install /this.deb
+run_dpkg --purge ttyplugd
+list_files >"$work/after"
+diff "$work/before" "$work/after" >&2 || fail "the purge left (>) or deleted (<) these files"
 left=$(find "$root/etc/systemd" "$root/var/lib/systemd" "$root/var/lib/dpkg" -name '*ttyplug*')
-[ -z "$left" ] || fail "a purge leaves $left"
+[ -z "$left" ] || fail "the purge left $left"

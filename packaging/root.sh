@@ -1,15 +1,16 @@
 #!/bin/bash
-# The Debian 12 root that the packages are built in, so that one package serves Debian 12, Debian 13
-# and Raspberry Pi OS: its glibc is the oldest of theirs, and its main has a Rust that is new enough.
+# Manages the Debian 12 root in which the packages are built. One package works on Debian 12,
+# Debian 13 and Raspberry Pi OS, because the glibc of Debian 12 is the oldest of them.
 #
-#   packaging/root.sh make ROOT ARCH...         makes it, unless it is there, and what builds for
-#                                               each ARCH in it; needs the network
+#   packaging/root.sh make ROOT ARCH...         creates it if necessary, with the compilers for each
+#                                               ARCH; needs the network
 #   packaging/root.sh remove ROOT
-#   packaging/root.sh enter ROOT COMMAND...     runs COMMAND in it as the owner of this project, the
-#                                               project read-only in /src, and ROOT/../build in /build
+#   packaging/root.sh enter ROOT COMMAND...     runs COMMAND in it as the owner of this project,
+#                                               with the project read-only in /src and
+#                                               ROOT/../build in /build
 #
-# Works as root, by sudo where it is called by somebody else. Every mount is made in a mount
-# namespace of this script's own, and is gone with it however it ends.
+# Runs as root, with sudo if necessary. The script has a mount namespace of its own, so its mounts
+# end with it.
 set -euo pipefail
 
 project=$(dirname "$(dirname "$(realpath "$0")")")
@@ -22,21 +23,21 @@ if [ "${TTYPLUGD_ROOT_NAMESPACE:-}" != own ]; then
     exec env TTYPLUGD_ROOT_NAMESPACE=own unshare --mount --propagation private "$0" "$@"
 fi
 
-# Where the machine's own apt has Debian from; another distribution has it from Debian.
+# The Debian mirror of this machine's apt, or Debian's own on another distribution.
 mirror() {
     local found
     found=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" \
         "Origin: Debian" "Label: Debian" "Component: main" | head -n 1)
     case $found in
     mirror+file:*)
-        # The file has a mirror a line, the best one first (apt-transport-mirror(1)).
+        # The file has one mirror per line, the preferred one first (apt-transport-mirror(1)).
         found=$(sed -En '/^[a-z]+:/{s/[[:space:]].*//;p;q}' "${found#mirror+file:}")
         ;;
     esac
     echo "${found:-http://deb.debian.org/debian}"
 }
 
-# A checkout may lie where devices and root's programs do not work (Debian 13's /tmp).
+# The file system of the checkout may be mounted with nodev, nosuid or noexec (/tmp of Debian 13).
 mount_root() {
     mount --bind "$1" "$1"
     mount -o remount,bind,dev,suid,exec "$1"
@@ -53,21 +54,21 @@ apt_install() {
     in_root "$1" apt-get -q install -y --no-install-recommends "${@:2}"
 }
 
-# Debian's name of an architecture as GNU writes it, and as cc, ld and pkg-config are found by.
+# The GNU triple of a Debian architecture, as in the names of cc, ld and pkg-config.
 triple() {
     case $1 in
     amd64) echo x86_64-linux-gnu ;;
     arm64) echo aarch64-linux-gnu ;;
     armhf) echo arm-linux-gnueabihf ;;
     *)
-        echo "root: no package is built for \"$1\": amd64, arm64 or armhf" >&2
+        echo "root: unknown architecture \"$1\": expected amd64, arm64 or armhf" >&2
         return 2
         ;;
     esac
 }
 
-# From main alone: the security archive has a newer rustc-web, but not for every architecture, and
-# all of them have to be of one version.
+# Only from main: the security archive has a newer rustc-web, but not for every architecture, and
+# the versions of all architectures have to be the same.
 make_base() {
     local root=$1
     remove_root "$root"
@@ -75,19 +76,19 @@ make_base() {
     mount_root "$root.new"
     timeout 900 debootstrap --variant=minbase --components=main bookworm "$root.new" "$(mirror)"
     apt_install "$root.new" rustc-web cargo-web gcc libc6-dev pkg-config libudev-dev
-    # What the package depends on, for lifecycle.sh.
+    # The dependencies of the package, for lifecycle.sh.
     apt_install "$root.new" procps udev
     umount --recursive "$root.new"
     mv "$root.new" "$root"
 }
 
-# minbase's pkg-config has no wrapper per architecture, and needs none: see build.sh.
+# pkg-config has no wrapper per architecture here, and needs none: see build.sh.
 add_architecture() {
     local root=$1 arch=$2 cross
     cross=$(triple "$arch" | tr _ -)
     in_root "$root" dpkg --add-architecture "$arch"
     in_root "$root" apt-get -q update
-    # A library is of one version for all architectures, and these may be new ones.
+    # All architectures of a library have to have the same version, and there may be a new one.
     in_root "$root" apt-get -q upgrade -y
     apt_install "$root" "libstd-rust-web-dev:$arch" "gcc-$cross" "libc6-dev:$arch" "libudev-dev:$arch"
 }
@@ -133,15 +134,15 @@ eval "$(apt-config shell proxy Acquire::http::Proxy)"
 [ -z "$proxy" ] || export http_proxy=$proxy
 
 umask 022
-verb=${1:-}
+command=${1:-}
 root=$(realpath -m "${2:?which root?}")
 shift 2
-case $verb in
+case $command in
 make) make_root "$root" "$@" ;;
 remove) remove_root "$root" ;;
 enter) enter "$root" "$@" ;;
 *)
-    echo "root: unknown verb \"$verb\": make, remove or enter" >&2
+    echo "root: unknown command \"$command\": expected make, remove or enter" >&2
     exit 2
     ;;
 esac

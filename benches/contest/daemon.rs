@@ -57,7 +57,7 @@ impl Daemon {
     /// Has it read its configuration again.
     pub(crate) fn reload(&self) {
         run("kill", &["-HUP", &self.pid().to_string()]);
-        self.says(1, "configuration read again");
+        self.says(1, "configuration reloaded");
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,16 +1,16 @@
-// Reads lines from a serial port, logs them and sends them back; tells on port 6769 how it is.
+// Reads lines from a serial port, logs them and sends them back. Reports its state on port 6769.
 //
 //     SERIAL_PORT=/dev/board BAUD_RATE=115200 node app.js
 //
-// There is no search for the port and no polling here. The first open waits until the port is
-// there (`runtime: ttyplug`), and so does the next one after the port was unplugged.
+// It neither searches for the port nor polls. The first open waits until the port is ready
+// (`runtime: ttyplug`), and so does the next one after the port was unplugged.
 const http = require('node:http')
 const { SerialPort, ReadlineParser } = require('serialport')
 
 const path = process.env.SERIAL_PORT || '/dev/board'
 const baudRate = Number(process.env.BAUD_RATE || 115200)
 
-// waiting: an open has been started; open; failed: it will be tried again in a second.
+// waiting: open() was called; open; failed: the next attempt is in a second.
 const status = { port: path, state: 'waiting', since: new Date(), lines: 0, error: null }
 
 function change(state, error) {
@@ -34,8 +34,8 @@ function open() {
   port.on('close', failed)
 }
 
-// Between the unplug and the end of the node an open fails at once; a second later it waits.
-// It also fails when nothing was plugged in for as long as an open may wait.
+// After the unplug, an open fails until the node is removed; a second later it waits. It also fails
+// when the time set by `hold` is over.
 function failed(error) {
   change('failed', error)
   setTimeout(open, 1000)
@@ -52,7 +52,7 @@ const server = http.createServer((request, response) => {
 })
 server.listen(6769)
 
-// As the first process of a container it has to end by itself when it is asked to.
+// The first process of a container has no default action for SIGTERM.
 process.on('SIGTERM', () => process.exit(0))
 
 open()

@@ -1,8 +1,8 @@
-"""Reads lines from a serial port, logs them and sends them back; tells on port 6769 how it is.
+"""Reads lines from a serial port, logs them and sends them back. Reports its state on port 6769.
 
     SERIAL_PORT=/dev/board BAUD_RATE=115200 python app.py
 
-There is no search for the port and no polling here. The first open waits until the port is there
+It neither searches for the port nor polls. The first open waits until the port is ready
 (`runtime: ttyplug`), and so does the next one after the port was unplugged.
 """
 import json
@@ -19,7 +19,7 @@ import serial
 PATH = os.environ.get("SERIAL_PORT", "/dev/board")
 BAUD_RATE = int(os.environ.get("BAUD_RATE", "115200"))
 
-# waiting: an open has been started; open; failed: it will be tried again in a second.
+# waiting: open() was called; open; failed: the next attempt is in a second.
 status = {"port": PATH, "state": "waiting", "since": None, "lines": 0, "error": None}
 
 
@@ -54,11 +54,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode() + b"\n")
 
     def log_message(self, *_):
-        """Requests are not worth a line."""
+        """Requests are not logged."""
 
 
 def main():
-    # As the first process of a container it has to end by itself when it is asked to.
+    # The first process of a container has no default action for SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = ThreadingHTTPServer(("", 6769), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -66,8 +66,8 @@ def main():
         try:
             use_port()
         except OSError as error:
-            # Between the unplug and the end of the node an open fails at once; a second later it
-            # waits. It also fails when nothing was plugged in for as long as an open may wait.
+            # After the unplug, an open fails until the node is removed; a second later it waits.
+            # It also fails when the time set by `hold` is over.
             change("failed", error)
             time.sleep(1)
 

@@ -51,7 +51,7 @@ async fn within_limit<T>(
 pub(super) fn no_answer(run_dir: &Path) -> String {
     let socket = run_dir.join(SOCKET);
     let socket = socket.display();
-    format!("no answer from ttyplugd at {socket}; run as root, and see systemctl status ttyplugd")
+    format!("no answer from ttyplugd at {socket} (run as root; systemctl status ttyplugd)")
 }
 
 /// A stream of status documents from the daemon, one for every change.

@@ -23,12 +23,16 @@ struct ContainerPlan {
     problems: Vec<Problem>,
 }
 
-pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    config: &ConfigFile,
+    state_dir: &Path,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
     let settings = match config.load() {
         Ok(settings) => settings,
         Err(errors) => return Ok(print_config_errors(&errors)),
     };
-    let plans = block_on(container_plans(settings, state))??;
+    let plans = block_on(container_plans(settings, state_dir))??;
     if as_json {
         let containers: Vec<Value> = plans.iter().map(ContainerPlan::as_value).collect();
         print_json(&json!({ "schema": 1, "containers": containers }))?;
@@ -40,13 +44,16 @@ pub(super) fn run(config: &ConfigFile, state: &Path, as_json: bool) -> anyhow::R
     Ok(ExitCode::SUCCESS)
 }
 
-async fn container_plans(settings: Settings, state: &Path) -> anyhow::Result<Vec<ContainerPlan>> {
-    let (engine, world) = snapshot(settings, state).await?;
-    let mut containers = world.borrow().inventory.containers.clone();
+async fn container_plans(
+    settings: Settings,
+    state_dir: &Path,
+) -> anyhow::Result<Vec<ContainerPlan>> {
+    let (engine, state) = snapshot(settings, state_dir).await?;
+    let mut containers = state.borrow().inventory.containers.clone();
     containers.retain(|_, container| container.state != ContainerState::Stopped);
     let mut plans = Vec::new();
     for (id, container) in containers {
-        let (ops, problems) = match preview(&engine, &world, &id).await {
+        let (ops, problems) = match preview(&engine, &state, &id).await {
             Ok(Some(previewed)) => (previewed.seen.plan.ops, previewed.seen.problems),
             Ok(None) => continue,
             Err(problem) => (Vec::new(), vec![problem]),

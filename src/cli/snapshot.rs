@@ -1,10 +1,10 @@
-//! The devices, the containers and the state, read once.
+//! The devices, the containers and the state_dir, read once.
 
 use std::cell::RefCell;
 use std::path::Path;
 
 use crate::config::settings::Settings;
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 use crate::engine::{Engine, ImageLabels, socket_path};
 use crate::model::inventory::Inventory;
 use crate::monitor::enumerate;
@@ -17,8 +17,8 @@ use crate::store::Store;
 /// udev or the engine cannot be asked.
 pub(super) async fn snapshot(
     settings: Settings,
-    state: &Path,
-) -> anyhow::Result<(Engine, RefCell<World>)> {
+    state_dir: &Path,
+) -> anyhow::Result<(Engine, RefCell<State>)> {
     let mut inventory = Inventory::default();
     inventory.replace_devices(enumerate()?);
     let socket = socket_path()?;
@@ -26,12 +26,12 @@ pub(super) async fn snapshot(
         .await
         .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
     inventory.containers = engine.containers().await?;
-    let store = Store::read(state);
-    let mut world = World::new(settings, inventory, store);
-    world.assigned = assign(
-        &world.settings,
-        &world.inventory,
-        world.store.last_devices(),
+    let store = Store::read(state_dir);
+    let mut state = State::new(settings, inventory, store);
+    state.assigned = assign(
+        &state.settings,
+        &state.inventory,
+        state.store.last_devices(),
     );
-    Ok((engine, RefCell::new(world)))
+    Ok((engine, RefCell::new(state)))
 }

@@ -10,6 +10,7 @@ use std::fs::{Permissions, set_permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
@@ -69,8 +70,7 @@ fn in_a_thread(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Re
         setfsgid(Gid::from_raw(0));
         work()
     })?;
-    let ended = thread.join();
-    ended.unwrap_or_else(|_| Err(io::Error::other("the thread that binds has panicked")))
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// A node on a new tmpfs that is mounted nowhere any more.
@@ -132,4 +132,13 @@ fn move_mount(tree: &impl AsFd, directory: &impl AsFd, name: &str) -> io::Result
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[should_panic(expected = "an error of ours")]
+    fn a_panic_in_the_thread_is_one_of_its_caller() {
+        let _ = super::in_a_thread(|| panic!("an error of ours"));
+    }
 }

@@ -15,6 +15,7 @@ use crate::container::device_program::{Program, Verdict};
 use crate::model::DevNum;
 use crate::model::device_access::{Access, AccessChange, AccessChanges, DeviceRules, Origin};
 use crate::model::inventory::ContainerId;
+use crate::sys::cgroup::memberships;
 use crate::sys::child;
 use crate::sys::mountinfo::{Mount, host_mounts};
 
@@ -208,14 +209,6 @@ impl DeviceGroup {
 
 impl Place {
     fn find(groups: &str, mounts: &[Mount], id: &ContainerId) -> Option<Self> {
-        // number:controllers:path, without a controller for version 2 (cgroups(7)).
-        let line = |is_it: fn(&str) -> bool| {
-            groups.lines().find_map(|line| {
-                let (_, rest) = line.split_once(':')?;
-                let (controllers, path) = rest.split_once(':')?;
-                is_it(controllers).then_some(path)
-            })
-        };
         let below = |kind: &str, option: &str, path: &str| {
             let is_it = |m: &&Mount| m.kind == kind && m.has_option(option);
             let mount = mounts.iter().find(is_it)?;
@@ -223,18 +216,18 @@ impl Place {
             Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
         };
         // Where version 1 has the controller, version 2 decides nothing.
-        if let Some(path) = line(|controllers| controllers.split(',').any(|c| c == "devices")) {
-            let path = below("cgroup", "devices", of_container(path, id)?)?;
+        if let Some(its) = memberships(groups).find(|its| its.has_controller("devices")) {
+            let path = below("cgroup", "devices", its.container(&id.0)?)?;
             return Some(Self {
                 path,
                 version: Version::One,
                 inner: None,
             });
         }
-        let whole = line(str::is_empty)?;
-        let own = of_container(whole, id)?;
+        let its = memberships(groups).find(|its| its.is_v2())?;
+        let own = its.container(&id.0)?;
         let path = below("cgroup2", "", own)?;
-        let inner = whole[own.len()..].split('/').nth(1);
+        let inner = its.path[own.len()..].split('/').nth(1);
         Some(Self {
             inner: inner.map(|name| path.join(name)),
             path,
@@ -248,15 +241,6 @@ fn own(list: &DeviceRules, devnum: DevNum) -> Access {
     let start = format!("c {devnum} ");
     let access = list.rules.iter().find_map(|rule| rule.strip_prefix(&start));
     access.map(Access::from).unwrap_or_default()
-}
-
-/// A container's own group is named after it; what is below may be made by the container.
-fn of_container<'a>(path: &'a str, id: &ContainerId) -> Option<&'a str> {
-    let begin = path.find(&id.0)?;
-    let end = path[begin..]
-        .find('/')
-        .map_or(path.len(), |end| begin + end);
-    Some(&path[..end])
 }
 
 /// Returns whether all programs say now what they should; another look tells. What is new in one of

@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,8 @@ use crate::model::device::printable;
 use crate::model::inventory::ContainerId;
 use crate::model::{DevNum, Mode, TEMPORARY_PREFIX};
 use crate::plan::Found;
-use crate::sys::mountinfo::{HostMounts, Mount, host_mounts, mount_with_id};
+use crate::sys::cgroup::is_in_container;
+use crate::sys::mountinfo::{HostMounts, Mount, host_mounts, mount_id, mount_with_id};
 
 /// A mount that Docker made from outside: a bind mount or a volume.
 pub type ForeignMounts = BTreeSet<String>;
@@ -282,10 +283,8 @@ impl Process {
         let process =
             process.with_context(|| format!("container {id} is gone: no process {pid}"))?;
         let process = Self(process);
-        // Docker names a container's control group after its id, whichever driver it uses
-        // (moby, daemon/oci_linux.go, WithCgroups).
         anyhow::ensure!(
-            process.read("cgroup")?.contains(&id.0),
+            is_in_container(&process.read("cgroup")?, &id.0),
             "process {pid} is not of container {id} any more; it has just ended"
         );
         Ok(process)
@@ -355,7 +354,7 @@ impl Tree {
                     let real = printable(real.as_bytes());
                     let missing = &directory[existing.len()..];
                     return Ok(Place {
-                        mount: mount_id(&fd)?,
+                        mount: mount_id(&fd).context("the mount of a directory cannot be told")?,
                         missing: missing.to_owned(),
                         real: format!("{}{missing}", real.trim_end_matches('/')),
                         fd,
@@ -494,16 +493,6 @@ fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
 /// The name that a descriptor has in our own /proc.
 pub fn proc_path(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
-}
-
-/// The mount that a descriptor is on, the first field of mountinfo (proc(5), /proc/PID/fdinfo).
-fn mount_id(fd: &impl AsFd) -> anyhow::Result<u64> {
-    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    let info = File::open(&path).and_then(|file| read_all(file, u64::MAX));
-    let info = printable(&info.with_context(|| format!("{path} cannot be read"))?);
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let id = id.and_then(|id| id.trim().parse().ok());
-    id.with_context(|| format!("{path} names no mount"))
 }
 
 #[cfg(test)]

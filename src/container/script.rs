@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use crate::model::{NodePath, TEMPORARY_PREFIX};
 use crate::plan::{Op, Plan};
 
-/// Each operation enters its directory and then uses plain names in it, so that nobody can swap
-/// a component of the path for a link in between. `cd -P` sets PWD to the real path (POSIX.1-2017,
+/// Each operation enters its directory and then uses plain names in it, so nobody can swap a
+/// component of the path for a link in between. `cd -P` sets PWD to the real path (POSIX.1-2017,
 /// cd, step 9), which has to be the one that was looked at from outside. Missing directories are
 /// made one by one, each in the one above it that was entered in this way.
 ///
@@ -18,46 +18,131 @@ use crate::plan::{Op, Plan};
 /// both names are in one directory. mv would move *into* a directory, hence the check, and what
 /// has appeared or changed its kind since the look from outside is left alone.
 ///
-/// A failure skips what follows of the same port and lets the other ports go on.
+/// A failure skips what follows of the same port and lets the other ports go on. The exit status
+/// is that of the first step that failed, see [`Step`]. A shell returns 126 or 127 for a command
+/// that it cannot execute or find (POSIX.1-2017, Shell Command Language, 2.8.2).
+///
+/// It says when it has done everything, which is known before it has ended.
 const SCRIPT: &str = r#"
 PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 new=.ttyplugd.$$
 status=0
 failed=
-fail() { status=1; failed=1; rm -f "./$new"; }
+step() {
+  number=$1
+  shift
+  "$@"
+  case $? in
+  0) ;;
+  126 | 127) return 10 ;;
+  *) return "$number" ;;
+  esac
+}
+fail() {
+  failed=$?
+  [ "$failed" -ge 10 ] || failed=11
+  [ "$status" != 0 ] || status=$failed
+  rm -f "./$new"
+}
 enter() {
-  [ "$1" ] && if [ -d "$1" ]; then CDPATH= cd -P "$1"
-  else enter "${1%/*}" && mkdir "./${1##*/}" && cd -P "./${1##*/}"; fi && [ "$PWD" = "$1" ]
+  if [ -d "$1" ]; then cd -P "$1"
+  else [ "$1" ] && enter "${1%/*}" && step 12 mkdir "./${1##*/}" && cd -P "./${1##*/}"; fi &&
+    [ "$PWD" = "$1" ]
 }
 place() {
   if [ -d "./$1" ] || { [ -f "./$1" ] && [ -s "./$1" ]; }; then
     echo "$1 is a directory or has content" >&2
-    false
-  else mv -f "./$new" "./$1"; fi
+    return 16
+  fi
+  step 17 mv -f "./$new" "./$1"
 }
 while [ $# -gt 0 ]; do
   case $1 in
   node)
     failed=
-    enter "$2" && mknod -m 600 "./$new" c "$4" "$5" && chown "$6" "./$new" &&
-      chmod "$7" "./$new" && place "$3" || fail
+    enter "$2" && step 13 mknod -m 600 "./$new" c "$4" "$5" && step 14 chown "$6" "./$new" &&
+      step 15 chmod "$7" "./$new" && place "$3" || fail
     shift 7 ;;
   link)
-    [ "$failed" ] || { enter "$2" && ln -s "$4" "./$new" && place "$3"; } || fail
+    [ "$failed" ] || { enter "$2" && step 18 ln -s "$4" "./$new" && place "$3"; } || fail
     shift 4 ;;
   remove)
     failed=
-    enter "$2" && if [ "$4" "./$3" ]; then rm -f "./$3"; fi || fail
+    enter "$2" && if [ "$4" "./$3" ]; then step 19 rm -f "./$3"; fi || fail
     shift 4 ;;
   sweep)
     failed=
-    enter "$2" && rm -f "./$3" || fail
+    enter "$2" && step 19 rm -f "./$3" || fail
     shift 3 ;;
   esac
 done
+[ $status != 0 ] || echo done
 exit $status
 "#;
+
+/// A step of the script that can fail; the numbers are those in the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Find = 10,
+    Enter = 11,
+    Mkdir = 12,
+    Mknod = 13,
+    Chown = 14,
+    Chmod = 15,
+    Check = 16,
+    Mv = 17,
+    Ln = 18,
+    Rm = 19,
+}
+
+impl Step {
+    const ALL: [Self; 10] = [
+        Self::Find,
+        Self::Enter,
+        Self::Mkdir,
+        Self::Mknod,
+        Self::Chown,
+        Self::Chmod,
+        Self::Check,
+        Self::Mv,
+        Self::Ln,
+        Self::Rm,
+    ];
+
+    fn cause_and_fix(self) -> (&'static str, &'static str) {
+        let occupied = "look at what the container does in its /dev";
+        let full = "make the directory writable, and remove what fills it";
+        match self {
+            Self::Find => (
+                "the image lacks a program",
+                "use an image that has mknod, chown, chmod, mv, ln, rm and mkdir",
+            ),
+            Self::Enter => (
+                "a directory has been replaced or cannot be entered",
+                occupied,
+            ),
+            Self::Mkdir => ("a directory cannot be made", full),
+            Self::Mknod => (
+                "the container cannot make nodes",
+                "leave it the capability MKNOD (cap_drop) and a writable /dev, and do not remap \
+                 its users",
+            ),
+            Self::Chown => (
+                "the node's owner cannot be set",
+                "leave the container the capability CHOWN (cap_drop)",
+            ),
+            Self::Chmod => (
+                "the node's mode cannot be set",
+                "leave the container the capability FOWNER (cap_drop)",
+            ),
+            Self::Check => ("a directory or a file with content is in the way", occupied),
+            Self::Mv => ("the entry cannot be renamed into place", full),
+            Self::Ln => ("the link cannot be made", full),
+            Self::Rm => ("the entry cannot be removed", full),
+        }
+    }
+}
 
 /// The command that carries out `plan`. `real` has the real path of every directory that it
 /// names, as found from outside.
@@ -120,6 +205,10 @@ pub const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/bin",
 ];
 
+fn step_of(status: i64) -> Option<Step> {
+    Step::ALL.into_iter().find(|step| *step as i64 == status)
+}
+
 /// Why a command in a container failed, in the operator's words, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
@@ -127,61 +216,45 @@ pub struct Explained {
     pub fix: String,
 }
 
-/// Explains a failed command from what the engine, the shell or the tools in the image said.
-/// The text comes from inside the container and is only ever shown.
-pub fn explain(output: &str) -> Explained {
-    let said = shorten(output);
-    let has = |word: &str| output.contains(word);
-    let (cause, fix) = if has("exec failed")
-        || has("executable file not found")
-        || has("/bin/sh") && has("no such file")
-    {
-        if has("ermission denied") || has("peration not permitted") {
-            (
-                "the engine refuses to execute /bin/sh in the container",
-                "look for a security profile that forbids it",
-            )
-        } else {
-            (
-                "the image has no /bin/sh",
-                "use an image with a shell, mknod, chown, chmod and mv",
-            )
-        }
-    } else if has("not found") {
-        (
-            "the image lacks a program that is needed",
-            "use an image that has mknod, chown, chmod, mv, ln, rm and mkdir",
-        )
-    } else if has("Read-only file system") {
-        (
-            "the directory is read-only",
-            "mount a writable tmpfs there, or none",
-        )
-    } else if has("Operation not permitted") {
-        (
-            "the container may not make nodes",
-            "leave it the capabilities MKNOD, CHOWN and FOWNER (cap_drop), and do not remap its users",
-        )
-    } else if has("No space left") {
-        (
-            "the container's /dev is full",
-            "remove what fills it, or give it a larger tmpfs",
-        )
-    } else {
-        ("a command in the container failed", "see what it said")
+/// Explains a failed command by its exit status. Its output comes from inside the container and is
+/// only ever shown.
+pub fn explain(status: i64, output: &str) -> Explained {
+    let (cause, fix) = match (step_of(status), status) {
+        (Some(step), _) => step.cause_and_fix(),
+        // What the engine reports where it cannot execute the command at all (moby,
+        // daemon/exec.go, `ContainerExecStart`).
+        (None, 126 | 127) => (
+            "/bin/sh cannot be executed in the container",
+            "use an image with a shell, and no security profile that forbids it",
+        ),
+        (None, 0) => (
+            "the container has undone it immediately",
+            "look at what the container does in its /dev",
+        ),
+        // Killed by a signal (POSIX.1-2017, Shell Command Language, 2.8.2).
+        (None, 129..) => (
+            "the command in the container was killed",
+            "look at the container's memory limit and at the kernel's log",
+        ),
+        (None, _) => (
+            "the command in the container failed",
+            "look at what its output says",
+        ),
+    };
+    let cause = match shorten(output).as_str() {
+        _ if status == 0 => cause.to_owned(),
+        "" => format!("{cause} (exit status {status})"),
+        said => format!("{cause} ({said})"),
     };
     Explained {
-        cause: match said.as_str() {
-            "" => cause.to_owned(),
-            said => format!("{cause} ({said})"),
-        },
+        cause,
         fix: fix.to_owned(),
     }
 }
 
 /// One printable line of at most 300 characters, the same for the same failure: the number in a
 /// temporary name is another one at each try.
-fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let words =
         words
@@ -209,6 +282,7 @@ mod tests {
 
     use crate::model::{DevNum, Mode};
     use crate::plan::Found;
+    use crate::sys::child::find;
 
     fn node(path: &str) -> Op {
         Op::MakeNode {
@@ -232,8 +306,8 @@ mod tests {
         }
     }
 
-    /// Runs the script on the host with a directory in the place of /dev.
-    fn run(dev: &Path, ops: Vec<Op>) -> Output {
+    /// The command with a directory of the host in the place of /dev.
+    fn argv(dev: &Path, ops: Vec<Op>) -> Vec<String> {
         let plan = Plan {
             ops,
             ..Plan::default()
@@ -241,8 +315,47 @@ mod tests {
         let dev = dev.to_str().unwrap();
         let real = ["/dev", "/dev/serial/by-id"]
             .map(|directory| (directory.to_owned(), directory.replacen("/dev", dev, 1)));
-        let argv = command(&plan, &real.into()).unwrap();
+        command(&plan, &real.into()).unwrap()
+    }
+
+    /// Runs the script on the host.
+    fn run(dev: &Path, ops: Vec<Op>) -> Output {
+        let argv = argv(dev, ops);
         Command::new(&argv[0]).args(&argv[1..]).output().unwrap()
+    }
+
+    /// The shells of this machine that may be an image's /bin/sh.
+    fn shells() -> Vec<Vec<&'static str>> {
+        let mut shells = vec![
+            vec!["/bin/sh"],
+            vec!["dash"],
+            vec!["bash", "--posix"],
+            vec!["busybox", "sh"],
+        ];
+        shells.retain(|shell| find(Path::new(shell[0])).is_some());
+        shells
+    }
+
+    /// The step that fails, in every shell, and what is said then.
+    fn failed(dev: &Path, ops: &[Op]) -> (Step, String) {
+        failed_below(&[], dev, ops)
+    }
+
+    /// The same below another program, which executes the shell.
+    fn failed_below(program: &[&str], dev: &Path, ops: &[Op]) -> (Step, String) {
+        let runs = shells().into_iter().map(|shell| {
+            let argv = argv(dev, ops.to_vec());
+            let shell = [program, &shell].concat();
+            let mut command = Command::new(shell[0]);
+            let output = command.args(&shell[1..]).args(&argv[1..]).output().unwrap();
+            let step = step_of(output.status.code().unwrap().into());
+            let step = step.unwrap_or_else(|| panic!("{shell:?}: {output:?}"));
+            (step, String::from_utf8(output.stderr).unwrap())
+        });
+        let mut runs: Vec<_> = runs.collect();
+        runs.dedup_by_key(|(step, _)| *step);
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.remove(0)
     }
 
     fn names(dev: &Path) -> Vec<String> {
@@ -283,6 +396,7 @@ mod tests {
                 ],
             );
             assert!(output.status.success(), "{name}: {output:?}");
+            assert_eq!(output.stdout, b"done\n");
         }
         let mut expected: Vec<String> = hostile.map(str::to_owned).into();
         expected.sort();
@@ -409,24 +523,116 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_explained_with_a_fix() {
-        for (said, expected) in [
-            (
-                "OCI runtime exec failed: exec failed: \"/bin/sh\": stat /bin/sh: no such file or directory",
-                "no /bin/sh",
-            ),
-            ("ttyplugd: 16: mknod: not found", "lacks a program"),
-            (
-                "mknod: ./.ttyplugd.7: Operation not permitted",
-                "may not make nodes",
-            ),
-            (
-                "mkdir: can't create directory '/dev/x': Read-only file system",
-                "read-only",
-            ),
-            ("", "a command in the container failed"),
+    fn the_exit_status_is_that_of_the_step_that_failed() {
+        let directory = tempfile::tempdir().unwrap();
+        let dev = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(dev.join("directory")).unwrap();
+        std::fs::write(dev.join("file"), "content").unwrap();
+        symlink("directory", dev.join("serial")).unwrap();
+        // Nobody can make anything in /proc, not even root.
+        let (proc, none) = (Path::new("/proc"), Path::new("/proc/none"));
+        let sweep = |name: &str| Op::Sweep {
+            path: format!("/dev/{name}"),
+        };
+        for (dev, op, step) in [
+            (&*dev, link("/dev/serial/by-id/x", "y"), Step::Enter),
+            (none, link("/dev/x", "y"), Step::Mkdir),
+            (proc, node("/dev/x"), Step::Mknod),
+            (&dev, link("/dev/directory", "y"), Step::Check),
+            (&dev, link("/dev/file", "y"), Step::Check),
+            (proc, link("/dev/x", "y"), Step::Ln),
+            (&dev, sweep("directory"), Step::Rm),
         ] {
-            assert!(explain(said).cause.contains(expected), "{said}");
+            assert_eq!(failed(dev, &[op]).0, step);
+        }
+        // The first of several.
+        let (step, said) = failed(&dev, &[link("/dev/file", "y"), sweep("directory")]);
+        assert_eq!(step, Step::Check);
+        assert!(said.lines().count() >= 2, "{said}");
+    }
+
+    #[test]
+    fn the_exit_status_tells_which_capability_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let dev = directory.path().canonicalize().unwrap();
+        let mut op = node("/dev/x");
+        if let Op::MakeNode { uid, .. } = &mut op {
+            *uid = 1000;
+        }
+        // Only root has any to do without.
+        if !nix::unistd::geteuid().is_root() {
+            return assert_eq!(failed(&dev, &[op]).0, Step::Mknod);
+        }
+        for (capability, step) in [
+            ("mknod", Step::Mknod),
+            ("chown", Step::Chown),
+            ("fowner", Step::Chmod),
+        ] {
+            let without = format!("--bounding-set=-{capability}");
+            let failed = failed_below(&["setpriv", &without], &dev, &[op.clone()]);
+            assert_eq!(failed.0, step, "{capability}: {}", failed.1);
+            assert_eq!(names(&dev), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_fails_when_it_is_renamed_into_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let dev = directory.path().canonicalize().unwrap();
+        let mut argv = argv(&dev, Vec::new());
+        let long = "x".repeat(256);
+        argv.extend(["link", dev.to_str().unwrap(), &long, "y"].map(str::to_owned));
+        let output = Command::new(&argv[0]).args(&argv[1..]).output().unwrap();
+        assert_eq!(
+            step_of(output.status.code().unwrap().into()),
+            Some(Step::Mv)
+        );
+        assert_eq!(names(&dev), [""; 0]);
+    }
+
+    #[test]
+    fn a_missing_program_has_a_status_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let dev = directory.path().canonicalize().unwrap();
+        let mut argv = argv(&dev, vec![link("/dev/x", "y")]);
+        argv[2] = argv[2].replace("PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin", "PATH=/none");
+        assert_ne!(argv[2], SCRIPT);
+        // busybox has its own programs in it.
+        for shell in shells().into_iter().filter(|shell| shell[0] != "busybox") {
+            let mut command = Command::new(find(Path::new(shell[0])).unwrap());
+            let output = command.args(&shell[1..]).args(&argv[1..]).output().unwrap();
+            let step = step_of(output.status.code().unwrap().into());
+            assert_eq!(step, Some(Step::Find), "{shell:?}: {output:?}");
+        }
+    }
+
+    #[test]
+    fn failures_are_explained_by_their_status_and_show_what_was_said() {
+        for (status, said, expected) in [
+            (
+                10,
+                "sh: 16: mknod: not found",
+                "the image lacks a program (sh: 16: mknod: not found)",
+            ),
+            (
+                13,
+                "not found",
+                "the container cannot make nodes (not found)",
+            ),
+            (
+                126,
+                "",
+                "/bin/sh cannot be executed in the container (exit status 126)",
+            ),
+            (
+                137,
+                "",
+                "the command in the container was killed (exit status 137)",
+            ),
+            (1, "", "the command in the container failed (exit status 1)"),
+            (0, "done", "the container has undone it immediately"),
+        ] {
+            assert_eq!(explain(status, said).cause, expected);
         }
         assert_eq!(
             shorten("mknod: ./.ttyplugd.17: no"),

@@ -120,7 +120,7 @@ impl Api {
             }
             (&Method::GET, "/v1/status", _) => whole(StatusCode::OK, JSON, text(&self.status())),
             (&Method::GET, "/metrics", _) => {
-                let text = self.0.world.borrow().metrics.text(&self.status());
+                let text = self.0.state.borrow().metrics.text(&self.status());
                 whole(StatusCode::OK, "text/plain; version=0.0.4", text)
             }
             (_, "/v1/status" | "/metrics", _) => no(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
@@ -137,8 +137,8 @@ impl Api {
     }
 
     fn status(&self) -> Status {
-        let world = self.0.world.borrow();
-        status(&world, world.clock.now())
+        let state = self.0.state.borrow();
+        status(&state, state.clock.now())
     }
 
     /// The status now, and a new one whenever it has changed.

@@ -141,7 +141,7 @@ async fn follow(socket: &Path, shared: &Shared) {
     let ended = tell_and_hear(&mut stream, shared, &mut container).await;
     if let (Some(id), Err(error)) = (container, ended) {
         tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
-        shared.world.borrow_mut().held.remove(&id);
+        shared.state.borrow_mut().held.remove(&id);
         shared.notifier.notify_watchers();
     }
 }
@@ -188,7 +188,7 @@ async fn tell_and_hear(
     let mut changed = shared.notifier.container(&id);
     let mut told = None;
     loop {
-        let ports = shared.world.borrow().ports(&id);
+        let ports = shared.state.borrow().ports(&id);
         if ports.is_some() && ports != told {
             let message = ToKeeper {
                 ttyplugd: VERSION,
@@ -206,14 +206,14 @@ async fn tell_and_hear(
 }
 
 fn heard(shared: &Shared, id: &ContainerId, message: FromKeeper) {
-    let mut world = shared.world.borrow_mut();
+    let mut state = shared.state.borrow_mut();
     for ended in message.released {
-        world.metrics.held(ended.reason, ended.waited_ms);
+        state.metrics.held(ended.reason, ended.waited_ms);
     }
     let heard = HeldByKeeper {
-        at: world.clock.now().clock,
+        at: state.clock.now().clock,
         held: message.held,
     };
-    world.held.insert(id.clone(), heard);
+    state.held.insert(id.clone(), heard);
     shared.notifier.notify_watchers();
 }

@@ -24,7 +24,7 @@ use crate::daemon::api::Api;
 use crate::daemon::problems::Source;
 use crate::daemon::scheduler::Scheduler;
 use crate::daemon::shared::Shared;
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 use crate::daemon::status::{note, note_all};
 use crate::engine::events::{News, watch};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
@@ -113,10 +113,10 @@ pub async fn run(
     let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
     tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
-    let world = World::new(settings, inventory, store);
+    let state = State::new(settings, inventory, store);
     let mut daemon = Daemon {
         directories,
-        shared: Rc::new(Shared::new(world)),
+        shared: Rc::new(Shared::new(state)),
         scheduler: Scheduler::default(),
         list_again,
         next_resync: Instant::now() + RESYNC,
@@ -192,8 +192,8 @@ fn listen() -> anyhow::Result<Monitor> {
 }
 
 /// Without a service manager there is nobody to tell, which is no error.
-fn tell(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
+fn tell(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "cannot notify the service manager");
     }
 }
@@ -208,9 +208,9 @@ impl Daemon {
     }
 
     fn on_heard(&mut self, heard: Heard) {
-        let mut world = self.shared.world.borrow_mut();
-        world.apply(heard.events);
-        world.metrics.events_lost.add(heard.lost.into());
+        let mut state = self.shared.state.borrow_mut();
+        state.apply(heard.events);
+        state.metrics.events_lost.add(heard.lost.into());
         if heard.lost && !self.events_lost {
             tracing::warn!(
                 message_id = kind::EVENTS_LOST,
@@ -236,10 +236,10 @@ impl Daemon {
                     containers = containers.len(),
                     "connected to the engine"
                 );
-                let mut world = self.shared.world.borrow_mut();
-                let again = world.engine.connect(engine);
-                world.metrics.engine_reconnects.add(again.into());
-                drop(world);
+                let mut state = self.shared.state.borrow_mut();
+                let again = state.engine.connect(engine);
+                state.metrics.engine_reconnects.add(again.into());
+                drop(state);
                 self.on_listed(containers);
                 self.mark_all();
                 self.look_again_soon();
@@ -248,7 +248,7 @@ impl Daemon {
             News::Changed(id, container) => self.on_changed(id, container),
             News::Lost(error) => {
                 let error = error.to_string();
-                if self.shared.world.borrow_mut().engine.lose(error.clone()) {
+                if self.shared.state.borrow_mut().engine.lose(error.clone()) {
                     tracing::warn!(
                         message_id = kind::ENGINE_LOST,
                         error,
@@ -261,16 +261,16 @@ impl Daemon {
     }
 
     fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
-        let world = &mut *self.shared.world.borrow_mut();
+        let state = &mut *self.shared.state.borrow_mut();
         let recognise = |(id, container): (_, Container)| {
-            let container = container.recognised(world.store.labels(&id));
+            let container = container.recognised(state.store.labels(&id));
             (id, container)
         };
-        world.inventory.containers = containers.into_iter().map(recognise).collect();
-        world.stale = true;
-        for (id, _) in world
+        state.inventory.containers = containers.into_iter().map(recognise).collect();
+        state.stale = true;
+        for (id, _) in state
             .inventory
-            .running(world.settings.inject.serves_paused())
+            .running(state.settings.inject.serves_paused())
         {
             self.scheduler.revisit(id);
         }
@@ -279,20 +279,20 @@ impl Daemon {
 
     /// `None` is a container that is gone.
     fn on_changed(&mut self, id: ContainerId, container: Option<Container>) {
-        let mut world = self.shared.world.borrow_mut();
+        let mut state = self.shared.state.borrow_mut();
         self.shared.notifier.notify_container(&id);
-        world.stale = true;
+        state.stale = true;
         let Some(container) = container else {
-            world.inventory.containers.remove(&id);
+            state.inventory.containers.remove(&id);
             return;
         };
         match container.state {
             ContainerState::Running => self.scheduler.changed(&id),
             ContainerState::Paused => {}
-            ContainerState::Stopped => world.problems.stopped(&id),
+            ContainerState::Stopped => state.problems.stopped(&id),
         }
-        let container = container.recognised(world.store.labels(&id));
-        world.inventory.containers.insert(id, container);
+        let container = container.recognised(state.store.labels(&id));
+        state.inventory.containers.insert(id, container);
     }
 
     /// A command that a killed daemon had begun in a container goes on without it.
@@ -305,18 +305,18 @@ impl Daemon {
     }
 
     fn on_done(&mut self, done: Vec<(ContainerId, Vec<Problem>)>) {
-        let world = &mut *self.shared.world.borrow_mut();
+        let state = &mut *self.shared.state.borrow_mut();
         for (id, problems) in done {
-            let container = world.inventory.containers.get(&id);
+            let container = state.inventory.containers.get(&id);
             match container.filter(|container| container.state != ContainerState::Stopped) {
                 Some(container) => {
                     let name = container.name.clone();
-                    world.problems.tell(&id, &name, Source::Work, problems);
-                    note(world, &id);
+                    state.problems.tell(&id, &name, Source::Work, problems);
+                    note(state, &id);
                     self.shared.notifier.notify_watchers();
                 }
                 // It has ended meanwhile, and its problems with it.
-                None => world.stale = true,
+                None => state.stale = true,
             }
         }
     }
@@ -327,7 +327,7 @@ impl Daemon {
         tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
         match config::load(&self.directories.config) {
             Ok(settings) => {
-                self.shared.world.borrow_mut().settings = settings;
+                self.shared.state.borrow_mut().settings = settings;
                 tracing::info!("configuration reloaded");
             }
             Err(errors) => problems::rejected(&errors),
@@ -348,9 +348,9 @@ impl Daemon {
         }
         // Nothing is missed by what is read here: everything is looked at again.
         let lost = monitor.has_lost()?;
-        let world = self.shared.world.borrow();
-        world.metrics.events_lost.add(lost.into());
-        drop(world);
+        let state = self.shared.state.borrow();
+        state.metrics.events_lost.add(lost.into());
+        drop(state);
         self.events_lost = false;
         self.resync()
     }
@@ -359,9 +359,9 @@ impl Daemon {
     /// listed them.
     fn resync(&mut self) -> anyhow::Result<()> {
         let devices = enumerate()?;
-        let mut world = self.shared.world.borrow_mut();
-        world.metrics.resyncs.add(1);
-        world.replace_devices(devices);
+        let mut state = self.shared.state.borrow_mut();
+        state.metrics.resyncs.add(1);
+        state.replace_devices(devices);
         self.list_again.notify_one();
         self.next_resync = Instant::now() + RESYNC;
         Ok(())
@@ -369,9 +369,9 @@ impl Daemon {
 
     /// The operator or a new engine may have fixed what was wrong, whatever it was.
     fn mark_all(&mut self) {
-        let world = self.shared.world.borrow();
-        let serves_paused = world.settings.inject.serves_paused();
-        for (id, _) in world.inventory.running(serves_paused) {
+        let state = self.shared.state.borrow();
+        let serves_paused = state.settings.inject.serves_paused();
+        for (id, _) in state.inventory.running(serves_paused) {
             self.scheduler.changed(id);
         }
     }
@@ -381,7 +381,7 @@ impl Daemon {
     fn dispatch(&mut self) {
         self.turn = Instant::now();
         // That work has ended changes nothing in what anybody should have.
-        if self.shared.world.borrow().stale || self.unsaved {
+        if self.shared.state.borrow().stale || self.unsaved {
             self.reassign();
         }
         self.scheduler.start(&self.shared, self.turn);
@@ -389,50 +389,49 @@ impl Daemon {
     }
 
     fn reassign(&mut self) {
-        let world = &mut *self.shared.world.borrow_mut();
+        let state = &mut *self.shared.state.borrow_mut();
         let new = assign(
-            &world.settings,
-            &world.inventory,
-            world.store.last_devices(),
+            &state.settings,
+            &state.inventory,
+            state.store.last_devices(),
         );
-        let old = std::mem::replace(&mut world.assigned, new);
-        world.stale = false;
-        world.problems.devices(world.inventory.devices.values());
-        let containers = &world.inventory.containers;
-        let state = |id: &ContainerId| Some(containers.get(id)?.state);
-        world.lives.update(state);
+        let old = std::mem::replace(&mut state.assigned, new);
+        state.stale = false;
+        state.problems.devices(state.inventory.devices.values());
+        let containers = &state.inventory.containers;
+        state.lives.update(|id| Some(containers.get(id)?.state));
 
-        let running = world
+        let running = state
             .inventory
-            .running(world.settings.inject.serves_paused());
+            .running(state.settings.inject.serves_paused());
         let running: BTreeSet<_> = running.map(|(id, _)| id.clone()).collect();
         self.scheduler.keep(&running);
         let ids: BTreeSet<_> = old
             .by_container
             .keys()
-            .chain(world.assigned.by_container.keys())
+            .chain(state.assigned.by_container.keys())
             .collect();
         let differs =
-            |id: &&&ContainerId| old.by_container.get(*id) != world.assigned.by_container.get(*id);
+            |id: &&&ContainerId| old.by_container.get(*id) != state.assigned.by_container.get(*id);
         for id in ids.iter().filter(differs) {
-            if let Some(container) = world.inventory.containers.get(*id) {
-                let assignment = world.assigned.by_container.get(*id);
+            if let Some(container) = state.inventory.containers.get(*id) {
+                let assignment = state.assigned.by_container.get(*id);
                 let problems = assignment
                     .map(problems::of_assignment)
                     .into_iter()
                     .flatten();
                 let source = Source::Definition;
-                world.problems.tell(id, &container.name, source, problems);
+                state.problems.tell(id, &container.name, source, problems);
             }
             if running.contains(*id) {
                 self.scheduler.changed(id);
             }
             self.shared.notifier.notify_container(id);
         }
-        note_all(world);
+        note_all(state);
         // Before the engine has told what there is, nothing is known to be gone.
-        if world.engine.connection().is_some() {
-            self.unsaved = !remember(world);
+        if state.engine.connection().is_some() {
+            self.unsaved = !remember(state);
         }
         self.shared.notifier.notify_assigned();
         self.shared.notifier.notify_watchers();
@@ -446,21 +445,21 @@ impl Daemon {
 
     /// Tells the service manager, for `systemctl status`.
     fn tell_status(&mut self) {
-        let world = self.shared.world.borrow();
-        let devices = world.inventory.devices.values();
+        let state = self.shared.state.borrow();
+        let devices = state.inventory.devices.values();
         let offered = devices.filter(|device| device.is_offered()).count();
-        let engine = match world.engine.connection() {
+        let engine = match state.engine.connection() {
             Some(_) => "",
             None => "waiting for the engine; ",
         };
         let status = format!(
             "{engine}{offered} USB ports, {} containers served, {} nodes and links made, {} \
              containers with problems",
-            world.assigned.by_container.len(),
-            world.store.entries(),
-            world.problems.affected(),
+            state.assigned.by_container.len(),
+            state.store.entries(),
+            state.problems.affected(),
         );
-        drop(world);
+        drop(state);
         if status != self.status {
             tell(&[NotifyState::Status(&status)]);
             self.status = status;
@@ -479,18 +478,18 @@ impl Daemon {
 }
 
 /// Writes what outlives the daemon. Returns whether it could be written.
-fn remember(world: &mut World) -> bool {
-    let World {
+fn remember(state: &mut State) -> bool {
+    let State {
         settings,
         inventory,
         assigned,
         store,
         problems,
         ..
-    } = world;
+    } = state;
     let written = store
         .put_assignments(settings.labels, inventory, assigned)
-        .and_then(|()| store.keep_records_of(&inventory.containers));
+        .and_then(|()| store.retain_records_of(&inventory.containers));
     let is_written = written.is_ok();
     problems.store(written);
     problems.keep(&inventory.containers);

@@ -69,9 +69,9 @@ impl Scheduler {
 
     /// Starts the work that is due in containers that run. Much of it needs no engine.
     pub fn start(&mut self, shared: &Rc<Shared>, now: Instant) {
-        let world = shared.world.borrow();
-        let serves_paused = world.settings.inject.serves_paused();
-        for (id, container) in world.inventory.running(serves_paused) {
+        let state = shared.state.borrow();
+        let serves_paused = state.settings.inject.serves_paused();
+        for (id, container) in state.inventory.running(serves_paused) {
             let Some(work) = self.work.get_mut(id) else {
                 continue;
             };
@@ -79,15 +79,15 @@ impl Scheduler {
                 continue;
             };
             // One whose ports are all unplugged is looked up, to be known when they come.
-            if !world.assigned.by_container.contains_key(id) && !world.store.has_record(id) {
+            if !state.assigned.by_container.contains_key(id) && !state.store.has_record(id) {
                 work.end(now.into_std(), false);
                 continue;
             }
-            let from_outside = world.settings.inject == InjectPolicy::Namespace;
+            let from_outside = state.settings.inject == InjectPolicy::Namespace;
             let slots = (!from_outside).then(|| self.slots.clone());
             let job = run(
                 shared.clone(),
-                world.engine.connection().cloned(),
+                state.engine.connection().cloned(),
                 id.clone(),
                 container.name.clone(),
                 since,
@@ -140,7 +140,7 @@ async fn run(
 ) -> (ContainerId, Vec<Problem>) {
     let work = reconcile(Job {
         engine: engine.as_deref(),
-        world: &shared.world,
+        state: &shared.state,
         notifier: &shared.notifier,
         blocking: &shared.blocking,
         id: &id,

@@ -4,20 +4,20 @@ use std::cell::RefCell;
 
 use crate::daemon::blocking::Blocking;
 use crate::daemon::notifier::Notifier;
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 
 #[derive(Debug)]
 pub struct Shared {
     /// Borrowed for a moment at a time, never over an await.
-    pub world: RefCell<World>,
+    pub state: RefCell<State>,
     pub notifier: Notifier,
     pub blocking: Blocking,
 }
 
 impl Shared {
-    pub fn new(world: World) -> Self {
+    pub fn new(state: State) -> Self {
         Self {
-            world: RefCell::new(world),
+            state: RefCell::new(state),
             notifier: Notifier::default(),
             blocking: Blocking::default(),
         }

@@ -22,7 +22,7 @@ use crate::sys::clock::Clock;
 
 /// All that is known, and what of it outlives the daemon.
 #[derive(Debug)]
-pub struct World {
+pub struct State {
     pub settings: Settings,
     pub inventory: Inventory,
     pub assigned: Assignments,
@@ -102,7 +102,7 @@ pub struct HeldByKeeper {
     pub held: Vec<HeldOpen>,
 }
 
-impl World {
+impl State {
     /// What is known at the start: not much.
     pub fn new(settings: Settings, inventory: Inventory, store: Store) -> Self {
         let metrics = Rc::<Metrics>::default();

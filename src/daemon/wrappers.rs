@@ -54,11 +54,11 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
     let id = ContainerId(question.await??.container);
     // Subscribed before anything changes.
     let mut assigned = shared.notifier.assigned();
-    shared.world.borrow_mut().being_created(&id);
+    shared.state.borrow_mut().being_created(&id);
     shared.notifier.notify_stale();
     shared.notifier.notify_container(&id);
     let known = async {
-        while shared.world.borrow().ports(&id).is_none() {
+        while shared.state.borrow().ports(&id).is_none() {
             if assigned.next().await.is_none() {
                 break;
             }
@@ -74,17 +74,17 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
 
 /// What a container is to be created with; what it is granted by that is on record.
 fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
-    let world = &mut *shared.world.borrow_mut();
-    let nodes = world.assigned.wants(id).iter().map(node_to_make);
+    let state = &mut *shared.state.borrow_mut();
+    let nodes = state.assigned.wants(id).iter().map(node_to_make);
     let mut created = Created {
         ttyplugd: VERSION,
         nodes: nodes.collect(),
-        rights: world.settings.grant == GrantPolicy::Auto,
-        ports: world.ports(id)?,
+        rights: state.settings.grant == GrantPolicy::Auto,
+        ports: state.ports(id)?,
     };
     if created.rights {
         let numbers = created.nodes.iter().map(|node| node.number).collect();
-        if let Err(error) = world.store.remember_wrapper_grants(id, numbers) {
+        if let Err(error) = state.store.remember_wrapper_grants(id, numbers) {
             tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error:#}");
             // What is not written down would never be revoked. Its ports come when it runs.
             created.nodes.clear();
@@ -97,8 +97,8 @@ fn node_to_make(want: &WantedPort) -> NodeToMake {
     NodeToMake {
         path: want.node.clone(),
         number: want.devnum,
-        mode: want.mode.to_string(),
-        owner: want.owner.to_string(),
-        group: want.group.to_string(),
+        mode: want.mode,
+        owner: want.owner.clone(),
+        group: want.group.clone(),
     }
 }

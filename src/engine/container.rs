@@ -1,13 +1,14 @@
 //! A container as the engine describes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-use bollard::models::{ContainerInspectResponse, DeviceMapping, HostConfig};
+use bollard::models::{ContainerInspectResponse, HostConfig};
 use nix::sys::stat::{major, minor};
 
 use crate::model::DevNum;
-use crate::model::device_access::{Access, DeviceRules};
+use crate::model::device_access::DeviceRules;
+use crate::model::inventory::ContainerId;
 
 /// A container, whether it runs or not.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct Described {
     /// The name of the runtime that it was created for, e.g. `runc`.
     pub runtime: String,
     pub running: Option<Running>,
+    /// Every device of its definition was there when it was described.
+    complete: bool,
 }
 
 /// A container as it runs, as far as it matters for serving it.
@@ -44,16 +47,114 @@ pub struct Mapping {
     pub container: String,
 }
 
-pub(super) fn described(response: ContainerInspectResponse) -> Described {
-    let host_config = response.host_config.as_ref();
-    let runtime = host_config.and_then(|config| config.runtime.clone());
-    Described {
-        runtime: runtime.unwrap_or_default(),
-        running: running(response),
+/// What the engine said of containers, as long as it has not told that something has happened to
+/// them since.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    containers: BTreeMap<ContainerId, Described>,
+    changes: u64,
+}
+
+impl Cache {
+    pub(super) fn get(&self, id: &ContainerId) -> Option<Described> {
+        self.containers.get(id).cloned()
+    }
+
+    /// Something has happened to a container, or may have happened to any.
+    pub(super) fn forget(&mut self, id: Option<&ContainerId>) {
+        self.changes += 1;
+        self.containers
+            .retain(|known, _| id.is_some_and(|id| id != known));
+    }
+
+    /// How often something has happened.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Takes in an answer to a question that was asked after so many changes. One that was on its
+    /// way during a change may be of before.
+    pub(super) fn put(&mut self, id: &ContainerId, described: &Described, changes: u64) {
+        if described.complete && self.changes == changes {
+            self.containers.insert(id.clone(), described.clone());
+        }
     }
 }
 
-fn running(response: ContainerInspectResponse) -> Option<Running> {
+/// What there is at a path of the host's, as far as it matters for `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostEntry {
+    Missing,
+    /// A character device, or a link to one.
+    Device {
+        devnum: DevNum,
+        link: bool,
+    },
+    Other,
+}
+
+impl HostEntry {
+    /// Looks at a path.
+    pub(super) fn at(path: &str) -> Self {
+        // Elsewhere a look may hang.
+        let Some(name) = path.strip_prefix("/dev/") else {
+            return Self::Other;
+        };
+        let Ok(node) = std::fs::metadata(path) else {
+            return Self::Missing;
+        };
+        if !node.file_type().is_char_device() {
+            return Self::Other;
+        }
+        let numbers = (major(node.rdev()).try_into(), minor(node.rdev()).try_into());
+        let (Ok(major), Ok(minor)) = numbers else {
+            return Self::Other;
+        };
+        let is_link = std::fs::symlink_metadata(path).is_ok_and(|entry| entry.is_symlink());
+        Self::Device {
+            devnum: DevNum { major, minor },
+            // Below a directory of udev's everything is one.
+            link: is_link || name.contains('/'),
+        }
+    }
+}
+
+/// What an answer of the engine's means, with what `host` finds at the paths of its devices.
+pub(super) fn described(
+    response: ContainerInspectResponse,
+    host: impl Fn(&str) -> HostEntry,
+) -> Described {
+    let host_config = response.host_config.as_ref();
+    let runtime = host_config.and_then(|config| config.runtime.clone());
+    let devices = host_config.and_then(|config| config.devices.as_ref());
+    let entries = devices.into_iter().flatten().map(|device| {
+        let path = device.path_on_host.as_deref().unwrap_or_default();
+        // `rwm` unless it says otherwise (docker-run(1), --device).
+        let access = device.cgroup_permissions.as_deref().unwrap_or("rwm");
+        (host(path), access.into())
+    });
+    let (mut devices, mut linked, mut complete) = (Vec::new(), Vec::new(), true);
+    for (entry, access) in entries {
+        match entry {
+            HostEntry::Missing => complete = false,
+            HostEntry::Device { devnum, link: true } => linked.push((devnum, access)),
+            HostEntry::Device { devnum, .. } => devices.push((devnum, access)),
+            HostEntry::Other => {}
+        }
+    }
+    let rights = DeviceRules {
+        devices,
+        linked,
+        ..rules(host_config)
+    };
+    Described {
+        runtime: runtime.unwrap_or_default(),
+        running: running(response, rights),
+        complete,
+    }
+}
+
+fn running(response: ContainerInspectResponse, rights: DeviceRules) -> Option<Running> {
     let state = response.state?;
     let pid = state.pid.filter(|pid| *pid > 0)?;
     if !state.running.unwrap_or(false) {
@@ -89,7 +190,7 @@ fn running(response: ContainerInspectResponse) -> Option<Running> {
         mappings: mappings.collect(),
         drops_mknod: drops_mknod(&host_config),
         path: path.unwrap_or_default().to_owned(),
-        rights: rights(host_config),
+        rights,
     })
 }
 
@@ -106,40 +207,94 @@ fn drops_mknod(host_config: &HostConfig) -> bool {
         && !named(&host_config.cap_add, true)
 }
 
-fn rights(host_config: HostConfig) -> DeviceRules {
-    let devices = host_config.devices.unwrap_or_default();
-    let of = |devices: &[&DeviceMapping]| devices.iter().filter_map(|d| device_right(d)).collect();
-    let (links, nodes): (Vec<_>, Vec<_>) = devices.iter().partition(|device| is_link(device));
+fn rules(host_config: Option<&HostConfig>) -> DeviceRules {
+    let rules = host_config.and_then(|config| config.device_cgroup_rules.clone());
     DeviceRules {
-        everything: host_config.privileged.unwrap_or(false),
-        rules: host_config.device_cgroup_rules.unwrap_or_default(),
-        devices: of(&nodes),
-        linked: of(&links),
+        everything: host_config.is_some_and(|config| config.privileged == Some(true)),
+        rules: rules.unwrap_or_default(),
+        ..DeviceRules::default()
     }
 }
 
-fn is_link(device: &DeviceMapping) -> bool {
-    let path = device.path_on_host.as_deref().unwrap_or_default();
-    let below_dev = path
-        .strip_prefix("/dev/")
-        .is_some_and(|name| !name.contains('/'));
-    !below_dev || std::fs::symlink_metadata(path).is_ok_and(|entry| entry.is_symlink())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::{ContainerState, DeviceMapping};
 
-/// The number of a `--device`, and what it may be opened for: `rwm` unless it says otherwise
-/// (docker-run(1), --device). Docker follows a link such as /dev/serial/by-id/X when the container
-/// is started.
-fn device_right(device: &DeviceMapping) -> Option<(DevNum, Access)> {
-    // Elsewhere a look may hang.
-    let path = device.path_on_host.as_deref()?;
-    let node = path.starts_with("/dev/").then(|| std::fs::metadata(path))?;
-    let node = node.ok()?;
-    let devnum = DevNum {
-        major: u32::try_from(major(node.rdev())).ok()?,
-        minor: u32::try_from(minor(node.rdev())).ok()?,
-    };
-    let access = device.cgroup_permissions.as_deref().unwrap_or("rwm");
-    node.file_type()
-        .is_char_device()
-        .then(|| (devnum, access.into()))
+    fn inspected(devices: &[&str]) -> ContainerInspectResponse {
+        let device = |path: &&str| DeviceMapping {
+            path_on_host: Some((*path).to_owned()),
+            ..DeviceMapping::default()
+        };
+        ContainerInspectResponse {
+            state: Some(ContainerState {
+                running: Some(true),
+                pid: Some(7),
+                ..ContainerState::default()
+            }),
+            host_config: Some(HostConfig {
+                devices: Some(devices.iter().map(device).collect()),
+                ..HostConfig::default()
+            }),
+            ..ContainerInspectResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_device_of_the_definition_is_a_node_or_a_link_or_none() {
+        let null = DevNum { major: 1, minor: 3 };
+        assert_eq!(
+            HostEntry::at("/dev/null"),
+            HostEntry::Device {
+                devnum: null,
+                link: false
+            }
+        );
+        for (path, expected) in [
+            ("/dev/pts", HostEntry::Other),
+            ("/etc/passwd", HostEntry::Other),
+            ("/nowhere", HostEntry::Other),
+            ("/dev/ttyplugd", HostEntry::Missing),
+            ("/dev/serial/by-id/ttyplugd", HostEntry::Missing),
+        ] {
+            assert_eq!(HostEntry::at(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_kept_if_nothing_has_happened_and_nothing_was_missing() {
+        let id = ContainerId("c0ffee".into());
+        let number = |minor| DevNum { major: 188, minor };
+        let at = |path: &str| match path {
+            "/dev/ttyUSB0" => HostEntry::Device {
+                devnum: number(0),
+                link: false,
+            },
+            "/dev/serial/by-id/x" => HostEntry::Device {
+                devnum: number(1),
+                link: true,
+            },
+            "/dev/snd" => HostEntry::Other,
+            _ => HostEntry::Missing,
+        };
+        let mut cache = Cache::default();
+        let whole = described(
+            inspected(&["/dev/ttyUSB0", "/dev/serial/by-id/x", "/dev/snd"]),
+            at,
+        );
+        let rights = &whole.running.as_ref().unwrap().rights;
+        assert_eq!(rights.devices, [(number(0), "rwm".into())]);
+        assert_eq!(rights.linked, [(number(1), "rwm".into())]);
+        cache.put(&id, &whole, cache.changes());
+        assert!(cache.get(&id).is_some());
+        let before = cache.changes();
+        cache.forget(Some(&id));
+        assert!(cache.get(&id).is_none());
+        cache.put(&id, &whole, before);
+        assert!(cache.get(&id).is_none());
+        // It may be another device when it is there.
+        let part = described(inspected(&["/dev/ttyUSB0", "/dev/ttyUSB1"]), at);
+        cache.put(&id, &part, cache.changes());
+        assert!(cache.get(&id).is_none());
+    }
 }

@@ -1,16 +1,19 @@
 //! Following the engine: connect, subscribe, list, and start over whenever it is lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
+use bollard::models::EventMessage;
+use bollard::query_parameters::EventsOptions;
+use futures_util::{Stream, StreamExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
-use crate::engine::{ContainerEvent, Engine, EngineError, ImageLabels};
-use crate::model::inventory::{Container, ContainerId};
+use crate::engine::error::EngineError;
+use crate::engine::{Engine, ImageLabels, Result};
+use crate::model::inventory::{Container, ContainerId, ContainerState};
 use crate::sys::backoff::backoff;
 
 /// What the engine had to tell.
@@ -30,6 +33,26 @@ pub enum News {
     Lost(EngineError),
 }
 
+/// The events that change what a container should have or can be given. Without this filter the
+/// engine would also report the start and end of our own exec.
+const EVENTS: [&str; 8] = [
+    "create", "start", "die", "destroy", "rename", "pause", "unpause", "update",
+];
+
+/// What happened to a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ContainerEvent {
+    /// Its name and state after the event, as far as the event tells them. They are newer than
+    /// what a list says: the engine announces an unpause before it updates the copy of its state
+    /// that lists are made from (moby 20.10, daemon/unpause.go).
+    Changed {
+        id: ContainerId,
+        name: Option<String>,
+        state: Option<ContainerState>,
+    },
+    Destroyed(ContainerId),
+}
+
 /// A unix socket costs little to try, and an engine that comes back should not be kept waiting.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -39,7 +62,7 @@ pub async fn watch(socket: String, resync: Rc<Notify>, news: mpsc::Sender<News>)
     let image_labels = ImageLabels::default();
     loop {
         let engine = Engine::connect(&socket, image_labels.clone());
-        let error = match follow(engine, &resync, &news, &mut failures).await {
+        let error = match until_lost(engine, &resync, &news, &mut failures).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -52,12 +75,12 @@ pub async fn watch(socket: String, resync: Rc<Notify>, news: mpsc::Sender<News>)
 }
 
 /// Returns `Ok` when nobody listens to the news any more.
-async fn follow(
-    engine: impl Future<Output = Result<Engine, EngineError>>,
+async fn until_lost(
+    engine: impl Future<Output = Result<Engine>>,
     resync: &Notify,
     news: &mpsc::Sender<News>,
     failures: &mut u32,
-) -> Result<(), EngineError> {
+) -> Result<()> {
     let since = SystemTime::now();
     let engine = Rc::new(engine.await?);
     let version = engine.version().await?;
@@ -110,7 +133,7 @@ async fn follow(
                     News::Changed(id, None)
                 }
                 Some(Err(error)) => return Err(error),
-                None => return Err(EngineError::Other("the engine ended the event stream".into())),
+                None => return Err(EngineError::EventsEnded),
             },
             () = resync.notified() => {
                 // Events can be lost: the engine drops them for a reader that is too slow (moby,
@@ -123,4 +146,48 @@ async fn follow(
             return Ok(());
         }
     }
+}
+
+impl Engine {
+    /// What happens to containers from `since` on. The engine repeats what happened between then
+    /// and the subscription (moby, daemon/events: the last 256 events), so that a list that is
+    /// asked for after `since` and this stream have no gap between them.
+    fn events(&self, since: SystemTime) -> impl Stream<Item = Result<ContainerEvent>> + use<> {
+        let since = since
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+        let options = EventsOptions {
+            since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
+            until: None,
+            filters: Some(HashMap::from([
+                ("type".to_owned(), words(&["container"])),
+                ("event".to_owned(), words(&EVENTS)),
+            ])),
+        };
+        let socket = self.socket.clone();
+        let events = self.docker.events(Some(options));
+        events.filter_map(move |message| {
+            std::future::ready(match message {
+                Ok(message) => container_event(message).map(Ok),
+                Err(error) => Some(Err(EngineError::new(error, &socket))),
+            })
+        })
+    }
+}
+
+fn container_event(message: EventMessage) -> Option<ContainerEvent> {
+    let actor = message.actor?;
+    let id = ContainerId(actor.id?);
+    let state = match message.action?.as_str() {
+        "destroy" => return Some(ContainerEvent::Destroyed(id)),
+        "start" | "unpause" => Some(ContainerState::Running),
+        "pause" => Some(ContainerState::Paused),
+        "create" | "die" => Some(ContainerState::Stopped),
+        _ => None,
+    };
+    let name = actor
+        .attributes
+        .and_then(|mut attributes| attributes.remove("name"));
+    Some(ContainerEvent::Changed { id, name, state })
 }

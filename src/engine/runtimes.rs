@@ -1,8 +1,42 @@
 //! What the engine says of itself and its runtimes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Engine, EngineError, Result, limited};
+use bollard::models::Runtime;
+
+use crate::engine::daemon_json::{RUNTIME, is_wrapper};
+use crate::engine::error::EngineError;
+use crate::engine::{Engine, Result};
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct EngineInfo {
+    /// E.g. `20.10.24`.
+    pub version: String,
+    /// `cgroupfs` or `systemd`.
+    pub cgroup_driver: String,
+    /// `1` or `2`.
+    pub cgroup_version: String,
+    pub runtimes: BTreeMap<String, Registered>,
+}
+
+impl EngineInfo {
+    /// Whether containers that were created for a runtime of this name have the wrapper, or had it
+    /// while it was registered.
+    pub fn is_ours(&self, runtime: &str) -> bool {
+        let registered = self.runtimes.get(runtime);
+        runtime == RUNTIME || registered.is_some_and(|its| is_wrapper(&its.path))
+    }
+}
+
+/// A runtime as it stands in the engine's daemon.json.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// A path, or the name of a program.
+    pub path: String,
+    pub arguments: Vec<String>,
+}
 
 /// An engine, as far as it matters for a runtime in it.
 #[derive(Debug)]
@@ -34,11 +68,43 @@ impl fmt::Display for User {
 }
 
 impl Engine {
+    /// The engine's own version, e.g. `20.10.24`.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn version(&self) -> Result<String> {
+        let version = self.call(self.docker.version()).await?;
+        Ok(version.version.unwrap_or_default())
+    }
+
+    /// What the engine says of itself.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn info(&self) -> Result<EngineInfo> {
+        let info = self.call(self.docker.info()).await?;
+        let runtimes = info.runtimes.unwrap_or_default();
+        let registered = |(name, runtime): (String, Runtime)| {
+            let registered = Registered {
+                path: runtime.path.unwrap_or_default(),
+                arguments: runtime.runtime_args.unwrap_or_default(),
+            };
+            (name, registered)
+        };
+        let text = |text: Option<String>| text.unwrap_or_default();
+        Ok(EngineInfo {
+            version: text(info.server_version),
+            cgroup_driver: text(info.cgroup_driver.map(|driver| driver.to_string())),
+            cgroup_version: text(info.cgroup_version.map(|version| version.to_string())),
+            runtimes: runtimes.into_iter().map(registered).collect(),
+        })
+    }
+
     /// # Errors
     /// The engine does not answer.
     pub async fn about(&self, runtime: &str) -> Result<About> {
-        let version = limited(self.docker.version()).await?;
-        let info = limited(self.docker.info()).await?;
+        let version = self.call(self.docker.version()).await?;
+        let info = self.call(self.docker.info()).await?;
         let mut parts = version.components.iter().flatten();
         let mut options = info.security_options.iter().flatten();
         let other = if parts.any(|part| part.name == "Podman Engine") {
@@ -65,7 +131,7 @@ impl Engine {
         let info = self.info().await?;
         let mut users = Vec::new();
         for id in self.list(None).await?.into_iter().filter_map(|c| c.id) {
-            let container = match limited(self.docker.inspect_container(&id, None)).await {
+            let container = match self.call(self.docker.inspect_container(&id, None)).await {
                 Err(EngineError::Gone) => continue,
                 container => container?,
             };

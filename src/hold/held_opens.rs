@@ -1,13 +1,13 @@
-//! Which opens are held, and for how long. Pure; times are milliseconds of a clock that the
-//! caller keeps.
+//! The opens of one container that are held, and for how long. Pure: times are milliseconds of a
+//! clock that the caller keeps.
 
 use serde::{Deserialize, Serialize};
 
 use crate::hold::ContainerPorts;
 use crate::model::Hold;
 
-/// One place in one thread's program that opens one thing: by this an open that the kernel
-/// restarted after a signal is known again.
+/// The call by which a thread opens something. An open that the kernel restarts after a signal
+/// comes from the same call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     pub tid: u32,
@@ -25,32 +25,53 @@ pub struct Opener {
     pub process: Option<u32>,
 }
 
-/// An open that waits.
+/// An open that a listener has announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// Which listener, and its notification there.
+pub struct Open {
     pub listener: u64,
+    /// Its notification at that listener.
     pub id: u64,
     pub caller: Caller,
     pub path: String,
     pub opener: Opener,
+}
+
+/// An open that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub open: Open,
     pub since: u64,
     /// `None` is for ever.
     pub until: Option<u64>,
 }
 
-/// Why an open goes on.
+impl Held {
+    fn reason_to_go_on(&self, now: u64, ports: &ContainerPorts) -> Option<Reason> {
+        let path = &self.open.path;
+        if self.until.is_some_and(|until| until <= now) {
+            Some(Reason::Timeout)
+        } else if ports.hold(path).is_some() {
+            None
+        } else if ports.is_ready(path) {
+            Some(Reason::Ready)
+        } else {
+            Some(Reason::LetGo)
+        }
+    }
+}
+
+/// Why an open waits no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// Its port is there.
+    /// Its port is ready.
     Ready,
-    /// Its time is over.
+    /// Its deadline has passed.
     Timeout,
-    /// The port is not to be held any more, or nothing in the container is.
+    /// The port is not held any longer, or nothing in the container is.
     LetGo,
-    /// It does not wait any more, and nobody let it go on: it was interrupted or its program
-    /// killed. So is whatever a later keeper may have to say.
+    /// It was interrupted, or its program was killed. A reason that only later versions know counts
+    /// as this one.
     #[serde(other)]
     Gone,
 }
@@ -69,17 +90,17 @@ impl Reason {
     }
 }
 
-/// All opens of one container that wait, and those that have vanished and may come again.
+/// All held opens of one container, and those that were interrupted and may be restarted.
 #[derive(Debug, Default)]
 pub struct HeldOpens {
     held: Vec<Held>,
-    vanished: Vec<Vanished>,
+    interrupted: Vec<Interrupted>,
     gone: Vec<u64>,
 }
 
-/// One that was interrupted or killed, and when that was seen.
+/// A held open that was interrupted, or whose program was killed, and when that was seen.
 #[derive(Debug)]
-struct Vanished {
+struct Interrupted {
     held: Held,
     at: u64,
 }
@@ -89,54 +110,40 @@ impl HeldOpens {
         &self.held
     }
 
-    /// An open is to be held. If it is one that was interrupted and restarted, it keeps its
-    /// first deadline: otherwise a program with a timer would wait for ever.
-    pub fn hold(
-        &mut self,
-        (listener, id): (u64, u64),
-        caller: Caller,
-        (path, opener): (String, Opener),
-        now: u64,
-        hold: Hold,
-    ) {
+    /// Holds an open. One that was interrupted and restarted keeps its first deadline: a program
+    /// with a timer would wait for ever otherwise.
+    pub fn hold(&mut self, open: Open, now: u64, hold: Hold) {
         let until = match hold {
             Hold::Off => Some(now),
             Hold::Seconds(seconds) => Some(now.saturating_add(seconds.saturating_mul(1000))),
             Hold::Forever => None,
         };
-        let before = self.vanished.iter().position(|v| v.held.caller == caller);
-        let before = before.map(|at| self.vanished.remove(at).held);
+        let mut interrupted = self.interrupted.iter();
+        let before = interrupted.position(|before| before.held.open.caller == open.caller);
+        let before = before.map(|at| self.interrupted.remove(at).held);
         let (since, until) = before.map_or((now, until), |held| (held.since, held.until));
-        self.other_open(caller.tid);
-        self.held.push(Held {
-            listener,
-            id,
-            caller,
-            path,
-            opener,
-            since,
-            until,
-        });
+        self.other_open(open.caller.tid);
+        self.held.push(Held { open, since, until });
     }
 
-    /// The thread has opened something else, or has ended: what it had opened before does not
-    /// come again.
+    /// The thread has opened something else, or has ended: its interrupted open is not restarted.
     pub fn other_open(&mut self, tid: u32) {
-        self.bury(|held| held.caller.tid == tid);
+        self.give_up(|held| held.open.caller.tid == tid);
     }
 
-    fn bury(&mut self, is_gone: impl Fn(&Held) -> bool) {
-        self.vanished.retain(|vanished| {
-            let is_gone = is_gone(&vanished.held);
-            if is_gone {
-                let waited = vanished.at.saturating_sub(vanished.held.since);
-                self.gone.push(waited);
-            }
-            !is_gone
-        });
+    /// Counts interrupted opens that are not restarted as gone.
+    fn give_up(&mut self, is_gone: impl Fn(&Held) -> bool) {
+        let (gone, interrupted): (Vec<_>, Vec<_>) = self
+            .interrupted
+            .drain(..)
+            .partition(|interrupted| is_gone(&interrupted.held));
+        self.interrupted = interrupted;
+        let gone = gone.into_iter();
+        self.gone
+            .extend(gone.map(|Interrupted { held, at }| at.saturating_sub(held.since)));
     }
 
-    /// Takes out those that have vanished and do not come again: for how long each has waited.
+    /// Takes out those that are gone: for how long each has waited.
     pub fn take_gone(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.gone)
     }
@@ -150,42 +157,35 @@ impl HeldOpens {
     ) -> Vec<(Held, Reason)> {
         let mut released = Vec::new();
         self.held.retain(|held| {
-            let reason = if let_all_go {
-                Reason::LetGo
-            } else if held.until.is_some_and(|until| until <= now) {
-                Reason::Timeout
-            } else if ports.hold(&held.path).is_none() {
-                let known = ports
-                    .ports
-                    .iter()
-                    .any(|p| p.ready && p.names.contains(&held.path));
-                if known { Reason::Ready } else { Reason::LetGo }
-            } else {
-                return true;
+            let reason = match let_all_go {
+                true => Some(Reason::LetGo),
+                false => held.reason_to_go_on(now, ports),
             };
-            released.push((held.clone(), reason));
-            false
+            released.extend(reason.map(|reason| (held.clone(), reason)));
+            reason.is_none()
         });
         released
     }
 
-    /// Takes out those that were interrupted or killed. `alive` says whether a thread lives.
+    /// Finds out which held opens were interrupted, by `waits`, and which of those are not
+    /// restarted, since their thread is not `alive`. Returns whether any was interrupted.
     pub fn sweep(
         &mut self,
         now: u64,
         waits: impl Fn(&Held) -> bool,
         alive: impl Fn(u32) -> bool,
     ) -> bool {
-        let before = self.held.len();
-        let (held, gone): (Vec<_>, Vec<_>) = self.held.drain(..).partition(waits);
+        let (held, interrupted): (Vec<_>, Vec<_>) = self.held.drain(..).partition(waits);
         self.held = held;
-        let vanished = gone.into_iter().map(|held| Vanished { held, at: now });
-        self.vanished.extend(vanished);
-        self.bury(|held| !alive(held.caller.tid));
-        self.held.len() != before
+        let changed = !interrupted.is_empty();
+        let interrupted = interrupted.into_iter();
+        self.interrupted
+            .extend(interrupted.map(|held| Interrupted { held, at: now }));
+        self.give_up(|held| !alive(held.open.caller.tid));
+        changed
     }
 
-    /// When the next one's time is over.
+    /// When the next deadline is.
     pub fn next_deadline(&self) -> Option<u64> {
         self.held.iter().filter_map(|held| held.until).min()
     }
@@ -217,56 +217,18 @@ mod tests {
         }
     }
 
-    fn opener() -> Opener {
-        Opener {
-            command: "app".into(),
-            process: Some(1),
-        }
-    }
-
     fn hold(holds: &mut HeldOpens, id: u64, caller: Caller, now: u64) {
-        holds.hold(
-            (0, id),
+        let open = Open {
+            listener: 0,
+            id,
             caller,
-            ("/dev/zwave".into(), opener()),
-            now,
-            Hold::Seconds(10),
-        );
-    }
-
-    #[test]
-    fn only_names_of_ports_that_are_not_ready_are_held() {
-        let waiting = ports(false, DEFAULT_HOLD);
-        assert_eq!(waiting.hold("/dev/zwave"), Some(DEFAULT_HOLD));
-        assert_eq!(waiting.hold("/dev/serial/by-id/x"), Some(DEFAULT_HOLD));
-        assert_eq!(waiting.hold("/dev/ttyUSB0"), None);
-        assert_eq!(ports(true, DEFAULT_HOLD).hold("/dev/zwave"), None);
-        assert_eq!(ports(false, Hold::Off).hold("/dev/zwave"), None);
-        let every = ContainerPorts {
-            every: true,
-            ..ports(true, DEFAULT_HOLD)
+            path: "/dev/zwave".into(),
+            opener: Opener {
+                command: "app".into(),
+                process: Some(1),
+            },
         };
-        for path in [
-            "/dev/ttyUSB0",
-            "/dev/ttyACM12",
-            "/dev/serial/by-id/y",
-            "/dev/serial/by-path/y",
-        ] {
-            assert_eq!(every.hold(path), Some(DEFAULT_HOLD), "{path}");
-        }
-        for path in [
-            "/dev/ttyUSB",
-            "/dev/ttyUSBx",
-            "/dev/ttyS0",
-            "/dev/ptmx",
-            "/dev/pts/0",
-            "/dev/tty",
-            "/dev/serial/by-id/",
-            "/dev/serial/by-id/a/b",
-            "/dev/zwave",
-        ] {
-            assert_eq!(every.hold(path), None, "{path}");
-        }
+        holds.hold(open, now, Hold::Seconds(10));
     }
 
     #[test]
@@ -318,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_vanished_is_gone_when_it_cannot_come_again_and_only_once() {
+    fn an_interrupted_open_that_is_not_restarted_is_gone_once() {
         let mut holds = HeldOpens::default();
         // Restarted: it goes on to wait.
         hold(&mut holds, 1, caller(1), 1000);

@@ -1,20 +1,21 @@
-//! Which opens wait, for how long, and what the wrapper, the keepers and the daemon say to each
-//! other. Pure.
+//! Which opens are held and for how long, and the messages of the wrapper, the keepers and the
+//! daemon. Pure.
 //!
 //! Imports: `model`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Hold;
+use crate::model::match_key::LINK_DIRECTORIES;
+use crate::model::{Hold, NodePath};
 
 pub mod held_opens;
 pub mod protocol;
 
-/// For how long an open is held where nobody says otherwise.
+/// For how long an open is held where the port's definition does not say.
 pub const DEFAULT_HOLD: Hold = Hold::Seconds(DEFAULT_SECONDS);
 pub const DEFAULT_SECONDS: u64 = 60;
 
-/// A port as far as holding matters.
+/// A port of a container, as far as holding is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPort {
     pub port: String,
@@ -25,26 +26,50 @@ pub struct ContainerPort {
     pub hold: Hold,
 }
 
-/// What is to be held in one container.
+impl ContainerPort {
+    /// A port that is not ready.
+    pub fn waiting<'a>(
+        port: &str,
+        paths: impl IntoIterator<Item = &'a NodePath>,
+        hold: Hold,
+    ) -> Self {
+        Self {
+            port: port.to_owned(),
+            names: paths.into_iter().map(ToString::to_string).collect(),
+            ready: false,
+            hold,
+        }
+    }
+}
+
+/// The ports of a container, as far as holding is concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPorts {
     pub ports: Vec<ContainerPort>,
-    /// The container asked for every USB serial port, so that any name of that kind may yet
-    /// become one.
+    /// The container asked for every USB serial port: any name of that kind may become one.
     pub every: bool,
 }
 
 impl ContainerPorts {
-    /// For how long an open of `path` is to be held; `None` if it is to go on at once.
+    /// For how long an open of `path` is held; `None` if it goes on at once.
     pub fn hold(&self, path: &str) -> Option<Hold> {
-        let names = |managed: &&ContainerPort| managed.names.iter().any(|name| name == path);
-        let hold = match self.ports.iter().find(names) {
-            Some(managed) if managed.ready => return None,
-            Some(managed) => managed.hold,
+        let hold = match self.port_at(path) {
+            Some(port) if port.ready => return None,
+            Some(port) => port.hold,
             None if self.every && could_be_a_usb_port(path) => DEFAULT_HOLD,
             None => return None,
         };
         (hold != Hold::Off).then_some(hold)
+    }
+
+    /// Whether `path` leads to a port that is ready.
+    pub fn is_ready(&self, path: &str) -> bool {
+        self.port_at(path).is_some_and(|port| port.ready)
+    }
+
+    fn port_at(&self, path: &str) -> Option<&ContainerPort> {
+        let leads_there = |port: &&ContainerPort| port.names.iter().any(|name| name == path);
+        self.ports.iter().find(leads_there)
     }
 }
 
@@ -54,12 +79,64 @@ fn could_be_a_usb_port(path: &str) -> bool {
         let number = path.strip_prefix(prefix);
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     };
-    let below = |directory: &str| {
-        let name = path.strip_prefix(directory);
+    let is_in = |directory: &&str| {
+        let name = path
+            .strip_prefix(*directory)
+            .and_then(|rest| rest.strip_prefix('/'));
         name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
     };
-    numbered("/dev/ttyUSB")
-        || numbered("/dev/ttyACM")
-        || below("/dev/serial/by-id/")
-        || below("/dev/serial/by-path/")
+    numbered("/dev/ttyUSB") || numbered("/dev/ttyACM") || LINK_DIRECTORIES.iter().any(is_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(ready: bool, hold: Hold) -> ContainerPorts {
+        let names = ["/dev/zwave", "/dev/serial/by-id/x"];
+        let paths = names.map(|name| name.parse().unwrap());
+        let port = ContainerPort {
+            ready,
+            ..ContainerPort::waiting("zwave", &paths, hold)
+        };
+        ContainerPorts {
+            ports: vec![port],
+            every: false,
+        }
+    }
+
+    #[test]
+    fn only_names_of_ports_that_are_not_ready_are_held() {
+        let waiting = ports(false, DEFAULT_HOLD);
+        assert_eq!(waiting.hold("/dev/zwave"), Some(DEFAULT_HOLD));
+        assert_eq!(waiting.hold("/dev/serial/by-id/x"), Some(DEFAULT_HOLD));
+        assert_eq!(waiting.hold("/dev/ttyUSB0"), None);
+        assert_eq!(ports(true, DEFAULT_HOLD).hold("/dev/zwave"), None);
+        assert_eq!(ports(false, Hold::Off).hold("/dev/zwave"), None);
+        let every = ContainerPorts {
+            every: true,
+            ..ports(true, DEFAULT_HOLD)
+        };
+        for path in [
+            "/dev/ttyUSB0",
+            "/dev/ttyACM12",
+            "/dev/serial/by-id/y",
+            "/dev/serial/by-path/y",
+        ] {
+            assert_eq!(every.hold(path), Some(DEFAULT_HOLD), "{path}");
+        }
+        for path in [
+            "/dev/ttyUSB",
+            "/dev/ttyUSBx",
+            "/dev/ttyS0",
+            "/dev/ptmx",
+            "/dev/pts/0",
+            "/dev/tty",
+            "/dev/serial/by-id/",
+            "/dev/serial/by-id/a/b",
+            "/dev/zwave",
+        ] {
+            assert_eq!(every.hold(path), None, "{path}");
+        }
+    }
 }

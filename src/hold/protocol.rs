@@ -1,15 +1,15 @@
-//! What daemon, wrapper and keeper say to each other: one JSON object a line, over unix sockets
-//! in the run directory. Pure.
+//! The messages of daemon, wrapper and keeper: one JSON object a line, over unix sockets in the run
+//! directory. Pure.
 //!
 //! A keeper lives as long as its container and so outlives upgrades of the daemon. Fields may be
-//! added; a reader takes what it knows and passes over the rest. [`VERSION`] changes only when a
-//! field changes its meaning, and then the daemon goes on to speak the older ones.
+//! added; a reader ignores those that it does not know. [`VERSION`] changes only when a field
+//! changes its meaning, and then the daemon still speaks the older versions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::hold::ContainerPorts;
 use crate::hold::held_opens::Reason;
-use crate::model::{DevNum, NodePath};
+use crate::model::{Account, DevNum, Mode, NodePath};
 
 pub const VERSION: u32 = 1;
 
@@ -20,31 +20,31 @@ pub const LONGEST_LINE: usize = 1 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToKeeper {
     pub ttyplugd: u32,
-    /// All of what is to be held, in place of what was said before.
+    /// All ports of the container, in place of those of earlier messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<ContainerPorts>,
-    /// They are a guess, made without the daemon: nothing is held by it for longer than the default
-    /// hold.
+    /// The wrapper guessed the ports without the daemon: until the daemon confirms them they hold
+    /// for no longer than the default.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub provisional: bool,
-    /// The container is about to be stopped: nothing is held any more.
+    /// The container is about to be stopped: nothing is held any longer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub let_all_go: bool,
-    /// Whoever asks wants to hear of held opens from now on.
+    /// The sender wants to be told of held opens from now on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
-    /// And wants to count those that have ended: they are kept for it while it is away.
+    /// The sender counts released opens: they are remembered for it while it is not connected.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counts: bool,
 }
 
-/// From a keeper to whoever follows it: at first, and whenever something changes.
+/// From a keeper to those who follow it: at first, and whenever something changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FromKeeper {
     pub ttyplugd: u32,
     pub container: String,
     pub held: Vec<HeldOpen>,
-    /// Those that have ended since somebody who counts them was told of some: each is told once.
+    /// Those released since the last message to somebody who counts them: each is told once.
     #[serde(default)]
     pub released: Vec<ReleasedOpen>,
 }
@@ -64,7 +64,7 @@ pub struct HeldOpen {
     pub left_ms: Option<u64>,
 }
 
-/// An open that waits no more.
+/// An open that has waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleasedOpen {
     pub waited_ms: u64,
@@ -84,40 +84,36 @@ pub struct Created {
     pub ttyplugd: u32,
     /// Nodes of the ports that are there now.
     pub nodes: Vec<NodeToMake>,
-    /// Whether the container is given the right to open them.
+    /// Whether the container is granted access to them.
     pub rights: bool,
     pub ports: ContainerPorts,
 }
 
-/// A node for the bundle.
+/// A node of the container's config.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeToMake {
     pub path: NodePath,
     pub number: DevNum,
-    /// Octal, e.g. `0660`.
-    pub mode: String,
-    /// Numbers, or names that the container's own files know.
-    pub owner: String,
-    pub group: String,
+    pub mode: Mode,
+    pub owner: Account,
+    pub group: Account,
 }
 
-/// One message as a line.
+/// A message as a line.
 pub fn line<T: Serialize>(message: &T) -> Vec<u8> {
     let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-/// Takes the first complete line out of `received`.
-///
-/// `None` if there is none yet; an error if what comes is no message.
+/// Takes the first complete line out of `received`; `None` if there is none yet.
 ///
 /// # Errors
 /// The line is too long or does not parse.
 pub fn take<T: for<'de> Deserialize<'de>>(received: &mut Vec<u8>) -> Result<Option<T>, String> {
     let Some(end) = received.iter().position(|byte| *byte == b'\n') else {
         if received.len() > LONGEST_LINE {
-            return Err("a line that is too long".into());
+            return Err("the line is too long".into());
         }
         return Ok(None);
     };
@@ -132,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_lines_and_unknown_fields_are_passed_over() {
+    fn messages_are_lines_and_unknown_fields_are_ignored() {
         let message = ToKeeper {
             ttyplugd: VERSION,
             follow: true,
@@ -150,7 +146,7 @@ mod tests {
         assert!(take::<ToKeeper>(&mut vec![b' '; LONGEST_LINE + 1]).is_err());
     }
 
-    /// Keepers of every version live on when the daemon is upgraded, and the other way round.
+    /// Keepers of every version live on when the daemon is upgraded, and when it is downgraded.
     #[test]
     fn keepers_of_other_versions_are_understood() {
         let older = r#"{"ttyplugd":1,"container":"c","held":[{"tid":7,"command":"a","path":"/dev/x",
@@ -167,6 +163,22 @@ mod tests {
             "reason":"moon"}],"more":{}}"#;
         let heard: FromKeeper = serde_json::from_str(later).unwrap();
         assert_eq!(heard.released[0].reason, Reason::Gone);
+    }
+
+    /// A container may be created while the package is upgraded.
+    #[test]
+    fn wrappers_and_daemons_of_other_versions_are_understood() {
+        let older = r#"{"ttyplugd":1,"nodes":[{"path":"/dev/zwave","number":"188:0","mode":"0660","owner":"0","group":"dialout"}],"rights":true,"ports":{"ports":[],"every":false}}"#;
+        let created: Created = serde_json::from_str(older).unwrap();
+        let node = NodeToMake {
+            path: "/dev/zwave".parse().unwrap(),
+            number: "188:0".parse().unwrap(),
+            mode: Mode(0o660),
+            owner: Account::Number(0),
+            group: Account::Name("dialout".into()),
+        };
+        assert_eq!(created.nodes, [node]);
+        assert_eq!(line(&created), format!("{older}\n").as_bytes());
     }
 
     proptest::proptest! {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::hold::held_opens::{Caller, Held, HeldOpens, Opener, Reason};
+use crate::hold::held_opens::{Caller, Held, HeldOpens, Open, Opener, Reason};
 use crate::hold::protocol::{FromKeeper, HeldOpen, ReleasedOpen, VERSION, line};
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
 use crate::keeper::open_target::{decode, read_path, resolve};
@@ -266,10 +266,10 @@ impl Keeper {
         // A restarted open comes while its first one is still on the list.
         let listeners = &self.listeners;
         let waits = |held: &Held| {
-            held.caller.tid != tid
+            held.open.caller.tid != tid
                 || listeners
-                    .get(&held.listener)
-                    .is_some_and(|l| l.waits(held.id))
+                    .get(&held.open.listener)
+                    .is_some_and(|l| l.waits(held.open.id))
         };
         let now = self.now();
         self.holds.sweep(now, waits, proc_thread::is_alive);
@@ -286,8 +286,14 @@ impl Keeper {
             command = opener.command,
             "open held"
         );
-        self.holds
-            .hold((number, id), caller, (path, opener), now, hold);
+        let open = Open {
+            listener: number,
+            id,
+            caller,
+            path,
+            opener,
+        };
+        self.holds.hold(open, now, hold);
         true
     }
 
@@ -354,8 +360,8 @@ impl Keeper {
         self.swept = self.now();
         let listeners = &self.listeners;
         let waits = |held: &Held| {
-            let listener = listeners.get(&held.listener);
-            listener.is_some_and(|listener| listener.waits(held.id))
+            let listener = listeners.get(&held.open.listener);
+            listener.is_some_and(|listener| listener.waits(held.open.id))
         };
         // Nobody comes again where nobody is left.
         let can_come_again = |tid| !listeners.is_empty() && proc_thread::is_alive(tid);
@@ -381,16 +387,16 @@ impl Keeper {
         let wake_here = |here| self.listeners.values().for_each(|l| l.wake_here(here));
         wake_here(false);
         for (held, _) in &released {
-            if let Some(listener) = self.listeners.get(&held.listener) {
-                listener.let_go_on(held.id);
+            if let Some(listener) = self.listeners.get(&held.open.listener) {
+                listener.let_go_on(held.open.id);
             }
         }
         wake_here(true);
         for (held, reason) in &released {
             tracing::info!(
                 message_id = kind::RELEASED, action = "release", reason = ?reason,
-                container_id = self.birth.container, container_path = held.path,
-                tid = held.caller.tid, waited_ms = now.saturating_sub(held.since), "open released"
+                container_id = self.birth.container, container_path = held.open.path,
+                tid = held.open.caller.tid, waited_ms = now.saturating_sub(held.since), "open released"
             );
         }
         true
@@ -400,10 +406,10 @@ impl Keeper {
     fn tell_followers(&mut self) {
         let now = self.now();
         let held = self.holds.held().iter().map(|held| HeldOpen {
-            tid: held.caller.tid,
-            command: held.opener.command.clone(),
-            pid: held.opener.process,
-            path: held.path.clone(),
+            tid: held.open.caller.tid,
+            command: held.open.opener.command.clone(),
+            pid: held.open.opener.process,
+            path: held.open.path.clone(),
             waited_ms: now.saturating_sub(held.since),
             left_ms: held.until.map(|until| until.saturating_sub(now)),
         });

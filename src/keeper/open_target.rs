@@ -17,7 +17,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use crate::keeper::seccomp_notify::Notification;
-use crate::sys::mountinfo::parse_mountinfo;
+use crate::sys::mountinfo::{mount_id, mount_with_id};
 
 /// The longest path (limits.h, `PATH_MAX`).
 const PATH_MAX: usize = 4096;
@@ -261,16 +261,11 @@ fn is_local(tid: u32, fd: &OwnedFd) -> bool {
         "bcachefs", "btrfs", "devtmpfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs",
         "squashfs", "tmpfs", "xfs", "zfs",
     ];
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-    let info = info.unwrap_or_default();
-    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let Some(number) = number.and_then(|number| number.trim().parse::<u64>().ok()) else {
+    let Ok(id) = mount_id(fd) else {
         return false;
     };
     let table = fs::read_to_string(format!("/proc/{tid}/mountinfo")).unwrap_or_default();
-    parse_mountinfo(&table)
-        .iter()
-        .any(|mount| mount.id == number && LOCAL.contains(&mount.kind.as_str()))
+    mount_with_id(&table, id).is_some_and(|mount| LOCAL.contains(&mount.kind.as_str()))
 }
 
 fn open_path(path: &[u8]) -> Result<OwnedFd, Errno> {

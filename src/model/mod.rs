@@ -62,6 +62,29 @@ fn refuse<T>(reason: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid(reason.into()))
 }
 
+/// Gives types the form that they have in JSON: the text that they are parsed from.
+macro_rules! text_in_json {
+    ($($type:ty),+) => {
+        $(
+            impl From<$type> for String {
+                fn from(value: $type) -> Self {
+                    value.to_string()
+                }
+            }
+
+            impl TryFrom<String> for $type {
+                type Error = Invalid;
+
+                fn try_from(text: String) -> Result<Self, Invalid> {
+                    text.parse()
+                }
+            }
+        )+
+    };
+}
+
+text_in_json!(DevNum, NodePath, Mode, Account, PortName);
+
 /// A character device number, `major:minor`. It is the device's whole identity for the kernel;
 /// the name in /dev is only a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,20 +111,6 @@ impl FromStr for DevNum {
             })
         });
         parsed.map_or_else(|| refuse("is not MAJOR:MINOR"), Ok)
-    }
-}
-
-impl From<DevNum> for String {
-    fn from(devnum: DevNum) -> Self {
-        devnum.to_string()
-    }
-}
-
-impl TryFrom<String> for DevNum {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
     }
 }
 
@@ -169,20 +178,6 @@ impl fmt::Display for NodePath {
     }
 }
 
-impl From<NodePath> for String {
-    fn from(path: NodePath) -> Self {
-        path.0
-    }
-}
-
-impl TryFrom<String> for NodePath {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
-    }
-}
-
 impl FromStr for NodePath {
     type Err = Invalid;
 
@@ -227,7 +222,8 @@ impl FromStr for NodePath {
 
 /// Permission bits of a node, at most 0777: set-user-id, set-group-id and sticky mean nothing on
 /// a character device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Mode(pub u32);
 
 impl Mode {
@@ -255,7 +251,8 @@ impl FromStr for Mode {
 
 /// A user or group: a number, or a name to be looked up in the container's own
 /// /etc/passwd or /etc/group.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Account {
     Number(u32),
     Name(String),
@@ -303,20 +300,6 @@ impl PortName {
 impl fmt::Display for PortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl From<PortName> for String {
-    fn from(name: PortName) -> Self {
-        name.0
-    }
-}
-
-impl TryFrom<String> for PortName {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        text.parse()
     }
 }
 

@@ -19,16 +19,19 @@ pub struct Port {
 }
 
 impl Port {
-    /// The paths by which the port may be opened while its device is absent: its node, and the
-    /// links that its match spells out.
-    pub fn known_names(&self) -> Vec<String> {
-        let node = self.node.path.iter().map(ToString::to_string);
-        let links = self.device.globs().filter_map(|(key, glob)| {
+    /// The paths that are known before its device is: its node and links.
+    pub fn known_paths(&self) -> Vec<NodePath> {
+        let node = self.node.path.iter().cloned();
+        node.chain(self.known_links()).collect()
+    }
+
+    /// The links that its match spells out.
+    pub fn known_links(&self) -> impl Iterator<Item = NodePath> {
+        self.device.globs().filter_map(|(key, glob)| {
             let directory = key.link_directory()?;
-            let plain = !glob.contains(['*', '?', '[']);
-            plain.then(|| format!("{directory}/{glob}"))
-        });
-        node.chain(links).collect()
+            let is_plain = !glob.contains(['*', '?', '[']);
+            is_plain.then(|| format!("{directory}/{glob}").parse().ok())?
+        })
     }
 }
 

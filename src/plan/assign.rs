@@ -1,12 +1,12 @@
-//! Who is to have what: settings × devices × containers → the nodes and links that each
-//! container should have. Pure.
+//! Which container gets which ports: settings × devices × containers → the nodes and links of each
+//! container. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::labels::{self, LabelError, PortRequests};
+use crate::config::labels::{self, LabelError};
 use crate::config::settings::{LabelPolicy, Settings};
 use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
 use crate::model::device::Device;
@@ -14,10 +14,10 @@ use crate::model::inventory::{Container, ContainerId, Inventory};
 use crate::model::port::{NodeSpec, Port};
 use crate::model::{Account, DevNum, Hold, Mode, NodePath};
 
-/// One port as it should appear in one container.
+/// A port as it should be in a container, with its device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedPort {
-    /// The port's name, or the device's for a container that asked for every port.
+    /// The port's name, or the device's in a container that asked for every port.
     pub port: String,
     /// The device's sysname.
     pub device: String,
@@ -31,11 +31,21 @@ pub struct WantedPort {
     pub hold: Hold,
 }
 
-/// What one container should have.
+/// A port of a container whose device is not plugged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentPort {
+    pub port: String,
+    /// Where it will be; `None` where that is the host's name for the device.
+    pub node: Option<NodePath>,
+    /// The links that its match spells out, and those of the device that it had last.
+    pub links: Vec<NodePath>,
+    pub hold: Hold,
+}
+
+/// The ports of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignment {
     pub wants: Vec<WantedPort>,
-    /// Ports that are assigned to it and whose device is not plugged in.
     pub absent: Vec<AbsentPort>,
     pub conflicts: Vec<Conflict>,
     /// It asked for every USB serial port.
@@ -61,13 +71,12 @@ impl fmt::Display for Conflict {
             Self::Node { port, node, holder } => {
                 write!(
                     f,
-                    "port {port} is left out: port {holder} has {node} already"
+                    "port {port} is left out: port {holder} already has {node}"
                 )
             }
             Self::Link { port, link } => write!(
                 f,
-                "port {port} does not get the link {link}: another device of this container has \
-                 that name"
+                "port {port} does not get the link {link}: another device of this container has it"
             ),
         }
     }
@@ -83,32 +92,19 @@ impl Conflict {
     }
 }
 
-/// A port without its device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AbsentPort {
-    pub port: String,
-    /// Where it will appear; `None` where that is the host's name for the device.
-    pub node: Option<NodePath>,
-    /// The stable names that its device had when it was last there.
-    pub links: Vec<NodePath>,
-    /// Those that its match spells out, and its node.
-    pub known: Vec<String>,
-    pub hold: Hold,
-}
-
-/// The device that each port has been given, by the port's key, so that the choice among several
-/// is kept for as long as the device stays, over restarts of the daemon too.
+/// The device that each port had last, by the port's key. A port keeps its device while it stays
+/// plugged in, over restarts of the daemon too.
 pub type LastDevices = BTreeMap<String, LastDevice>;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastDevice {
     /// The device's place in sysfs.
     pub devpath: String,
-    /// Names by which the port's device was known, kept while it is unplugged.
+    /// The device's links, remembered while it is unplugged.
     pub links: BTreeSet<NodePath>,
 }
 
-/// What everybody should have.
+/// The ports of all containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignments {
     /// Only containers that ask for something are in it.
@@ -117,7 +113,7 @@ pub struct Assignments {
 }
 
 impl Assignments {
-    /// What a container should have; nothing where it asks for nothing or cannot be understood.
+    /// The ports of a container that are plugged in. A container with an invalid label has none.
     pub fn wants(&self, id: &ContainerId) -> &[WantedPort] {
         match self.by_container.get(id) {
             Some(Ok(assignment)) => &assignment.wants,
@@ -126,66 +122,111 @@ impl Assignments {
     }
 }
 
-/// Computes what every container should have.
+/// Computes the ports of every container.
 pub fn assign(settings: &Settings, inventory: &Inventory, before: &LastDevices) -> Assignments {
-    let mut assigned = Assignments::default();
-    let mut choose = |key: String, port: &Port| {
-        let known = before.get(&key);
-        let device = chosen(port, &inventory.devices, known);
-        let choice = match (device, known) {
-            (Some(device), _) => LastDevice {
-                devpath: device.devpath.clone(),
-                links: device.links.clone(),
-            },
-            (None, known) => known.cloned().unwrap_or_default(),
-        };
-        let given = device.ok_or_else(|| choice.links.iter().cloned().collect());
-        if choice != LastDevice::default() {
-            assigned.last_devices.insert(key, choice);
-        }
-        given
+    let mut assigner = Assigner {
+        settings,
+        devices: &inventory.devices,
+        before,
+        after: LastDevices::new(),
     };
-
-    let of_file: Vec<(&Port, Given)> = settings
-        .ports
-        .iter()
-        .map(|port| (port, choose(port.name.to_string(), port)))
-        .collect();
-    for (id, container) in &inventory.containers {
-        let own = container.counting_labels(settings.labels);
-        let wishes = match labels::port_requests(&own, settings.labels, &settings.ports) {
-            Ok(wishes) => wishes,
-            Err(error) => {
-                assigned.by_container.insert(id.clone(), Err(error));
-                continue;
-            }
-        };
-        let service = labels::compose_service(&container.labels, &own);
-        let mut ports: Vec<(&Port, Given)> = of_file
-            .iter()
-            .filter(|(port, _)| {
-                wishes.used.contains(&port.name)
-                    || port
-                        .containers
-                        .iter()
-                        .any(|c| c.matches(&container.name, service.as_ref(), &own))
-            })
-            .cloned()
-            .collect();
-        for port in &wishes.own {
-            ports.push((port, choose(format!("{}/{}", id.0, port.name), port)));
-        }
-        ports.sort_by(|a, b| a.0.name.cmp(&b.0.name));
-        if !ports.is_empty() || wishes.every_port {
-            let assignment = assignment(&ports, &wishes, &inventory.devices);
-            assigned.by_container.insert(id.clone(), Ok(assignment));
-        }
+    let of_file = assigner.ports_of_file();
+    let by_container = inventory.containers.iter().filter_map(|(id, container)| {
+        let assignment = assigner.container(id, container, &of_file).transpose();
+        Some((id.clone(), assignment?))
+    });
+    Assignments {
+        by_container: by_container.collect(),
+        last_devices: assigner.after,
     }
-    assigned
 }
 
-/// The device that a port has been given, or the names that it had when it was last there.
-type Given<'a> = Result<&'a Device, Vec<NodePath>>;
+struct Assigner<'a> {
+    settings: &'a Settings,
+    devices: &'a BTreeMap<String, Device>,
+    before: &'a LastDevices,
+    after: LastDevices,
+}
+
+/// A port, its device if that is plugged in, and the links of its last device.
+#[derive(Clone)]
+struct PortDevice<'a> {
+    port: &'a Port,
+    device: Option<&'a Device>,
+    links: BTreeSet<NodePath>,
+}
+
+impl<'a> Assigner<'a> {
+    fn ports_of_file(&mut self) -> Vec<PortDevice<'a>> {
+        let ports = self.settings.ports.iter();
+        ports
+            .map(|port| self.choose(port.name.to_string(), port))
+            .collect()
+    }
+
+    /// The ports of a container; `None` where it asks for none.
+    fn container(
+        &mut self,
+        id: &ContainerId,
+        container: &Container,
+        of_file: &[PortDevice],
+    ) -> Result<Option<Assignment>, LabelError> {
+        let (policy, defined) = (self.settings.labels, &self.settings.ports);
+        let own = container.counting_labels(policy);
+        let requests = labels::port_requests(&own, policy, defined)?;
+        let service = labels::compose_service(&container.labels, &own);
+        let matches = |port: &Port| {
+            let mut containers = port.containers.iter();
+            containers.any(|c| c.matches(&container.name, service.as_ref(), &own))
+        };
+
+        let of_file = of_file
+            .iter()
+            .filter(|PortDevice { port, .. }| requests.used.contains(&port.name) || matches(port));
+        let own = requests.own.iter().map(|port| {
+            let key = format!("{}/{}", id.0, port.name);
+            self.choose(key, port)
+        });
+        let mut ports: Vec<PortDevice> = of_file.cloned().chain(own).collect();
+        ports.sort_by(|a, b| a.port.name.cmp(&b.port.name));
+
+        let asks = !ports.is_empty() || requests.every_port;
+        Ok(asks.then(|| Assignment::new(ports, requests.every_port, self.devices)))
+    }
+
+    /// Chooses the device of a port: the one that it has, else the first by path.
+    fn choose<'b>(&mut self, key: String, port: &'b Port) -> PortDevice<'b>
+    where
+        'a: 'b,
+    {
+        let last = self.before.get(&key);
+        let devices = self.devices.values();
+        let candidates: Vec<&Device> = devices.filter(|d| port.device.matches(d)).collect();
+        let kept = last.and_then(|last| candidates.iter().find(|d| d.devpath == last.devpath));
+        let first = || {
+            let candidates = candidates.iter();
+            candidates.min_by(|a, b| a.by_path_order().cmp(&b.by_path_order()))
+        };
+        let device = kept.or_else(first).copied();
+
+        let last = match device {
+            Some(device) => Some(LastDevice {
+                devpath: device.devpath.clone(),
+                links: device.links.clone(),
+            }),
+            None => last.cloned(),
+        };
+        let links = last.as_ref().map(|last| last.links.clone());
+        if let Some(last) = last {
+            self.after.insert(key, last);
+        }
+        PortDevice {
+            port,
+            device,
+            links: links.unwrap_or_default(),
+        }
+    }
+}
 
 impl Container {
     /// The labels that count under `policy`.
@@ -196,7 +237,6 @@ impl Container {
         }
     }
 
-    /// The labels that were set when the container was created.
     fn own_labels(&self) -> BTreeMap<String, String> {
         match &self.image_labels {
             Some(image) => labels::own_labels(&self.labels, image),
@@ -205,117 +245,72 @@ impl Container {
     }
 }
 
-/// Several devices may match: the one that the port already has stays, else the first by path.
-fn chosen<'a>(
-    port: &Port,
-    devices: &'a BTreeMap<String, Device>,
-    before: Option<&LastDevice>,
-) -> Option<&'a Device> {
-    let candidates = || {
-        devices
-            .values()
-            .filter(|device| port.device.matches(device))
-    };
-    let kept =
-        before.and_then(|choice| candidates().find(|device| device.devpath == choice.devpath));
-    kept.or_else(|| candidates().min_by(|a, b| a.by_path_order().cmp(&b.by_path_order())))
-}
-
-fn assignment(
-    ports: &[(&Port, Given)],
-    wishes: &PortRequests,
-    devices: &BTreeMap<String, Device>,
-) -> Assignment {
-    let mut assignment = Assignment::default();
-    for (port, device) in ports {
-        match device {
-            Ok(device) => {
-                let hold = port.hold.unwrap_or(DEFAULT_HOLD);
-                assignment.add(want(port.name.to_string(), &port.node, hold, device));
-            }
-            Err(links) => assignment.absent.push(AbsentPort {
-                port: port.name.to_string(),
-                node: port.node.path.clone(),
-                links: links.clone(),
-                known: port.known_names(),
-                hold: port.hold.unwrap_or(DEFAULT_HOLD),
-            }),
-        }
-    }
-    assignment.every = wishes.every_port;
-    if wishes.every_port {
-        for device in devices.values().filter(|device| device.is_offered()) {
-            let want = want(
-                device.sysname.clone(),
-                &NodeSpec::default(),
-                DEFAULT_HOLD,
-                device,
-            );
-            // The same device may already be there under its host name through a port.
-            if !assignment
-                .wants
-                .iter()
-                .any(|w| w.node == want.node && w.devnum == want.devnum)
-            {
-                assignment.add(want);
-            }
-        }
-    }
-    assignment.settle_links();
-    assignment
-}
-
-fn want(port: String, node: &NodeSpec, hold: Hold, device: &Device) -> WantedPort {
-    WantedPort {
-        port,
-        device: device.sysname.clone(),
-        node: node.path.clone().unwrap_or_else(|| device.node.clone()),
-        devnum: device.devnum,
-        mode: node.mode,
-        owner: node.owner.clone(),
-        group: node.group.clone().unwrap_or(Account::Number(device.gid)),
-        links: device.links.iter().cloned().collect(),
-        hold,
-    }
-}
-
 impl Assignment {
+    fn new(ports: Vec<PortDevice>, every: bool, devices: &BTreeMap<String, Device>) -> Self {
+        let mut assignment = Self {
+            every,
+            ..Self::default()
+        };
+        for PortDevice {
+            port,
+            device,
+            mut links,
+        } in ports
+        {
+            let (name, hold) = (port.name.to_string(), port.hold.unwrap_or(DEFAULT_HOLD));
+            match device {
+                Some(device) => assignment.add(WantedPort::new(name, &port.node, hold, device)),
+                None => {
+                    links.extend(port.known_links());
+                    assignment.absent.push(AbsentPort {
+                        port: name,
+                        node: port.node.path.clone(),
+                        links: links.into_iter().collect(),
+                        hold,
+                    });
+                }
+            }
+        }
+        if every {
+            for device in devices.values().filter(|device| device.is_offered()) {
+                assignment.add_offered(device);
+            }
+        }
+        assignment.settle_links();
+        assignment
+    }
+
     /// Whether a port is assigned to it, plugged in or not.
     pub fn has(&self, port: &str) -> bool {
         self.wants.iter().any(|want| want.port == port)
             || self.absent.iter().any(|absent| absent.port == port)
     }
 
-    /// What an open in the container may have to wait for. `ready` says whether a port's node and
-    /// links are in place.
+    /// The ports as far as holding is concerned. `ready` says whether a port's node and links are in
+    /// place.
     pub fn ports(&self, ready: impl Fn(&WantedPort) -> bool) -> ContainerPorts {
         let present = self.wants.iter().map(|want| ContainerPort {
-            port: want.port.clone(),
-            names: std::iter::once(&want.node)
-                .chain(&want.links)
-                .map(ToString::to_string)
-                .collect(),
             ready: ready(want),
-            hold: want.hold,
+            ..want.waiting()
         });
-        let absent = self.absent.iter().map(|absent| ContainerPort {
-            port: absent.port.clone(),
-            names: absent
-                .links
-                .iter()
-                .map(ToString::to_string)
-                .chain(absent.known.iter().cloned())
-                .collect(),
-            ready: false,
-            hold: absent.hold,
-        });
+        let absent = self.absent.iter().map(AbsentPort::waiting);
         ContainerPorts {
             ports: present.chain(absent).collect(),
             every: self.every,
         }
     }
 
-    /// Two ports want the same node, or one of them below the other's: the first by name has it.
+    /// Adds a device under its host name, unless a port has it there already.
+    fn add_offered(&mut self, device: &Device) {
+        let name = device.sysname.clone();
+        let want = WantedPort::new(name, &NodeSpec::default(), DEFAULT_HOLD, device);
+        let is_it = |known: &WantedPort| known.node == want.node && known.devnum == want.devnum;
+        if !self.wants.iter().any(is_it) {
+            self.add(want);
+        }
+    }
+
+    /// Adds a port unless an earlier one, by name, has the same node or one above or below it.
     fn add(&mut self, want: WantedPort) {
         let clash = |first: &&WantedPort| {
             first.node == want.node
@@ -333,33 +328,65 @@ impl Assignment {
         }
     }
 
-    /// A name in the container leads to one device: a node before a link, an earlier port before
-    /// a later one.
+    /// Lets every name lead to one device: a node wins over a link, an earlier port over a later
+    /// one.
     fn settle_links(&mut self) {
         let mut taken: BTreeMap<NodePath, DevNum> = self
             .wants
             .iter()
             .map(|want| (want.node.clone(), want.devnum))
             .collect();
-        for want in &mut self.wants {
-            let devnum = want.devnum;
-            let mut lost = Vec::new();
-            want.links.retain(|link| match taken.get(link) {
-                None => taken.insert(link.clone(), devnum).is_none(),
-                Some(other) => {
-                    if *other != devnum {
-                        lost.push(link.clone());
-                    }
+        for WantedPort {
+            port,
+            devnum,
+            links,
+            ..
+        } in &mut self.wants
+        {
+            links.retain(|link| match taken.get(link) {
+                None => {
+                    taken.insert(link.clone(), *devnum);
+                    true
+                }
+                // The device has it by another port.
+                Some(other) if other == devnum => false,
+                Some(_) => {
+                    self.conflicts.push(Conflict::Link {
+                        port: port.clone(),
+                        link: link.clone(),
+                    });
                     false
                 }
             });
-            let port = &want.port;
-            self.conflicts
-                .extend(lost.into_iter().map(|link| Conflict::Link {
-                    port: port.clone(),
-                    link,
-                }));
         }
+    }
+}
+
+impl WantedPort {
+    fn new(port: String, node: &NodeSpec, hold: Hold, device: &Device) -> Self {
+        Self {
+            port,
+            device: device.sysname.clone(),
+            node: node.path.clone().unwrap_or_else(|| device.node.clone()),
+            devnum: device.devnum,
+            mode: node.mode,
+            owner: node.owner.clone(),
+            group: node.group.clone().unwrap_or(Account::Number(device.gid)),
+            links: device.links.iter().cloned().collect(),
+            hold,
+        }
+    }
+
+    fn waiting(&self) -> ContainerPort {
+        let paths = std::iter::once(&self.node).chain(&self.links);
+        ContainerPort::waiting(&self.port, paths, self.hold)
+    }
+}
+
+impl AbsentPort {
+    fn waiting(&self) -> ContainerPort {
+        let paths = self.node.iter().chain(&self.links);
+        ContainerPort::waiting(&self.port, paths, self.hold)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What to do in one container: wanted × found × made by us → operations in their order. Pure.
 //!
-//! Which entries are ours is decided here and nowhere else. A path that a port is assigned is
-//! ours, and so is what the record says we made; a name, a number and a kind that fit neither
-//! are somebody else's and are reported, never touched.
+//! Which entries are ours is decided here and nowhere else: the paths of the container's ports, and
+//! what the record says that we made. An entry of another name, number or kind belongs to somebody
+//! else; it is reported and left alone.
 //!
 //! Imports: `model`, `config`, `hold`.
 
@@ -16,7 +16,7 @@ use crate::model::{DevNum, Mode, NodePath};
 pub mod assign;
 pub mod passwd;
 
-/// A port as it should be in the container, with its owner and group as the container's numbers.
+/// A port as it should be in a container, with owner and group as the container's own numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedPort {
     pub port: String,
@@ -42,7 +42,7 @@ pub enum Found {
     Link {
         target: String,
     },
-    /// Something that was mounted there; the number, where it is a character device.
+    /// A mount; its number where it is a character device.
     Mount(Option<DevNum>),
     /// Anything else, by the name of its kind.
     Other(&'static str),
@@ -67,25 +67,25 @@ impl fmt::Display for Found {
     }
 }
 
-/// The container's side: what is at every path that is wanted or recorded.
+/// What is at every path that is wanted or recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actual {
     pub entries: BTreeMap<NodePath, Found>,
-    /// Temporary names of ours in those directories that a killed run has left.
+    /// Temporary names of ours that a killed daemon has left in their directories.
     pub leftovers: BTreeSet<String>,
-    /// The container's users are other users on the host. A node on its own /dev could not be
-    /// opened, so that nodes are bound there.
+    /// The container has a user namespace of its own. It cannot open a node on its own /dev, so
+    /// nodes are bind-mounted there.
     pub remapped: bool,
 }
 
 impl Actual {
-    /// Whether a node with this number is there, made or mounted.
+    /// Whether a node with this number is at a path, made or mounted.
     pub fn has(&self, path: &NodePath, devnum: DevNum) -> bool {
         let there = self.at(path);
         Made::Node(devnum).is(there) || Made::Bound(devnum).is(there)
     }
 
-    /// What a port's node is in such a container.
+    /// How a port's node is made in this container.
     fn node(&self, devnum: DevNum) -> Made {
         match self.remapped {
             true => Made::Bound(devnum),
@@ -98,12 +98,12 @@ impl Actual {
     }
 }
 
-/// One thing that we made, as the record keeps it.
+/// An entry of a container's /dev that we made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Made {
     Node(DevNum),
-    /// A node of ours that is mounted there.
+    /// A bind mount of a node.
     Bound(DevNum),
     Link(String),
 }
@@ -119,16 +119,16 @@ impl Made {
         }
     }
 
-    /// Whether what was found is of its making: the thing itself, or the empty file below a mount,
-    /// which is all that is there when the daemon was killed between the two.
+    /// Whether what was found is left of it: the entry itself, or the empty file below a mount, where
+    /// the daemon was killed before it mounted the node.
     pub fn left(&self, found: &Found) -> bool {
         let is_below = matches!((self, found), (Self::Bound(_), Found::EmptyFile));
         self.is(found) || is_below
     }
 }
 
-/// What we made in one container. A path that is about to be replaced has two entries, because
-/// the record is written before the container is touched.
+/// What we made in one container. A path that is about to be replaced has two entries: the record is
+/// written before the container is changed.
 pub type Record = BTreeMap<NodePath, BTreeSet<Made>>;
 
 /// One change in a container. `Display` is its line in `plan`, in the log and in golden files.
@@ -153,7 +153,7 @@ pub enum Op {
         mode: Mode,
         uid: u32,
         gid: u32,
-        /// To be bound, since one that was made there could not be opened.
+        /// Bind-mount the node: one that was made there could not be opened.
         bind: bool,
         replaces: Found,
     },
@@ -205,7 +205,7 @@ impl fmt::Display for Op {
     }
 }
 
-/// Why a port cannot be given to a container, and what to do about it.
+/// Why a port cannot be made in a container, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
     pub port: String,
@@ -222,11 +222,11 @@ impl fmt::Display for Blocked {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In the order in which they are to be done. What follows a failed one of the same port is
-    /// skipped; see [`Op::begins_port`].
+    /// In their order. After one that fails, those of the same port are skipped; see
+    /// [`Op::begins_port`].
     pub ops: Vec<Op>,
     pub blocked: Vec<Blocked>,
-    /// To be written before the first operation: all that is ours now or will be.
+    /// All that is ours, or will be. It is written before the first operation.
     pub record: Record,
 }
 
@@ -241,121 +241,124 @@ impl Op {
         }
     }
 
-    /// Operations from here on do not depend on the ones before.
+    /// Whether it depends on no operation before it.
     pub fn begins_port(&self) -> bool {
         !matches!(self, Self::MakeLink { .. })
     }
 }
 
-/// Computes the operations that turn `actual` into what is wanted. What is in `keep` may stay as
-/// it is, though it is not known how it should be.
-pub fn plan(wanted: &[ResolvedPort], keep: &Record, actual: &Actual, record: &Record) -> Plan {
-    let mut plan = Plan::default();
-    for path in &actual.leftovers {
-        plan.ops.push(Op::Sweep { path: path.clone() });
-    }
-    plan.remove_what_nobody_wants(wanted, keep, actual, record);
+/// Computes the operations that turn `actual` into what is wanted. What is in `may_stay` is left as
+/// it is: how it should be is not known.
+pub fn plan(wanted: &[ResolvedPort], may_stay: &Record, actual: &Actual, record: &Record) -> Plan {
+    let mut planner = Planner {
+        actual,
+        record,
+        plan: Plan::default(),
+    };
+    planner.sweep();
+    planner.remove_unwanted(wanted, may_stay);
     for want in wanted {
-        if plan.node(want, actual, record) {
+        // A link without its node would lead nowhere.
+        if planner.make_node(want) {
             for link in &want.links {
-                plan.link(want, link, actual, record);
+                planner.make_link(want, link);
             }
         }
     }
-    plan
+    planner.plan
 }
 
-impl Plan {
-    fn remove_what_nobody_wants(
-        &mut self,
-        wanted: &[ResolvedPort],
-        keep: &Record,
-        actual: &Actual,
-        record: &Record,
-    ) {
+struct Planner<'a> {
+    actual: &'a Actual,
+    record: &'a Record,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn sweep(&mut self) {
+        let leftovers = self.actual.leftovers.iter().cloned();
+        let ops = leftovers.map(|path| Op::Sweep { path });
+        self.plan.ops.extend(ops);
+    }
+
+    fn remove_unwanted(&mut self, wanted: &[ResolvedPort], may_stay: &Record) {
         let mut nodes = Vec::new();
-        for (path, made) in record {
-            let found = actual.at(path);
-            let Some(ours) = made.iter().find(|made| made.left(found)) else {
-                continue;
-            };
-            self.remember(path, ours.clone());
-            if keep.get(path).is_some_and(|kept| kept.contains(ours)) {
+        for (path, made) in still_there(self.record, self.actual) {
+            self.remember(path, made.clone());
+            let is_wanted = |want: &ResolvedPort| want.node == *path || want.links.contains(path);
+            let stays = may_stay.get(path).is_some_and(|stays| stays.contains(made));
+            if stays || wanted.iter().any(is_wanted) {
                 continue;
             }
-            if wanted
-                .iter()
-                .any(|want| want.node == *path || want.links.contains(path))
-            {
-                continue;
-            }
-            match ours {
-                Made::Link(target) => self.ops.push(Op::RemoveLink {
+            match made {
+                Made::Link(target) => self.plan.ops.push(Op::RemoveLink {
                     path: path.clone(),
                     target: target.clone(),
                 }),
                 Made::Node(devnum) | Made::Bound(devnum) => nodes.push(Op::RemoveNode {
                     path: path.clone(),
                     devnum: *devnum,
-                    bound: matches!(ours, Made::Bound(_)),
+                    bound: matches!(made, Made::Bound(_)),
                 }),
             }
         }
-        self.ops.append(&mut nodes);
+        // Links go before their nodes.
+        self.plan.ops.append(&mut nodes);
     }
 
-    /// Returns whether the node is there or will be, so that links to it make sense.
-    fn node(&mut self, want: &ResolvedPort, actual: &Actual, record: &Record) -> bool {
+    /// Returns whether the node is there or will be.
+    fn make_node(&mut self, want: &ResolvedPort) -> bool {
         let path = &want.node;
-        let found = actual.at(path);
+        let found = self.actual.at(path);
+        if *found == Found::Mount(Some(want.devnum)) {
+            // It may be somebody else's: `--device` of a container with remapped users is a mount
+            // too.
+            let bound = Made::Bound(want.devnum);
+            if self.was_made(path, |made| *made == bound) {
+                self.remember(path, bound);
+            }
+            return true;
+        }
         let right = Found::Node {
             devnum: want.devnum,
             mode: want.mode,
             uid: want.uid,
             gid: want.gid,
         };
-        if *found == Found::Mount(Some(want.devnum)) {
-            // Not every one is ours: `--device` of a container with remapped users is a mount too.
-            let bound = Made::Bound(want.devnum);
-            if record.get(path).is_some_and(|made| made.contains(&bound)) {
-                self.remember(path, bound);
-            }
-            return true;
-        }
-        if actual.remapped || *found != right {
-            if !may_replace(path, found, record) {
-                self.block(want, path, found);
+        if self.actual.remapped || *found != right {
+            if !self.may_replace(path) {
+                self.block(want, path);
                 return false;
             }
-            self.ops.push(Op::MakeNode {
+            self.plan.ops.push(Op::MakeNode {
                 port: want.port.clone(),
                 path: path.clone(),
                 devnum: want.devnum,
                 mode: want.mode,
                 uid: want.uid,
                 gid: want.gid,
-                bind: actual.remapped,
+                bind: self.actual.remapped,
                 replaces: found.clone(),
             });
         }
-        self.remember(path, actual.node(want.devnum));
+        self.remember(path, self.actual.node(want.devnum));
         true
     }
 
-    fn link(&mut self, want: &ResolvedPort, path: &NodePath, actual: &Actual, record: &Record) {
-        let found = actual.at(path);
+    fn make_link(&mut self, want: &ResolvedPort, path: &NodePath) {
+        let found = self.actual.at(path);
+        if *found == Found::Mount(Some(want.devnum)) {
+            return;
+        }
         let target = path.relative_target(&want.node);
         let right = Found::Link {
             target: target.clone(),
         };
-        if *found == Found::Mount(Some(want.devnum)) {
-            return;
-        }
         if *found != right {
-            if !may_replace(path, found, record) {
-                return self.block(want, path, found);
+            if !self.may_replace(path) {
+                return self.block(want, path);
             }
-            self.ops.push(Op::MakeLink {
+            self.plan.ops.push(Op::MakeLink {
                 path: path.clone(),
                 target: target.clone(),
                 replaces: found.clone(),
@@ -364,16 +367,37 @@ impl Plan {
         self.remember(path, Made::Link(target));
     }
 
-    fn remember(&mut self, path: &NodePath, made: Made) {
-        self.record.entry(path.clone()).or_default().insert(made);
+    /// Whether what is at the path of a port may be replaced. A device node is an older one of the
+    /// port; an empty file was left by an application that opened the missing port with O_CREAT. A
+    /// link or a mount is replaced only where we made it.
+    fn may_replace(&self, path: &NodePath) -> bool {
+        let found = self.actual.at(path);
+        match found {
+            Found::Nothing | Found::Node { .. } | Found::EmptyFile => true,
+            Found::Link { .. } | Found::Mount(Some(_)) => {
+                self.was_made(path, |made| made.is(found))
+            }
+            Found::Mount(None) | Found::Other(_) => false,
+        }
     }
 
-    fn block(&mut self, want: &ResolvedPort, path: &NodePath, found: &Found) {
+    fn was_made(&self, path: &NodePath, is_it: impl Fn(&Made) -> bool) -> bool {
+        let made = self.record.get(path);
+        made.is_some_and(|made| made.iter().any(is_it))
+    }
+
+    fn remember(&mut self, path: &NodePath, made: Made) {
+        let entry = self.plan.record.entry(path.clone());
+        entry.or_default().insert(made);
+    }
+
+    fn block(&mut self, want: &ResolvedPort, path: &NodePath) {
+        let found = self.actual.at(path);
         let fix = match found {
             Found::Mount(_) => "take the mount out of the container's definition".to_owned(),
             _ => format!("remove {path} in the container, or give the port another `node`"),
         };
-        self.blocked.push(Blocked {
+        self.plan.blocked.push(Blocked {
             port: want.port.clone(),
             path: path.clone(),
             cause: format!("{found} is in the way"),
@@ -382,20 +406,19 @@ impl Plan {
     }
 }
 
-/// At a path that is assigned to a port: a character device is an older node of the port, and an
-/// empty file is what an application left that opened the missing port with O_CREAT. A link or a
-/// mount is replaced only where we made it.
-fn may_replace(path: &NodePath, found: &Found, record: &Record) -> bool {
-    match found {
-        Found::Nothing | Found::Node { .. } | Found::EmptyFile => true,
-        Found::Link { .. } | Found::Mount(Some(_)) => record
-            .get(path)
-            .is_some_and(|made| made.iter().any(|made| made.is(found))),
-        Found::Mount(None) | Found::Other(_) => false,
-    }
+/// The entries of the record of which something is left.
+fn still_there<'a>(
+    record: &'a Record,
+    actual: &Actual,
+) -> impl Iterator<Item = (&'a NodePath, &'a Made)> {
+    record.iter().filter_map(|(path, made)| {
+        let found = actual.at(path);
+        let made = made.iter().find(|made| made.left(found))?;
+        Some((path, made))
+    })
 }
 
-/// Everything that is in one of the two.
+/// Both records together.
 pub fn merged(mut record: Record, more: Record) -> Record {
     for (path, made) in more {
         record.entry(path).or_default().extend(made);
@@ -403,16 +426,11 @@ pub fn merged(mut record: Record, more: Record) -> Record {
     record
 }
 
-/// What is left of the record once `actual` has been seen: entries of which something is there.
+/// The record without the entries of which nothing is left.
 pub fn pruned(record: &Record, actual: &Actual) -> Record {
-    let mut settled = Record::new();
-    for (path, made) in record {
-        let found = actual.at(path);
-        if let Some(ours) = made.iter().find(|made| made.left(found)) {
-            settled.insert(path.clone(), BTreeSet::from([ours.clone()]));
-        }
-    }
-    settled
+    still_there(record, actual)
+        .map(|(path, made)| (path.clone(), BTreeSet::from([made.clone()])))
+        .collect()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::config;
+use crate::config::settings::LabelPolicy;
 use crate::container::rootfs::Tree;
 use crate::hold::protocol::{
     Created, Creating, FromKeeper, NodeToMake, ToKeeper, VERSION, line, take,
@@ -30,6 +31,7 @@ use crate::runtime::oci_config::BundleNode;
 use crate::store::Store;
 use crate::sys::child;
 use crate::sys::logging::{kind, short_lived};
+use crate::sys::replacement::replace;
 use crate::sys::seccomp::kernel_can_notify;
 
 pub mod oci_args;
@@ -331,15 +333,13 @@ where
 /// Every name that any configured port could have, where there is no daemon to say whose it is.
 fn of_configuration(options: &Options) -> ContainerPorts {
     let settings = config::load(&options.config).unwrap_or_default();
-    let ports = settings.ports.iter().map(|port| ContainerPort {
-        port: port.name.to_string(),
-        names: port.known_names(),
-        ready: false,
-        hold: port.hold.unwrap_or(DEFAULT_HOLD),
+    let ports = settings.ports.iter().map(|port| {
+        let hold = port.hold.unwrap_or(DEFAULT_HOLD);
+        ContainerPort::waiting(port.name.as_str(), &port.known_paths(), hold)
     });
     ContainerPorts {
         ports: ports.collect(),
-        every: true,
+        every: settings.labels != LabelPolicy::Off,
     }
 }
 
@@ -363,25 +363,10 @@ fn nodes(config: &Value, directory: &Path, wanted: &[NodeToMake]) -> Vec<BundleN
             Some(BundleNode {
                 path: node.path.clone(),
                 devnum: node.number,
-                mode: node.mode.parse().ok()?,
-                uid: crate::plan::passwd::user(&node.owner.parse().ok()?, &passwd).ok()?,
-                gid: crate::plan::passwd::group(&node.group.parse().ok()?, &group).ok()?,
+                mode: node.mode,
+                uid: crate::plan::passwd::user(&node.owner, &passwd).ok()?,
+                gid: crate::plan::passwd::group(&node.group, &group).ok()?,
             })
         })
         .collect()
-}
-
-/// Readers see the old file or the new one, whole.
-fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".ttyplugd.{}", std::process::id()));
-    let new = file.with_file_name(name);
-    let write = || {
-        fs::write(&new, content)?;
-        if let Ok(old) = fs::metadata(file) {
-            fs::set_permissions(&new, old.permissions())?;
-        }
-        fs::rename(&new, file)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&new)))
 }

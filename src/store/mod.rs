@@ -1,12 +1,11 @@
 //! What outlives the daemon, in /var/lib/ttyplugd: what we made in which container, who the
-//! containers are and what they are assigned, and which device each port has been given.
+//! containers are and what they are assigned, and the device that each port had last.
 //!
-//! Files are small JSON documents, replaced whole by rename(2). The record of what we made is
-//! written before every change of a container, once for all that are about to be changed at the same
-//! time: every time has the disk write (ext4(5), auto_da_alloc). Nothing is synced, which would cost
-//! a plug tens of milliseconds on an SD card: when the power fails, the containers' /dev is gone as
-//! well, the containers are written again from what the engine says, and only which of several
-//! devices a port had is forgotten.
+//! The record of what we made is written before every change of a container, once for all
+//! containers that are about to be changed: each write costs time on the disk (ext4(5),
+//! auto_da_alloc). Nothing is synced, which would cost a plug tens of milliseconds on an SD card.
+//! When the power fails, the /dev of every container is gone as well, and who the containers are is
+//! written again from what the engine says. Only the ports' devices are forgotten.
 //!
 //! Imports: `model`, `config`, `hold`, `plan`, `sys`.
 
@@ -16,88 +15,38 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 
 use crate::config::settings::LabelPolicy;
 use crate::hold::{ContainerPort, ContainerPorts};
+use crate::model::DevNum;
 use crate::model::device_access::{Grant, Grants, Origin};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
-use crate::model::{DevNum, Hold, NodePath};
 use crate::plan::Record;
 use crate::plan::assign::{Assignments, LastDevices};
 
 mod document;
 
-use document::{read, write};
-
-const OWNED: &str = "owned.json";
-const CONTAINERS: &str = "containers.json";
-const PORTS: &str = "ports.json";
-
-/// What we made, per container. A container has a new /dev at every start, so a record holds
-/// for one start only.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Owned {
-    containers: BTreeMap<ContainerId, OwnedContainer>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct OwnedContainer {
-    started_at: String,
-    entries: Record,
-    #[serde(rename = "given", default)]
-    grants: Grants,
-}
-
-/// Who the containers are and what they are assigned, for readers that must not ask the engine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Containers {
-    containers: BTreeMap<ContainerId, KnownContainer>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct KnownContainer {
-    name: String,
-    /// The labels that count.
-    labels: BTreeMap<String, String>,
-    /// Devices that the wrapper granted when the container was last created, until they are on the
-    /// record of the start that follows.
-    #[serde(rename = "granted", default)]
-    wrapper_grants: BTreeSet<DevNum>,
-    assignments: Vec<KnownPort>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct KnownPort {
-    port: String,
-    /// Absent while the port's device is unplugged and no `node` is configured.
-    node: Option<NodePath>,
-    links: Vec<NodePath>,
-    hold: Hold,
-}
-
-/// Which of several devices each port was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Chosen {
-    ports: LastDevices,
-}
+use document::{
+    CONTAINERS, Containers, KnownContainer, KnownPort, OWNED, Owned, OwnedContainer, PORTS,
+    PortDevices, read, write,
+};
 
 /// The state directory and what is in it. One process at a time writes it.
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
     owned: Owned,
-    /// Containers of which the file does not say yet what is owned in them.
+    /// Containers whose record is not written yet.
     unwritten: BTreeSet<ContainerId>,
     containers: Containers,
-    chosen: Chosen,
+    devices: PortDevices,
 }
 
 impl Store {
-    /// Makes the directory where it is missing and reads what is in it.
+    /// Reads the state, and makes the directory where it is missing.
     ///
     /// # Errors
-    /// A directory that cannot be made. A document that cannot be read is logged and replaced.
+    /// The directory cannot be made. A file that cannot be read is logged and replaced.
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -105,7 +54,7 @@ impl Store {
             .create(directory)
             .with_context(|| {
                 format!(
-                    "the state directory {} cannot be made; run as root, or choose another with \
+                    "cannot create the state directory {}: run as root, or choose another with \
                      --state-dir",
                     directory.display()
                 )
@@ -113,18 +62,18 @@ impl Store {
         Ok(Self::read(directory))
     }
 
-    /// Reads the state without making anything; an absent directory is an empty state.
+    /// Reads the state and makes nothing. Without the directory the state is empty.
     pub fn read(directory: &Path) -> Self {
         Self {
             owned: read(directory, OWNED),
             unwritten: BTreeSet::new(),
             containers: read(directory, CONTAINERS),
-            chosen: read(directory, PORTS),
+            devices: read(directory, PORTS),
             directory: directory.to_owned(),
         }
     }
 
-    /// What we made in a container since it was started at `started_at`.
+    /// What we made in a container in its start at `started_at`.
     pub fn record(&self, id: &ContainerId, started_at: &str) -> Record {
         match self.owned.containers.get(id) {
             Some(owned) if owned.started_at == started_at => owned.entries.clone(),
@@ -132,12 +81,12 @@ impl Store {
         }
     }
 
-    /// Whether there is something in the container that we made or gave it.
+    /// Whether we made something in the container, or granted it something.
     pub fn has_record(&self, id: &ContainerId) -> bool {
         self.owned.containers.contains_key(id) || self.has_wrapper_grants(id)
     }
 
-    /// How many nodes and links there are that we made.
+    /// How many nodes and links we made in all containers.
     pub fn entries(&self) -> usize {
         self.owned
             .containers
@@ -146,13 +95,13 @@ impl Store {
             .sum()
     }
 
-    /// Puts on record what is made in a container. It counts once it is written.
+    /// Puts on record what is made in a container; see [`Self::write_record`].
     pub fn put_record(&mut self, id: &ContainerId, started_at: &str, entries: Record) {
         let grants = self.recorded_grants(id, started_at);
         self.put_owned(id, started_at, entries, grants);
     }
 
-    /// Puts on record what a container is granted. It counts once it is written.
+    /// Puts on record what a container is granted; see [`Self::write_record`].
     pub fn put_grants(&mut self, id: &ContainerId, started_at: &str, grants: Grants) {
         let entries = self.record(id, started_at);
         self.put_owned(id, started_at, entries, grants);
@@ -175,11 +124,10 @@ impl Store {
         };
     }
 
-    /// Writes what has been put on record of a container, if it is not written yet, and of all others
-    /// with it.
+    /// Writes the record of a container if it is not written yet, and those of all others with it.
     ///
     /// # Errors
-    /// A file that cannot be written; the container must not be touched then.
+    /// The file cannot be written. The container must not be changed then.
     pub fn write_record(&mut self, id: &ContainerId) -> anyhow::Result<()> {
         match self.unwritten.contains(id) {
             true => self.write_records(),
@@ -193,12 +141,12 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets what was made in containers that are gone. What was made in one that has stopped goes
-    /// by its start: it may have been started again before anybody has heard that it had ended.
+    /// Forgets the records of containers that are gone. That of a stopped one is kept: it may have
+    /// been started again before its end was heard of, and a record is for one start alone.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn keep_records_of(
+    /// A file cannot be written.
+    pub fn retain_records_of(
         &mut self,
         there: &BTreeMap<ContainerId, Container>,
     ) -> anyhow::Result<()> {
@@ -212,22 +160,22 @@ impl Store {
         }
     }
 
-    /// Forgets what was made in one container.
+    /// Forgets the record of a container.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file cannot be written.
     pub fn forget(&mut self, id: &ContainerId) -> anyhow::Result<()> {
         self.put_record(id, "", Record::new());
         self.write_record(id)
     }
 
-    /// The labels of a container that counted when they were last known.
+    /// The labels of a container that counted when it was last known.
     pub fn labels(&self, id: &ContainerId) -> Option<&BTreeMap<String, String>> {
         let known = self.containers.containers.get(id);
         known.map(|known| &known.labels)
     }
 
-    /// A container that is about to start, as it was when it was last known.
+    /// A container that is about to start, as it was last known.
     pub fn container(&self, id: &ContainerId) -> Option<Container> {
         let known = self.containers.containers.get(id)?;
         Some(Container {
@@ -258,7 +206,7 @@ impl Store {
     /// Remembers which devices the wrapper grants to a container that is about to be created.
     ///
     /// # Errors
-    /// A file that cannot be written, or a container that is not known.
+    /// The file cannot be written, or the container is not known.
     pub fn remember_wrapper_grants(
         &mut self,
         id: &ContainerId,
@@ -268,7 +216,9 @@ impl Store {
         match containers.containers.get_mut(id) {
             Some(known) => known.wrapper_grants = numbers,
             None if numbers.is_empty() => {}
-            None => anyhow::bail!("container {id} is not in {CONTAINERS}"),
+            None => {
+                anyhow::bail!("cannot remember what container {id} is granted: it is not known")
+            }
         }
         self.replace_containers(containers)
     }
@@ -276,7 +226,7 @@ impl Store {
     /// Moves the wrapper's grants to the record of the start that followed them.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file cannot be written.
     pub fn record_wrapper_grants(
         &mut self,
         id: &ContainerId,
@@ -306,80 +256,49 @@ impl Store {
             .unwrap_or_default()
     }
 
-    /// The names that a container's ports are opened by, and whether it asked for every port, as
-    /// far as that was known when it was last assigned any.
+    /// The ports of a container as it was last assigned any.
     pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
         let known = self.containers.containers.get(id)?;
-        let ports = known.assignments.iter().map(|assigned| ContainerPort {
-            port: assigned.port.clone(),
-            names: assigned
-                .node
-                .iter()
-                .chain(&assigned.links)
-                .map(ToString::to_string)
-                .collect(),
-            ready: false,
-            hold: assigned.hold,
+        let ports = known.assignments.iter().map(|known| {
+            let paths = known.node.iter().chain(&known.links);
+            ContainerPort::waiting(&known.port, paths, known.hold)
         });
         Some(ContainerPorts {
             ports: ports.collect(),
-            every: known
-                .labels
-                .get("ttyplugd.enable")
-                .is_some_and(|v| v == "true"),
+            every: known.has_every_port(),
         })
     }
 
     pub fn last_devices(&self) -> &LastDevices {
-        &self.chosen.ports
+        &self.devices.ports
     }
 
-    /// Writes who the containers are and what they are assigned, where that has changed.
+    /// Writes who the containers are and what they are assigned, if that has changed.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file cannot be written.
     pub fn put_assignments(
         &mut self,
         policy: LabelPolicy,
         inventory: &Inventory,
         assigned: &Assignments,
     ) -> anyhow::Result<()> {
-        let chosen = Chosen {
+        let devices = PortDevices {
             ports: assigned.last_devices.clone(),
         };
-        if chosen != self.chosen {
-            write(&self.directory, PORTS, &chosen)?;
-            self.chosen = chosen;
+        if devices != self.devices {
+            write(&self.directory, PORTS, &devices)?;
+            self.devices = devices;
         }
         let known = inventory.containers.iter().map(|(id, container)| {
-            let assignment = assigned
-                .by_container
-                .get(id)
-                .and_then(|assignment| assignment.as_ref().ok());
-            let present = assignment
-                .into_iter()
-                .flat_map(|assignment| &assignment.wants);
-            let absent = assignment
-                .into_iter()
-                .flat_map(|assignment| &assignment.absent);
+            let assignment = assigned.by_container.get(id);
+            let assignment = assignment.and_then(|assignment| assignment.as_ref().ok());
             let known = KnownContainer {
                 name: container.name.clone(),
                 labels: container.counting_labels(policy),
                 wrapper_grants: self.wrapper_grants(id),
-                assignments: present
-                    .map(|want| KnownPort {
-                        port: want.port.clone(),
-                        node: Some(want.node.clone()),
-                        links: want.links.clone(),
-                        hold: want.hold,
-                    })
-                    .chain(absent.map(|absent| KnownPort {
-                        port: absent.port.clone(),
-                        node: absent.node.clone(),
-                        links: absent.links.clone(),
-                        hold: absent.hold,
-                    }))
-                    .collect(),
+                assignments: assignment.map(KnownPort::all).unwrap_or_default(),
+                every_port: Some(assignment.is_some_and(|assignment| assignment.every)),
             };
             (id.clone(), known)
         });

@@ -1,6 +1,10 @@
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::document::Document;
 use super::*;
 use crate::plan::Made;
+use crate::plan::assign::assign;
 
 #[test]
 fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
@@ -24,10 +28,10 @@ fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
         ..crate::model::fixtures::container("zwave", &[])
     };
     store
-        .keep_records_of(&[(id.clone(), stopped)].into())
+        .retain_records_of(&[(id.clone(), stopped)].into())
         .unwrap();
     assert!(Store::open(directory.path()).unwrap().has_record(&id));
-    store.keep_records_of(&BTreeMap::new()).unwrap();
+    store.retain_records_of(&BTreeMap::new()).unwrap();
     assert!(!Store::open(directory.path()).unwrap().has_record(&id));
 }
 
@@ -98,7 +102,7 @@ fn what_the_wrapper_grants_belongs_to_the_start_that_follows() {
 
 #[test]
 fn files_of_earlier_versions_are_read_and_written_as_they_are() {
-    fn unchanged<T: Default + serde::de::DeserializeOwned + Serialize>(name: &str, text: &str) {
+    fn unchanged<T: Default + DeserializeOwned + Serialize>(name: &str, text: &str) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         fs::write(&path, text).unwrap();
@@ -191,4 +195,47 @@ proptest::proptest! {
     fn no_bytes_in_a_state_file_make_the_reader_panic(bytes: Vec<u8>) {
         let _ = serde_json::from_slice::<Document<Owned>>(&bytes);
     }
+}
+
+/// The assignments of the container "app" by this configuration, written and read again.
+fn ports_without_the_daemon(config: &str, labels: &[(&str, &str)]) -> ContainerPorts {
+    let directory = tempfile::tempdir().unwrap();
+    let id = ContainerId("a".repeat(64));
+    let container = crate::model::fixtures::container("app", labels);
+    let inventory = Inventory {
+        containers: [(id.clone(), container)].into(),
+        ..Inventory::default()
+    };
+    let settings = crate::config::fixtures::settings(config);
+    let assigned = assign(&settings, &inventory, &LastDevices::default());
+    Store::open(directory.path())
+        .unwrap()
+        .put_assignments(settings.labels, &inventory, &assigned)
+        .unwrap();
+    Store::read(directory.path()).ports(&id).unwrap()
+}
+
+#[test]
+fn without_the_daemon_a_container_has_what_it_was_assigned_and_not_what_its_labels_say() {
+    let every = [("ttyplugd.enable", "true")];
+    assert!(ports_without_the_daemon("", &every).every);
+    assert!(!ports_without_the_daemon("labels = \"off\"", &every).every);
+    let invalid = [
+        ("ttyplugd.enable", "true"),
+        ("ttyplugd.port.x.match", "vender=1"),
+    ];
+    assert!(!ports_without_the_daemon("", &invalid).every);
+}
+
+#[test]
+fn without_the_daemon_a_port_that_was_never_plugged_in_has_the_names_of_its_definition() {
+    let ports = ports_without_the_daemon(
+        "[[port]]\nname = \"zwave\"\ncontainers = [\"app\"]\nnode = \"/dev/zwave\"\n\
+         match = { by-id = \"usb-0658_0200-if00\" }",
+        &[],
+    );
+    assert_eq!(
+        ports.ports[0].names,
+        ["/dev/zwave", "/dev/serial/by-id/usb-0658_0200-if00"]
+    );
 }

@@ -4,6 +4,7 @@
 
 pub mod async_fd;
 pub mod backoff;
+pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod date;
@@ -14,6 +15,7 @@ pub mod logging;
 pub mod mountinfo;
 pub mod pidfd;
 pub mod proc_thread;
+pub mod replacement;
 pub mod seccomp;
 pub mod socket;
 pub mod trusted_file;

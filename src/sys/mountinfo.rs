@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -45,6 +45,21 @@ pub fn mount_with_id(text: &str, id: u64) -> Option<Mount> {
             .is_some_and(|first| first.parse() == Ok(id))
     };
     text.lines().find(is_it).and_then(parse_line)
+}
+
+/// The id of the mount that a file is on (proc(5), /proc/PID/fdinfo). statx(2) would ask the file
+/// server of a network file system.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn mount_id(file: &impl AsFd) -> io::Result<u64> {
+    let mut info = [0; 1024];
+    let path = format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd());
+    let length = File::open(path)?.read(&mut info)?;
+    let info = String::from_utf8_lossy(&info[..length]);
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    let id = id.and_then(|id| id.trim().parse().ok());
+    id.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn parse_line(line: &str) -> Option<Mount> {
@@ -171,6 +186,8 @@ mod tests {
         let mounts = host_mounts().unwrap();
         let root = mounts.own.iter().find(|mount| mount.point == "/").unwrap();
         assert!(mounts.filesystems.contains(&root.device));
+        let file = File::open("/").unwrap();
+        assert_eq!(mount_id(&file).unwrap(), root.id);
         let _ = host_mounts().unwrap();
     }
 

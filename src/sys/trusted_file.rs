@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use nix::unistd::geteuid;
 
+use crate::sys::replacement::Replacement;
+
 /// More links than this lead nowhere (the kernel's own limit is 40; path_resolution(7)).
 const LINKS: usize = 8;
 
@@ -100,12 +102,8 @@ impl WholeFile {
     }
 
     fn backup(&self) -> PathBuf {
-        self.sibling(".bak-ttyplugd")
-    }
-
-    fn sibling(&self, suffix: &str) -> PathBuf {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
+        name.push(".bak-ttyplugd");
         self.path.with_file_name(name)
     }
 
@@ -115,12 +113,11 @@ impl WholeFile {
         text: &str,
         check: impl Fn(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let new = self.sibling(&format!(".new-ttyplugd-{}", std::process::id()));
-        self.create(&new, text)
-            .with_context(|| format!("{} cannot be written", new.display()))?;
-        check(&new)
-            .and_then(|()| Ok(fs::rename(&new, to)?))
-            .inspect_err(|_| drop(fs::remove_file(&new)))
+        let new = self
+            .create(text)
+            .with_context(|| format!("cannot write to the directory of {}", to.display()))?;
+        check(new.path())
+            .and_then(|()| Ok(new.replace(to)?))
             .with_context(|| to.display().to_string())?;
         // The name is on the disk when its directory is (fsync(2)). The file is in place already.
         let directory = to.parent().and_then(|parent| File::open(parent).ok());
@@ -128,30 +125,25 @@ impl WholeFile {
         Ok(())
     }
 
-    /// Makes a file that nobody has open or linked to, and its directory if need be.
-    fn create(&self, path: &Path, text: &str) -> std::io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("/"));
+    /// Makes the new file, and its directory if need be.
+    fn create(&self, text: &str) -> std::io::Result<Replacement> {
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
         match DirBuilder::new().mode(0o755).create(directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        let fill = |file: &mut File| {
-            file.write_all(text.as_bytes())?;
-            match &self.before {
-                Some(before) => {
-                    fchown(&*file, Some(before.uid), Some(before.gid))?;
-                    file.set_permissions(Permissions::from_mode(before.mode))?;
-                }
-                None => file.set_permissions(Permissions::from_mode(0o644))?,
+        let mut new = Replacement::beside(&self.path)?;
+        new.file.write_all(text.as_bytes())?;
+        let mode = match &self.before {
+            Some(before) => {
+                fchown(&new.file, Some(before.uid), Some(before.gid))?;
+                before.mode
             }
-            file.sync_all()
+            None => 0o644,
         };
-        fill(&mut file).inspect_err(|_| drop(fs::remove_file(path)))
+        new.file.set_permissions(Permissions::from_mode(mode))?;
+        new.file.sync_all()?;
+        Ok(new)
     }
 }
 

@@ -182,6 +182,16 @@ fn a_runtime_that_hangs_at_its_version_is_not_waited_for() {
 }
 
 #[test]
+fn a_container_that_cannot_have_a_port_is_not_asked_to_hold() {
+    let wrapper = Wrapper::new();
+    fs::write(wrapper.file("config.toml"), "labels = \"off\"").expect("a file can be written");
+    wrapper.runtime("of no version that holds");
+    wrapper.bundle(json!({ "linux": {} }).to_string());
+    wrapper.creates();
+    assert!(!wrapper.run_dir.join("runtime.log").exists());
+}
+
+#[test]
 fn without_a_place_for_sockets_the_container_starts_as_it_is() {
     for place in ["/proc/ttyplugd", "/dev/null"] {
         let mut wrapper = Wrapper::new();

@@ -6,6 +6,7 @@ use super::kernel::{Majors, text};
 use crate::model::DevNum;
 use crate::model::device_access::DeviceRules;
 use crate::model::inventory::ContainerId;
+use crate::sys::cgroup::memberships;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CgroupRules {
@@ -22,8 +23,9 @@ impl CgroupRules {
     /// Reads the rules of the container with this process, below a root directory.
     pub(super) fn read(root: &Path, pid: i64, id: &ContainerId) -> Self {
         let cgroup = text(root, &format!("proc/{pid}/cgroup"));
-        let rules = v1_path(&cgroup).map(|path| {
-            let file = format!("sys/fs/cgroup/devices{path}/devices.list");
+        let devices = memberships(&cgroup).find(|its| its.has_controller("devices"));
+        let rules = devices.map(|its| {
+            let file = format!("sys/fs/cgroup/devices{}/devices.list", its.path);
             text(root, &file)
         });
         if let Some(rules) = rules.filter(|rules| !rules.is_empty()) {
@@ -58,20 +60,6 @@ impl CgroupRules {
             Self::Unknown => None,
         }
     }
-}
-
-/// The path of a process in the v1 hierarchy of the devices controller (cgroups(7),
-/// /proc/PID/cgroup).
-fn v1_path(cgroup: &str) -> Option<&str> {
-    cgroup.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        let controllers = fields.nth(1)?;
-        let path = fields.next()?;
-        controllers
-            .split(',')
-            .any(|c| c == "devices")
-            .then_some(path)
-    })
 }
 
 /// The values of `DeviceAllow=`. An empty one resets the list (systemd.resource-control(5)).
@@ -112,12 +100,5 @@ mod tests {
         let allows = |text: &str| rules.allows(text.parse().unwrap(), &majors);
         assert_eq!(allows("188:3"), Some(true));
         assert_eq!(allows("188:4"), Some(false));
-    }
-
-    #[test]
-    fn a_process_has_its_path_in_the_devices_controller() {
-        let both = "9:cpu,cpuacct:/a\n4:misc,devices:/docker/x:y\n0::/z\n";
-        assert_eq!(v1_path(both), Some("/docker/x:y"));
-        assert_eq!(v1_path("0::/system.slice/docker-x.scope\n"), None);
     }
 }

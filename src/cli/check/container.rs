@@ -86,11 +86,11 @@ impl ContainerCheck {
     /// Checks its labels and its ports as they are configured. Returns whether it has any.
     fn definition(&mut self, container: &Container) -> bool {
         let context = Rc::clone(&self.context);
-        let world = context.world.borrow();
-        if world.settings.labels == LabelPolicy::Container {
+        let state = context.state.borrow();
+        if state.settings.labels == LabelPolicy::Container {
             self.ignored_labels(container);
         }
-        let assignment = match world.assigned.by_container.get(&self.id) {
+        let assignment = match state.assigned.by_container.get(&self.id) {
             None => return false,
             Some(Ok(assignment)) => assignment,
             Some(Err(error)) => {
@@ -127,8 +127,8 @@ impl ContainerCheck {
 
     async fn with_ports(&mut self, mut running: Running, runtime: &str) {
         let grants = {
-            let world = self.context.world.borrow();
-            world.store.grants(&self.id, &running.started_at)
+            let state = self.context.state.borrow();
+            state.store.grants(&self.id, &running.started_at)
         };
         running.rights.add(&grants);
         let Some(contents) = Contents::read(&self.context, &running, &self.id).await else {
@@ -145,10 +145,10 @@ impl ContainerCheck {
 
     fn device_cgroup(&mut self, running: &Running, grants: &Grants, contents: &Contents) {
         let context = Rc::clone(&self.context);
-        let world = context.world.borrow();
-        let wants = world.assigned.wants(&self.id).iter();
+        let state = context.state.borrow();
+        let wants = state.assigned.wants(&self.id).iter();
         // With grant = "auto" the daemon grants what the definition lacks, and checks what it grants.
-        let daemon_grants = world.settings.grant == GrantPolicy::Auto;
+        let daemon_grants = state.settings.grant == GrantPolicy::Auto;
         let by_daemon = |n: &DevNum| {
             grants
                 .get(n)
@@ -204,7 +204,7 @@ impl ContainerCheck {
     /// Checks the nodes of its ports and all others. Returns whether nodes can be created in it.
     async fn nodes(&mut self, contents: &Contents) -> bool {
         let context = Rc::clone(&self.context);
-        match preview(&context.engine, &context.world, &self.id).await {
+        match preview(&context.engine, &context.state, &self.id).await {
             Ok(None) => true,
             Ok(Some(previewed)) => {
                 let Preview { seen, wants, .. } = &previewed;
@@ -259,7 +259,7 @@ impl ContainerCheck {
     }
 
     fn stale_nodes(&mut self, contents: &Contents, is_port: impl Fn(&str) -> bool) {
-        let devices = &self.context.world.borrow().inventory.devices;
+        let devices = &self.context.state.borrow().inventory.devices;
         let nodes = contents.nodes.iter().filter(|(path, _)| !is_port(path));
         let (host, mappings) = (&self.context.host, &contents.mappings);
         self.report
@@ -276,12 +276,12 @@ impl ContainerCheck {
         let Some(contents) = Contents::read_own_dev(&context, running, &self.id).await else {
             return;
         };
-        let world = context.world.borrow();
-        let devices = world.inventory.devices.values().map(|d| d.devnum);
+        let state = context.state.borrow();
+        let devices = state.inventory.devices.values().map(|d| d.devnum);
         let devices = devices.filter(|devnum| running.rights.allow(*devnum));
         self.cgroup_rules(Level::Warning, running, &contents, devices);
         // The daemon will remove what it created itself.
-        let record = world.store.record(&self.id, &running.started_at);
+        let record = state.store.record(&self.id, &running.started_at);
         self.stale_nodes(&contents, |path| {
             record.keys().any(|own| own.as_str() == path)
         });
@@ -290,7 +290,7 @@ impl ContainerCheck {
     /// Whether a command in the container can create nodes. With inject = "exec" there is no other
     /// way.
     fn exec(&mut self, running: &Running, contents: Contents) {
-        let inject = self.context.world.borrow().settings.inject;
+        let inject = self.context.state.borrow().settings.inject;
         if running.paused {
             let what = match inject {
                 InjectPolicy::Exec => "is paused; its ports are updated when it continues",

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use super::codes;
 use super::finding::{Level, Report};
 use crate::engine::daemon_json::{PROGRAM, RUNTIME};
-use crate::engine::{EngineInfo, Registered};
+use crate::engine::runtimes::{EngineInfo, Registered};
 use crate::runtime::{Options, VERSION_LIMIT, oci_args};
 use crate::sys::child;
 
@@ -87,7 +87,7 @@ impl Report {
         // The engine searches its own PATH, which is probably the same as ours.
         let Some(program) = child::find(Path::new(&registered.path)) else {
             let what = format!(
-                "{name} is registered as {}, which does not exist",
+                "{name} is registered as {}, which is not an executable file",
                 registered.path
             );
             self.add(level, codes::RUNTIME_PROGRAM, SUBJECT, what, register);

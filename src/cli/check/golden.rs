@@ -20,7 +20,7 @@ use super::kernel::text;
 use super::node_access::GroupFiles;
 use super::processes::{NumberOf, nodes};
 use crate::config;
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
 use crate::model::device_access::DeviceRules;
@@ -76,19 +76,19 @@ fn found(directory: &Path) -> Report {
         inventory.containers.insert(case.id(), container);
     }
     let settings = config::load(&directory.join("config.toml")).unwrap();
-    let mut world = World::new(settings, inventory, Store::read(&directory.join("state")));
-    world.assigned = assign(
-        &world.settings,
-        &world.inventory,
-        world.store.last_devices(),
+    let mut state = State::new(settings, inventory, Store::read(&directory.join("state")));
+    state.assigned = assign(
+        &state.settings,
+        &state.inventory,
+        state.store.last_devices(),
     );
 
     let host = Host::read(&root, &number_of);
     let mut report = Report::default();
-    report.host(&host, &world.inventory, &world.assigned);
-    report.ports(&world);
+    report.host(&host, &state.inventory, &state.assigned);
+    report.ports(&state);
     for case in &cases {
-        check_container(&mut report, case, &host, &world, &number_of);
+        check_container(&mut report, case, &host, &state, &number_of);
     }
     report
 }
@@ -97,12 +97,12 @@ fn check_container(
     report: &mut Report,
     case: &Case,
     host: &Host,
-    world: &World,
+    state: &State,
     number_of: NumberOf,
 ) {
     let (id, running) = (case.id(), case.running());
     let subject = format!("container {}", case.name);
-    let wants = world.assigned.wants(&id);
+    let wants = state.assigned.wants(&id);
     let in_effect = CgroupRules::read(&host.root, case.pid, &id);
     let numbers = wants.iter().map(|want| want.devnum);
     let (level, majors) = (case.level(), &host.majors);
@@ -126,7 +126,7 @@ fn check_container(
     let now = |mapping: &Mapping| number_of(&host.root.join(&mapping.host[1..]));
     let mappings = running.mappings.iter().map(|m| (m.clone(), now(m)));
     let mappings: Vec<_> = mappings.collect();
-    let devices = &world.inventory.devices;
+    let devices = &state.inventory.devices;
     report.stale_nodes(&subject, host, devices, foreign, &mappings);
 }
 

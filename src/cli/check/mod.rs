@@ -23,11 +23,13 @@ use crate::cli::options::ConfigFile;
 use crate::cli::output::{EXIT_USAGE, print, print_json};
 use crate::cli::snapshot::snapshot;
 use crate::config::ConfigError;
+use crate::config::labels::port_requests;
 use crate::config::settings::Settings;
 use crate::daemon::keepers::answering_keepers;
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 use crate::model::Hold;
 use crate::model::inventory::{Container, ContainerId};
+use crate::model::port::Port;
 use crate::monitor;
 
 mod brltty;
@@ -54,7 +56,7 @@ const HOST_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(
     config: &ConfigFile,
-    state: &Path,
+    state_dir: &Path,
     run_dir: &Path,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
@@ -66,7 +68,7 @@ pub(super) fn run(
                 let what = "file not found";
                 report.warning(codes::CONFIGURATION_MISSING, &file, what, "check the path");
             }
-            block_on(run_checks(&mut report, settings, state, run_dir))?;
+            block_on(run_checks(&mut report, settings, state_dir, run_dir))?;
             u8::from(report.count(Level::Error) > 0)
         }
         Err(errors) => {
@@ -83,20 +85,20 @@ pub(super) fn run(
     Ok(ExitCode::from(code))
 }
 
-async fn run_checks(report: &mut Report, settings: Settings, state: &Path, run_dir: &Path) {
+async fn run_checks(report: &mut Report, settings: Settings, state_dir: &Path, run_dir: &Path) {
     if !monitor::udevd_is_there() {
         let what = "udevd is not running";
         report.error(codes::UDEVD, "udev", what, "systemctl start systemd-udevd");
     }
     let host = read_host(report).await;
     let status = fetch_status(run_dir).await;
-    let context = context(report, settings, state, host, run_dir).await;
+    let context = context(report, settings, state_dir, host, run_dir).await;
     report.service(&status, Unit::read(Path::new("/")));
     let Some(context) = context else { return };
     {
-        let world = context.world.borrow();
-        report.host(&context.host, &world.inventory, &world.assigned);
-        report.ports(&world);
+        let state = context.state.borrow();
+        report.host(&context.host, &state.inventory, &state.assigned);
+        report.ports(&state);
     }
     check_containers(report, Rc::new(context)).await;
     if let Ok(status) = status {
@@ -121,11 +123,11 @@ async fn read_host(report: &mut Report) -> Host {
 async fn context(
     report: &mut Report,
     settings: Settings,
-    state: &Path,
+    state_dir: &Path,
     host: Host,
     run_dir: &Path,
 ) -> Option<Context> {
-    let (engine, world) = match snapshot(settings, state).await {
+    let (engine, state) = match snapshot(settings, state_dir).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
             let what = format!("{error:#}");
@@ -150,7 +152,7 @@ async fn context(
     Some(Context {
         engine,
         info,
-        world,
+        state,
         host,
         keepers: keepers.ok(),
     })
@@ -158,10 +160,10 @@ async fn context(
 
 /// Checks all containers at the same time, so a slow one does not delay the others.
 async fn check_containers(report: &mut Report, context: Rc<Context>) {
-    let containers = context.world.borrow().inventory.containers.clone();
+    let containers = context.state.borrow().inventory.containers.clone();
     let checks = containers.into_iter().map(|(id, container)| {
         let name = container.name.clone();
-        let sets_hold = sets_hold(&context.world.borrow(), &id, &container);
+        let sets_hold = sets_hold(&context.state.borrow(), &id, &container);
         let check = container::check(context.clone(), id, container);
         (name, sets_hold, spawn_local(check))
     });
@@ -181,19 +183,18 @@ async fn check_containers(report: &mut Report, context: Rc<Context>) {
 }
 
 /// Whether `hold` is set for a port of the container, in the configuration or by a label.
-fn sets_hold(world: &World, id: &ContainerId, container: &Container) -> bool {
-    let Some(Ok(assignment)) = world.assigned.by_container.get(id) else {
+fn sets_hold(state: &State, id: &ContainerId, container: &Container) -> bool {
+    let Some(Ok(assignment)) = state.assigned.by_container.get(id) else {
         return false;
     };
-    let in_file = world.settings.ports.iter().any(|port| {
-        let holds = port.hold.is_some_and(|hold| hold != Hold::Off);
-        holds && assignment.has(port.name.as_str())
-    });
-    let labels = container.counting_labels(world.settings.labels);
-    let by_label = labels.iter().any(|(key, value)| {
-        key.starts_with("ttyplugd.port.") && key.ends_with(".hold") && value != "off"
-    });
-    in_file || by_label
+    let (policy, defined) = (state.settings.labels, &state.settings.ports);
+    let labels = container.counting_labels(policy);
+    let requests = port_requests(&labels, policy, defined).unwrap_or_default();
+    let holds = |port: &Port| port.hold.is_some_and(|hold| hold != Hold::Off);
+    let mut in_file = defined
+        .iter()
+        .filter(|port| assignment.has(port.name.as_str()));
+    in_file.any(holds) || requests.own.iter().any(holds)
 }
 
 impl Report {

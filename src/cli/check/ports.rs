@@ -2,7 +2,7 @@
 
 use super::codes;
 use super::finding::Report;
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 use crate::model::device::Device;
 use crate::model::identity::identity;
 use crate::model::match_key::{BY_PATH, MatchKey};
@@ -10,19 +10,19 @@ use crate::model::port::Port;
 use crate::plan::assign::shared_links;
 
 impl Report {
-    pub(super) fn ports(&mut self, world: &World) {
-        for port in &world.settings.ports {
+    pub(super) fn ports(&mut self, state: &State) {
+        for port in &state.settings.ports {
             let subject = format!("port {}", port.name);
-            self.device_of(&subject, port, world);
-            self.users_of(&subject, port, world);
-            if port.known_names().is_empty() {
+            self.device_of(&subject, port, state);
+            self.users_of(&subject, port, state);
+            if port.known_paths().is_empty() {
                 let what = "has no known path, so early opens are not held until its device has \
                             been plugged in once";
                 let fix = "set its `node`, e.g. /dev/NAME";
                 self.note(codes::PORT_UNKNOWN_NAME, &subject, what, fix);
             }
         }
-        for (link, devices) in shared_links(&world.inventory.devices) {
+        for (link, devices) in shared_links(&state.inventory.devices) {
             self.warning(
                 codes::LINK_SHARED,
                 link.as_str(),
@@ -35,8 +35,8 @@ impl Report {
         }
     }
 
-    fn device_of(&mut self, subject: &str, port: &Port, world: &World) {
-        let devices: Vec<&Device> = world
+    fn device_of(&mut self, subject: &str, port: &Port, state: &State) {
+        let devices: Vec<&Device> = state
             .inventory
             .devices
             .values()
@@ -51,7 +51,7 @@ impl Report {
             ),
             [device] => {
                 self.note(codes::PORT, subject, format!("is {}", device.node), "");
-                self.identity_of(subject, port, device, world);
+                self.identity_of(subject, port, device, state);
             }
             several => {
                 let nodes: Vec<&str> = several.iter().map(|d| d.node.as_str()).collect();
@@ -66,12 +66,12 @@ impl Report {
     }
 
     /// A match by place is right for a device that has no identity of its own.
-    fn identity_of(&mut self, subject: &str, port: &Port, device: &Device, world: &World) {
+    fn identity_of(&mut self, subject: &str, port: &Port, device: &Device, state: &State) {
         let is_place = |key| matches!(key, MatchKey::ByPath | MatchKey::Sysname);
         if port.device.globs().any(|(key, _)| is_place(key)) {
             return;
         }
-        let weakness = identity(device, &world.inventory.devices).weakness();
+        let weakness = identity(device, &state.inventory.devices).weakness();
         let place = device.link_names(BY_PATH).next();
         if let (Some(weakness), Some(place)) = (weakness, place) {
             let what = format!("its device is not unique: {weakness}");
@@ -81,15 +81,15 @@ impl Report {
         }
     }
 
-    fn users_of(&mut self, subject: &str, port: &Port, world: &World) {
+    fn users_of(&mut self, subject: &str, port: &Port, state: &State) {
         let name = port.name.as_str();
-        let shares = world.assigned.by_container.iter();
+        let shares = state.assigned.by_container.iter();
         let users: Vec<&str> = shares
             .filter_map(|(id, assignment)| {
                 let has = assignment
                     .as_ref()
                     .is_ok_and(|assignment| assignment.has(name));
-                let container = world.inventory.containers.get(id)?;
+                let container = state.inventory.containers.get(id)?;
                 has.then_some(container.name.as_str())
             })
             .collect();

@@ -12,6 +12,7 @@ use super::credentials::Credentials;
 use super::kernel::text;
 use crate::model::DevNum;
 use crate::model::inventory::ContainerId;
+use crate::sys::cgroup::memberships;
 
 /// A process of the host, in a container or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,13 +92,14 @@ fn container(cgroup: &str) -> Option<ContainerId> {
     Some(ContainerId(id.to_owned()))
 }
 
-/// The systemd unit of a process. A line is `NUMBER:CONTROLLERS:PATH` (cgroups(7),
-/// /proc/PID/cgroup). Services of a user are below that user's `user@UID.service`, which is not the
-/// unit to stop.
+/// The systemd unit of a process. Services of a user are below that user's `user@UID.service`,
+/// which is not the unit to stop.
 fn unit(cgroup: &str) -> Option<String> {
-    cgroup.lines().find_map(|line| {
-        let path = line.splitn(3, ':').nth(2)?;
-        let unit = path.split('/').find(|name| name.ends_with(".service"))?;
+    memberships(cgroup).find_map(|its| {
+        let unit = its
+            .path
+            .split('/')
+            .find(|name| name.ends_with(".service"))?;
         (!unit.starts_with("user@")).then(|| unit.to_owned())
     })
 }

@@ -10,8 +10,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::engine::daemon_json::{DEFAULT_FILE, RUNTIME};
 use crate::engine::dockerd::{self, Dockerd};
+use crate::engine::error::EngineError;
 use crate::engine::runtimes::{About, User};
-use crate::engine::{Engine, EngineError, ImageLabels, socket_path};
+use crate::engine::{Engine, ImageLabels, socket_path};
 use crate::sys::trusted_file::{WholeFile, resolve};
 
 /// How long the engine may take to reload its file.

@@ -13,7 +13,9 @@ use crate::container::script::{self, Explained};
 use crate::daemon::reconcile::handle::{Handle, Stop, engine_problem};
 use crate::daemon::reconcile::look::{Seen, not_seen};
 use crate::daemon::start::Entrance;
-use crate::engine::{Engine, EngineError, Executed};
+use crate::engine::Engine;
+use crate::engine::error::EngineError;
+use crate::engine::exec::Executed;
 use crate::model::problem::{Failure, Problem};
 use crate::plan::{Op, Record, merged, pruned};
 
@@ -222,20 +224,24 @@ impl Outcome {
     fn has_ended(&self) -> bool {
         matches!(
             self,
-            Self::Exec(Ok(Executed::Ended(_))) | Self::Namespace(_)
+            Self::Exec(Ok(Executed::Ended { .. })) | Self::Namespace(_)
         )
     }
 
     /// Whether it is for a reason of the container's that something is left, and not of the engine's.
     fn is_the_containers(&self) -> bool {
-        matches!(self, Self::Exec(Ok(_) | Err(EngineError::Other(_))))
+        matches!(self, Self::Exec(Ok(_) | Err(EngineError::Refused { .. })))
     }
 
     /// Why something is left to be done: `what`.
     fn problem(self, what: &str) -> Problem {
         let (failure, Explained { cause, fix }) = match self {
-            Self::Exec(Ok(Executed::Ended(said)) | Err(EngineError::Other(said))) => {
-                (Failure::Exec, script::explain(&said))
+            Self::Exec(Ok(Executed::Ended { status, output })) => {
+                (Failure::Exec, script::explain(status, &output))
+            }
+            Self::Exec(Err(error @ EngineError::Refused { .. })) => {
+                let cause = script::shorten(&error.to_string());
+                (Failure::Exec, explained(cause, error.fix()))
             }
             Self::Exec(Ok(Executed::Hung)) => {
                 let cause = "the command in the container did not end in time and was killed";

@@ -15,10 +15,10 @@ use crate::container::uevent::Announcement;
 use crate::daemon::blocking::Blocking;
 use crate::daemon::notifier::Notifier;
 use crate::daemon::start::{Entrance, Start};
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 use crate::daemon::status::note;
-use crate::engine::EngineError;
 use crate::engine::container::Running;
+use crate::engine::error::EngineError;
 use crate::model::device_access::{DeviceRules, Grant, Grants};
 use crate::model::inventory::ContainerId;
 use crate::model::problem::{Failure, Problem};
@@ -56,7 +56,7 @@ impl Stop {
 /// The work on one start of a container.
 #[derive(Debug)]
 pub struct Handle<'a> {
-    pub world: &'a RefCell<World>,
+    pub state: &'a RefCell<State>,
     pub notifier: &'a Notifier,
     pub blocking: &'a Blocking,
     pub id: &'a ContainerId,
@@ -72,21 +72,21 @@ pub struct Handle<'a> {
 
 impl Handle<'_> {
     pub fn inject_policy(&self) -> InjectPolicy {
-        self.world.borrow().settings.inject
+        self.state.borrow().settings.inject
     }
 
     pub fn grant_policy(&self) -> GrantPolicy {
-        self.world.borrow().settings.grant
+        self.state.borrow().settings.grant
     }
 
     pub fn announces(&self) -> bool {
-        self.world.borrow().settings.announce
+        self.state.borrow().settings.announce
     }
 
     /// What we have made in this start.
     pub fn record(&self) -> Record {
-        let world = self.world.borrow();
-        world.store.record(self.id, &self.running.started_at)
+        let state = self.state.borrow();
+        state.store.record(self.id, &self.running.started_at)
     }
 
     /// Puts on record what is made in this start, and waits until that is written.
@@ -94,14 +94,14 @@ impl Handle<'_> {
     /// # Errors
     /// The start has ended, or the record cannot be written: then the container must not be touched.
     pub async fn put_record(&self, record: Record) -> Result<(), Stop> {
-        self.change(|world, started_at| world.store.put_record(self.id, started_at, record))?;
+        self.change(|state, started_at| state.store.put_record(self.id, started_at, record))?;
         self.write().await
     }
 
     /// What this start was granted.
     pub fn grants(&self) -> Grants {
-        let world = self.world.borrow();
-        world.store.grants(self.id, &self.running.started_at)
+        let state = self.state.borrow();
+        state.store.grants(self.id, &self.running.started_at)
     }
 
     /// Puts on record what this start is granted. It counts once it is written.
@@ -109,7 +109,7 @@ impl Handle<'_> {
     /// # Errors
     /// The start has ended.
     pub fn put_grants(&self, grants: Grants) -> Result<(), Stop> {
-        self.change(|world, started_at| world.store.put_grants(self.id, started_at, grants))
+        self.change(|state, started_at| state.store.put_grants(self.id, started_at, grants))
     }
 
     /// What the wrapper granted when the container was created is on the record of this start from
@@ -123,8 +123,8 @@ impl Handle<'_> {
         }
         let written =
             self.change(
-                |world, started_at| match world.store.has_wrapper_grants(self.id) {
-                    true => world
+                |state, started_at| match state.store.has_wrapper_grants(self.id) {
+                    true => state
                         .store
                         .record_wrapper_grants(self.id, started_at, grant),
                     false => Ok(()),
@@ -140,7 +140,7 @@ impl Handle<'_> {
     /// The start has ended, or the record cannot be written.
     pub async fn write(&self) -> Result<(), Stop> {
         yield_now().await;
-        let written = self.change(|world, _| world.store.write_record(self.id))?;
+        let written = self.change(|state, _| state.store.write_record(self.id))?;
         written.map_err(|error| Problem::disk(&error).into())
     }
 
@@ -164,18 +164,18 @@ impl Handle<'_> {
     /// These are all nodes that are ready. Opens that waited for one of them go on, before anything
     /// else of this work is done.
     pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) {
-        let mut world = self.world.borrow_mut();
-        if world.lives.is_current(self.id, &self.start) && self.start.set_ready(ready) {
-            note(&mut world, self.id);
+        let mut state = self.state.borrow_mut();
+        if state.lives.is_current(self.id, &self.start) && self.start.set_ready(ready) {
+            note(&mut state, self.id);
             self.notifier.notify_container(self.id);
         }
     }
 
     /// How a port is announced; `None` where it is not wanted any more as it was when this work began.
     pub fn announcement(&self, want: &WantedPort) -> Option<Announcement> {
-        let world = self.world.borrow();
-        let device = world.inventory.devices.get(&want.device)?;
-        let is_wanted = world.assigned.wants(self.id).contains(want);
+        let state = self.state.borrow();
+        let device = state.inventory.devices.get(&want.device)?;
+        let is_wanted = state.assigned.wants(self.id).contains(want);
         is_wanted.then(|| Announcement::new(device, &want.node, &want.links))
     }
 
@@ -208,18 +208,17 @@ impl Handle<'_> {
     }
 
     /// Changes what is known of this start.
-    fn change<T>(&self, change: impl FnOnce(&mut World, &str) -> T) -> Result<T, Stop> {
-        let mut world = self.world.borrow_mut();
-        match world.lives.is_current(self.id, &self.start) {
-            true => Ok(change(&mut world, &self.running.started_at)),
+    fn change<T>(&self, change: impl FnOnce(&mut State, &str) -> T) -> Result<T, Stop> {
+        let mut state = self.state.borrow_mut();
+        match state.lives.is_current(self.id, &self.start) {
+            true => Ok(change(&mut state, &self.running.started_at)),
             false => Err(Stop::Ended),
         }
     }
 }
 
 pub fn engine_problem(error: &EngineError) -> Problem {
-    let fix = "look at the engine's log: journalctl -u docker";
-    Problem::passing(Failure::Engine, error.to_string(), fix)
+    Problem::passing(Failure::Engine, error.to_string(), error.fix())
 }
 
 #[cfg(test)]
@@ -238,13 +237,13 @@ mod tests {
 
     fn shared(directory: &Path) -> Shared {
         let store = Store::open(directory).expect("the directory can be made");
-        let world = World::new(Settings::default(), Inventory::default(), store);
-        Shared::new(world)
+        let state = State::new(Settings::default(), Inventory::default(), store);
+        Shared::new(state)
     }
 
     fn handle<'a>(shared: &'a Shared, id: &'a ContainerId, start: &Rc<Start>) -> Handle<'a> {
         Handle {
-            world: &shared.world,
+            state: &shared.state,
             notifier: &shared.notifier,
             blocking: &shared.blocking,
             id,
@@ -278,8 +277,8 @@ mod tests {
     }
 
     fn is_ready(shared: &Shared, id: &ContainerId) -> bool {
-        let world = shared.world.borrow();
-        let start = world.lives.start(id);
+        let state = shared.state.borrow();
+        let start = state.lives.start(id);
         start.is_some_and(|start| start.is_looked_at())
     }
 
@@ -288,7 +287,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
         let start = Start::own("1");
-        shared.world.borrow_mut().lives.begin(&id, start.clone());
+        shared.state.borrow_mut().lives.begin(&id, start.clone());
         let work = handle(&shared, &id, &start);
         assert_eq!(work.put_record(record()).await, Ok(()));
         assert_eq!(work.put_grants(grants()), Ok(()));
@@ -300,20 +299,21 @@ mod tests {
     #[tokio::test]
     async fn work_that_outlives_its_start_writes_nothing() {
         let next = Start::own("2");
-        let endings: [(&str, &dyn Fn(&mut World, &ContainerId)); 3] = [
-            ("started again", &|world, id| {
-                drop(world.lives.begin(id, next.clone()))
+        type End<'a> = &'a dyn Fn(&mut State, &ContainerId);
+        let endings: [(&str, End); 3] = [
+            ("started again", &|state, id| {
+                drop(state.lives.begin(id, next.clone()))
             }),
-            ("created anew", &|world, id| world.being_created(id)),
-            ("gone", &|world, _| world.lives.update(|_| None)),
+            ("created anew", &|state, id| state.being_created(id)),
+            ("gone", &|state, _| state.lives.update(|_| None)),
         ];
         for (ending, end) in endings {
             let directory = tempfile::tempdir().expect("a directory can be made");
             let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
             let start = Start::own("1");
-            shared.world.borrow_mut().lives.begin(&id, start.clone());
+            shared.state.borrow_mut().lives.begin(&id, start.clone());
             let work = handle(&shared, &id, &start);
-            end(&mut shared.world.borrow_mut(), &id);
+            end(&mut shared.state.borrow_mut(), &id);
 
             assert_eq!(
                 work.put_record(record()).await,
@@ -326,15 +326,15 @@ mod tests {
             assert_eq!(work.write().await, Err(Stop::Ended), "{ending}");
             work.set_ready(ready());
             assert!(!is_ready(&shared, &id), "{ending}");
-            let world = shared.world.borrow();
+            let state = shared.state.borrow();
             for started_at in ["1", "2"] {
                 assert_eq!(
-                    world.store.record(&id, started_at),
+                    state.store.record(&id, started_at),
                     Record::new(),
                     "{ending}"
                 );
                 assert_eq!(
-                    world.store.grants(&id, started_at),
+                    state.store.grants(&id, started_at),
                     Grants::new(),
                     "{ending}"
                 );

@@ -12,7 +12,7 @@ use crate::daemon::notifier::Notifier;
 use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
 use crate::daemon::reconcile::look::Seen;
 use crate::daemon::start::{Entrance, Start};
-use crate::daemon::state::World;
+use crate::daemon::state::State;
 use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::model::DevNum;
@@ -32,7 +32,7 @@ pub mod look;
 pub struct Job<'a> {
     /// `None` while it is away.
     pub engine: Option<&'a Engine>,
-    pub world: &'a RefCell<World>,
+    pub state: &'a RefCell<State>,
     pub notifier: &'a Notifier,
     pub blocking: &'a Blocking,
     pub id: &'a ContainerId,
@@ -71,12 +71,12 @@ pub struct Preview {
 /// The one problem for which the container cannot be served at all.
 pub async fn preview(
     engine: &Engine,
-    world: &RefCell<World>,
+    state: &RefCell<State>,
     id: &ContainerId,
 ) -> Result<Option<Preview>, Problem> {
     let job = Job {
         engine: Some(engine),
-        world,
+        state,
         notifier: &Notifier::default(),
         blocking: &Blocking::default(),
         id,
@@ -101,11 +101,11 @@ impl<'a> Job<'a> {
             Some(engine) => self.described(engine).await?,
             None => self.remembered(),
         };
-        let world = self.world.borrow();
-        let wants = world.assigned.wants(self.id).to_vec();
-        let has_work = !wants.is_empty() || world.store.has_record(self.id);
+        let state = self.state.borrow();
+        let wants = state.assigned.wants(self.id).to_vec();
+        let has_work = !wants.is_empty() || state.store.has_record(self.id);
         Ok(start.filter(|_| has_work).map(|start| Handle {
-            world: self.world,
+            state: self.state,
             notifier: self.notifier,
             blocking: self.blocking,
             id: self.id,
@@ -122,10 +122,10 @@ impl<'a> Job<'a> {
     async fn described(self, engine: &Engine) -> Result<Option<Rc<Start>>, Problem> {
         let running = engine.last_known(self.id).await;
         let Some(running) = running.map_err(|error| engine_problem(&error))? else {
-            self.world.borrow_mut().lives.end(self.id);
+            self.state.borrow_mut().lives.end(self.id);
             return Ok(None);
         };
-        if let Some(start) = self.world.borrow().known_start(self.id, &running) {
+        if let Some(start) = self.state.borrow().known_start(self.id, &running) {
             return Ok(Some(start));
         }
         let (described, id) = (running.clone(), self.id.clone());
@@ -138,15 +138,15 @@ impl<'a> Job<'a> {
         if entrance.has_ended() {
             return Ok(None);
         }
-        let mut world = self.world.borrow_mut();
-        Ok(Some(world.begin(self.id, running, entrance)))
+        let mut state = self.state.borrow_mut();
+        Ok(Some(state.begin(self.id, running, entrance)))
     }
 
     /// While the engine is away, what it said last holds as long as the container's first process
     /// lives.
     fn remembered(self) -> Option<Rc<Start>> {
-        let world = self.world.borrow();
-        let start = world.lives.start(self.id)?;
+        let state = self.state.borrow();
+        let start = state.lives.start(self.id)?;
         (!start.has_ended()).then(|| start.clone())
     }
 
@@ -156,7 +156,7 @@ impl<'a> Job<'a> {
         if self.engine.is_none() {
             return Ok(());
         }
-        let forgotten = self.world.borrow_mut().store.forget(self.id);
+        let forgotten = self.state.borrow_mut().store.forget(self.id);
         forgotten.map_err(|error| Problem::disk(&error))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::daemon::state::{HeldByKeeper, World};
+use crate::daemon::state::{HeldByKeeper, State};
 use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
 use crate::daemon::timeline::Row;
 use crate::hold::ContainerPorts;
@@ -14,66 +14,66 @@ use crate::sys::clock::Now;
 pub mod document;
 
 /// Notes how every port is now, and which devices were plugged in since the last time.
-pub fn note_all(world: &mut World) {
-    let plugged = std::mem::take(&mut world.plugged);
-    let mut timeline = std::mem::take(&mut world.timeline);
-    let now = world.clock.now().clock;
-    timeline.keep(|id| world.assigned.by_container.contains_key(id));
-    for id in world.assigned.by_container.keys() {
-        for took in timeline.update(now, id, &rows_of(world, id), &plugged) {
-            world.metrics.plug_to_ready.observe(took);
+pub fn note_all(state: &mut State) {
+    let plugged = std::mem::take(&mut state.plugged);
+    let mut timeline = std::mem::take(&mut state.timeline);
+    let now = state.clock.now().clock;
+    timeline.keep(|id| state.assigned.by_container.contains_key(id));
+    for id in state.assigned.by_container.keys() {
+        for took in timeline.update(now, id, &rows_of(state, id), &plugged) {
+            state.metrics.plug_to_ready.observe(took);
         }
     }
-    world.timeline = timeline;
+    state.timeline = timeline;
 }
 
 /// Notes how the ports of one container are now.
-pub fn note(world: &mut World, id: &ContainerId) {
-    let mut timeline = std::mem::take(&mut world.timeline);
-    let now = world.clock.now().clock;
-    for took in timeline.update(now, id, &rows_of(world, id), &world.plugged) {
-        world.metrics.plug_to_ready.observe(took);
+pub fn note(state: &mut State, id: &ContainerId) {
+    let mut timeline = std::mem::take(&mut state.timeline);
+    let now = state.clock.now().clock;
+    for took in timeline.update(now, id, &rows_of(state, id), &state.plugged) {
+        state.metrics.plug_to_ready.observe(took);
     }
-    world.timeline = timeline;
+    state.timeline = timeline;
 }
 
 /// All ports of one container.
-fn rows_of<'a>(world: &'a World, id: &'a ContainerId) -> Vec<Row<'a>> {
-    let assignment = world.assigned.by_container.get(id);
-    let container = world.inventory.containers.get(id);
+fn rows_of<'a>(state: &'a State, id: &'a ContainerId) -> Vec<Row<'a>> {
+    let assignment = state.assigned.by_container.get(id);
+    let container = state.inventory.containers.get(id);
     let (Some(assignment), Some(container)) = (assignment, container) else {
         return Vec::new();
     };
-    let row = |port, node, device, state| {
-        let (state, why) = explain(world, id, container, port, device, state);
+    let row = |port, node, device, port_state| {
+        let (port_state, why) = explain(state, id, container, port, device, port_state);
         Row {
             id,
             container,
             port,
             node,
             device,
-            state,
+            state: port_state,
             why,
         }
     };
     match assignment {
         Err(_) => vec![row("", None, None, PortState::Failed)],
-        Ok(assignment) => rows_of_share(world, id, assignment, row),
+        Ok(assignment) => rows_of_share(state, id, assignment, row),
     }
 }
 
 fn rows_of_share<'a>(
-    world: &World,
+    state: &State,
     id: &ContainerId,
     assignment: &'a Assignment,
     row: impl Fn(&'a str, Option<&'a NodePath>, Option<&'a str>, PortState) -> Row<'a>,
 ) -> Vec<Row<'a>> {
     let wants = assignment.wants.iter().map(|want| {
-        let state = match world.is_ready(id, want) {
+        let port_state = match state.is_ready(id, want) {
             true => PortState::Ready,
             false => PortState::Waiting,
         };
-        row(&want.port, Some(&want.node), Some(&want.device), state)
+        row(&want.port, Some(&want.node), Some(&want.device), port_state)
     });
     let absent = assignment.absent.iter().map(|absent| {
         let node = absent.node.as_ref();
@@ -95,30 +95,30 @@ type Why<'a> = Option<(&'a str, Cow<'a, str>)>;
 
 /// A port that is not ready has failed if there is a problem; otherwise it waits for something.
 fn explain<'a>(
-    world: &'a World,
+    state: &'a State,
     id: &ContainerId,
     container: &Container,
     port: &str,
     device: Option<&str>,
-    state: PortState,
+    port_state: PortState,
 ) -> (PortState, Why<'a>) {
-    if state == PortState::Ready {
-        return (state, None);
+    if port_state == PortState::Ready {
+        return (port_state, None);
     }
     let concerns = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
-    let mut problems = world.problems.of(id);
+    let mut problems = state.problems.of(id);
     if let Some(problem) = problems.find(|problem| concerns(&problem.port)) {
         let why = (problem.cause.as_str(), problem.fix.as_str().into());
         return (PortState::Failed, Some(why));
     }
     if device.is_none() {
-        return (state, Some(UNPLUGGED));
+        return (port_state, Some(UNPLUGGED));
     }
     if container.state == ContainerState::Stopped {
         let fix = format!("start it: docker start {}", container.name);
-        return (state, Some(("its container does not run", fix.into())));
+        return (port_state, Some(("its container does not run", fix.into())));
     }
-    (state, None)
+    (port_state, None)
 }
 
 const UNPLUGGED: (&str, Cow<str>) = (
@@ -127,25 +127,25 @@ const UNPLUGGED: (&str, Cow<str>) = (
 );
 
 /// Puts the document together.
-pub fn status(world: &World, now: Now) -> Status {
-    let rows = world.assigned.by_container.keys();
-    let mut rows: Vec<Row> = rows.flat_map(|id| rows_of(world, id)).collect();
+pub fn status(state: &State, now: Now) -> Status {
+    let rows = state.assigned.by_container.keys();
+    let mut rows: Vec<Row> = rows.flat_map(|id| rows_of(state, id)).collect();
     rows.sort_by_key(|row| (&row.container.name, row.id, row.port));
-    let ports = rows.into_iter().map(|row| port_status(world, row, now));
-    let held = world.held.iter();
-    let held = held.flat_map(|(id, heard)| held_status(world, id, heard, now));
+    let ports = rows.into_iter().map(|row| port_status(state, row, now));
+    let held = state.held.iter();
+    let held = held.flat_map(|(id, heard)| held_status(state, id, heard, now));
     Status {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        engine: world.engine.has_listed(),
-        engine_error: world.engine.error().map(str::to_owned),
+        engine: state.engine.has_listed(),
+        engine_error: state.engine.error().map(str::to_owned),
         ports: ports.collect(),
         held: held.collect(),
     }
 }
 
-fn port_status(world: &World, row: Row, now: Now) -> PortStatus {
-    let since = world.timeline.since(row.id, row.port);
+fn port_status(state: &State, row: Row, now: Now) -> PortStatus {
+    let since = state.timeline.since(row.id, row.port);
     let (cause, fix) = row.why.unzip();
     PortStatus {
         port: row.port.to_owned(),
@@ -158,18 +158,18 @@ fn port_status(world: &World, row: Row, now: Now) -> PortStatus {
         since: since.map(|at| now.date_of(at)),
         cause: cause.map(str::to_owned),
         fix: fix.map(Cow::into_owned),
-        holding: world.held.contains_key(row.id),
-        bound: row.node.is_some_and(|node| world.is_bound(row.id, node)),
+        holding: state.held.contains_key(row.id),
+        bound: row.node.is_some_and(|node| state.is_bound(row.id, node)),
     }
 }
 
 fn held_status(
-    world: &World,
+    state: &State,
     id: &ContainerId,
     heard: &HeldByKeeper,
     now: Now,
 ) -> impl Iterator<Item = HeldStatus> {
-    let ports = match world.assigned.by_container.get(id) {
+    let ports = match state.assigned.by_container.get(id) {
         Some(Ok(assignment)) => assignment.ports(|_| false),
         _ => ContainerPorts::default(),
     };
@@ -177,7 +177,7 @@ fn held_status(
         let port = ports.ports.iter().find(|port| port.names.contains(path));
         port.map(|port| port.port.clone())
     };
-    let container = world.inventory.containers.get(id);
+    let container = state.inventory.containers.get(id);
     let name = container.map_or(String::new(), |container| container.name.clone());
     heard.held.iter().map(move |held| {
         // Times go on since the keeper has told them.
@@ -228,14 +228,14 @@ mod tests {
             devices: [("ttyUSB0".to_owned(), device("ttyUSB0", "A"))].into(),
             containers: [(ContainerId("1".repeat(64)), app)].into(),
         };
-        let mut world = World::new(settings, inventory, Store::read(Path::new("/none")));
-        world.assigned = assign(
-            &world.settings,
-            &world.inventory,
-            world.store.last_devices(),
+        let mut state = State::new(settings, inventory, Store::read(Path::new("/none")));
+        state.assigned = assign(
+            &state.settings,
+            &state.inventory,
+            state.store.last_devices(),
         );
         let now = Now { clock: 0, unix: 0 };
-        let status = status(&world, now);
+        let status = status(&state, now);
         let [port] = status.ports.as_slice() else {
             panic!("not one port: {status:#?}");
         };

@@ -144,7 +144,7 @@ fn nothing_is_announced_where_that_is_switched_off() {
     daemon.logs(&["node made"]);
     bed.configure(ZWAVE);
     daemon.reload();
-    daemon.logs(&["configuration read again"]);
+    daemon.logs(&["configuration reloaded"]);
     port.unplug();
     listener.hears(1, &["ACTION=remove"]);
     listener.has_heard(0, &["ACTION=add"]);

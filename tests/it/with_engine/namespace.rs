@@ -54,20 +54,26 @@ fn is_served(recipe: Recipe, said: &[&str]) {
 
 #[test]
 fn an_image_without_a_shell_is_served() {
-    is_served(zwave().image("noshell"), &["from outside", "no /bin/sh"]);
+    is_served(
+        zwave().image("noshell"),
+        &["using namespace injection", "/bin/sh cannot be executed"],
+    );
 }
 
 #[test]
 fn an_image_without_mknod_is_served() {
     is_served(
         zwave().image("nomknod"),
-        &["from outside", "lacks a program"],
+        &["using namespace injection", "lacks a program"],
     );
 }
 
 #[test]
 fn an_image_whose_shell_hangs_is_served() {
-    is_served(zwave().image("hangshell"), &["from outside", "in time"]);
+    is_served(
+        zwave().image("hangshell"),
+        &["using namespace injection", "in time"],
+    );
 }
 
 #[test]
@@ -81,7 +87,7 @@ fn a_container_with_a_read_only_root_and_a_user_of_its_own_is_served() {
         .image("noshell")
         .with(&["--read-only", "--user", "1000"]);
     let recipe = recipe.with(&["--security-opt", "no-new-privileges"]);
-    is_served(recipe, &["from outside"]);
+    is_served(recipe, &["using namespace injection"]);
 }
 
 #[test]
@@ -128,6 +134,6 @@ fn what_an_exec_could_not_do_is_remembered_until_the_container_is_started_anew()
         port.unplug();
         container.has_only(&[]);
     }
-    assert_eq!(daemon.count(&["from outside"]), 1);
+    assert_eq!(daemon.count(&["using namespace injection"]), 1);
     daemon.stop();
 }

@@ -154,7 +154,7 @@ fn the_runtime_is_put_into_a_file_and_out_again_and_all_else_stays_as_it_was() {
     );
     assert_eq!((after.mode() & 0o7777, after.gid()), (0o640, 20));
 
-    file.succeeds(&["disable"], &["not registered any more"]);
+    file.succeeds(&["disable"], &["no longer registered"]);
     assert_eq!(file.text(), text);
     assert_eq!(file.names(), ["daemon.json"]);
     assert_eq!(in_engine(), None);
@@ -210,10 +210,7 @@ fn containers_of_the_wrapper_under_another_name_keep_it_registered_too() {
     has_words(file.bed.json("check")["findings"].to_string(), &words);
 
     drop(container);
-    file.succeeds(
-        &["disable"],
-        &["not registered any more", "runc-with-holds"],
-    );
+    file.succeeds(&["disable"], &["no longer registered", "runc-with-holds"]);
     has_words(file.text(), &["runc-with-holds"]);
 }
 
@@ -310,7 +307,7 @@ fn status_names_what_keeps_a_registered_runtime_from_working() {
         1,
     );
     fs::write(&file.path, text).unwrap();
-    has_words(file.problems(), &["no open is held"]);
+    has_words(file.problems(), &["opens are not held"]);
 
     engine("stop");
     has_words(file.problems(), &["docker.sock"]);
@@ -321,7 +318,7 @@ fn a_file_is_made_for_an_engine_that_is_not_running_and_goes_by_force_alone() {
     let file = EngineFile::with("{}");
     engine("stop");
     fs::remove_file(&file.path).unwrap();
-    file.succeeds(&["enable"], &["one that is started will"]);
+    file.succeeds(&["enable"], &["will read it when it starts"]);
     engine("start");
     assert_eq!(in_engine().as_deref(), Some(RUNTIME));
     file.succeeds(&["enable"], &["already"]);
@@ -329,9 +326,9 @@ fn a_file_is_made_for_an_engine_that_is_not_running_and_goes_by_force_alone() {
     engine("stop");
     file.fails(
         &["disable"],
-        &["nobody can tell which containers use it", "--force"],
+        &["cannot find out which containers use it", "--force"],
     );
-    file.succeeds(&["disable", "--force"], &["not registered any more"]);
+    file.succeeds(&["disable", "--force"], &["no longer registered"]);
     assert_eq!(file.names(), [""; 0]);
     file.succeeds(&["disable"], &["nothing was changed"]);
 }

@@ -112,3 +112,15 @@ fn a_restarted_container_is_held_by_what_is_known_of_it_without_the_daemon() {
     let _daemon = bed.daemon();
     opening.end()[0].got(&port);
 }
+
+#[test]
+fn a_label_that_does_not_count_holds_nothing_without_the_daemon_either() {
+    let bed = Testbed::with_runtime("labels = \"off\"");
+    let daemon = bed.daemon();
+    let container = zwave().label("ttyplugd.enable=true").start();
+    daemon.stop();
+    container.docker(&["restart", "--time", "0"]);
+    let opened = &open(&container, &["once", "/dev/ttyUSB0"])[0];
+    assert_eq!(opened.result, "ENOENT", "{opened:?}");
+    opened.at_once();
+}

@@ -38,7 +38,7 @@ fn wait_returns_when_the_port_is_ready() {
         &["wait", "zwave", "--container", "other"],
     ] {
         let output = bed.ttyplugd(&[arguments, &["--timeout", "1s"]].concat());
-        fails(&output, &["is to have a port"]);
+        fails(&output, &["has a port of that name"]);
     }
     for arguments in [
         &["wait"][..],

@@ -1,0 +1,118 @@
+//! Commands that the engine executes in containers.
+
+use std::time::Duration;
+
+use bollard::exec::StartExecResults;
+use bollard::models::ExecConfig;
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use crate::engine::error::EngineError;
+use crate::engine::{Engine, Result};
+use crate::model::inventory::ContainerId;
+use crate::sys::cgroup::is_in_container;
+use crate::sys::logging::kind;
+use crate::sys::pidfd::kill_member;
+
+/// How long a command may take.
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
+
+/// How much of its output is kept.
+const OUTPUT_LIMIT: usize = 4096;
+
+/// The pause before the engine is asked again how a command has ended.
+const STATUS_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a command in a container ended.
+#[derive(Debug)]
+pub enum Executed {
+    /// It ran to its end; its output on both streams.
+    Ended { status: i64, output: String },
+    /// It was killed at the time limit.
+    Hung,
+}
+
+impl Engine {
+    /// Runs a command in a container as its user 0 and waits for its end. `said` is notified of all
+    /// output, which is known some milliseconds before the end.
+    ///
+    /// # Errors
+    /// The engine refuses, the container is gone, or it is paused.
+    pub async fn exec(
+        &self,
+        id: &ContainerId,
+        argv: Vec<String>,
+        said: &Notify,
+    ) -> Result<Executed> {
+        let config = ExecConfig {
+            cmd: Some(argv),
+            user: Some("0".to_owned()),
+            // The image's own working directory may be missing, and then nothing could run.
+            working_dir: Some("/".to_owned()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..ExecConfig::default()
+        };
+        let exec = self.call(self.docker.create_exec(&id.0, config)).await?.id;
+        let run = async {
+            let output = self.output(&exec, said).await?;
+            let status = self.exit_status(&exec).await?;
+            Ok(Executed::Ended { status, output })
+        };
+        match timeout(EXEC_LIMIT, run).await {
+            Ok(executed) => executed,
+            Err(_) => {
+                self.kill(id, &exec).await;
+                Ok(Executed::Hung)
+            }
+        }
+    }
+
+    async fn output(&self, exec: &str, said: &Notify) -> Result<String> {
+        let error = |error| EngineError::new(error, &self.socket);
+        let mut text = String::new();
+        let started = self.docker.start_exec(exec, None).await.map_err(error)?;
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(chunk) = output.next().await {
+                said.notify_one();
+                let chunk = chunk.map_err(error)?.into_bytes();
+                if text.len() < OUTPUT_LIMIT {
+                    text.push_str(&String::from_utf8_lossy(&chunk));
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// The output may end before the engine has taken note of the status (moby, daemon/monitor.go).
+    async fn exit_status(&self, exec: &str) -> Result<i64> {
+        loop {
+            let exec = self.call(self.docker.inspect_exec(exec)).await?;
+            if let (Some(false), Some(status)) = (exec.running, exec.exit_code) {
+                return Ok(status);
+            }
+            sleep(STATUS_PAUSE).await;
+        }
+    }
+
+    /// The engine has no call that ends an exec. Left alone, a hung one would be joined by
+    /// another at every retry.
+    async fn kill(&self, id: &ContainerId, exec: &str) {
+        let pid = self.call(self.docker.inspect_exec(exec)).await.ok();
+        let pid = pid
+            .and_then(|exec| exec.pid)
+            .and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.filter(|pid| *pid > 1) {
+            if let Err(error) = kill_member(pid, |cgroup| is_in_container(cgroup, &id.0)) {
+                tracing::warn!(
+                    message_id = kind::UNFINISHED,
+                    container_id = %id.0,
+                    pid,
+                    %error,
+                    "cannot kill a command that hangs in a container"
+                );
+            }
+        }
+    }
+}

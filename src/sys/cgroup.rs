@@ -1,0 +1,103 @@
+//! The control groups that a process is in (cgroups(7), /proc/PID/cgroup).
+
+/// The group of a process in one hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership<'a> {
+    /// Empty for version 2.
+    controllers: &'a str,
+    pub path: &'a str,
+}
+
+/// Reads such a file; lines that are not understood are passed over.
+pub fn memberships(text: &str) -> impl Iterator<Item = Membership<'_>> {
+    text.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        Some(Membership { controllers, path })
+    })
+}
+
+/// Whether the process is in the container with this id.
+pub fn is_in_container(text: &str, id: &str) -> bool {
+    memberships(text).any(|its| its.container(id).is_some())
+}
+
+impl<'a> Membership<'a> {
+    /// Whether the hierarchy is that of version 2.
+    pub fn is_v2(self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    /// Whether a controller of version 1 is in the hierarchy.
+    pub fn has_controller(self, name: &str) -> bool {
+        self.controllers
+            .split(',')
+            .any(|controller| controller == name)
+    }
+
+    /// The part of the path that is the container's own group. It is named after the container,
+    /// `ID` or `docker-ID.scope` (moby, daemon/oci_linux.go, `WithCgroups`), and what is below may
+    /// be made by the container.
+    pub fn container(self, id: &str) -> Option<&'a str> {
+        let mut end = 0;
+        for name in self.path.split('/') {
+            end += name.len();
+            let unit = name.strip_suffix(".scope").unwrap_or(name);
+            if unit == id || unit.rsplit_once('-').is_some_and(|(_, last)| last == id) {
+                return Some(&self.path[..end]);
+            }
+            end += 1;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own<'a>(path: &'a str, id: &str) -> Option<&'a str> {
+        let controllers = "";
+        Membership { controllers, path }.container(id)
+    }
+
+    #[test]
+    fn a_containers_own_group_is_named_after_it_as_a_whole() {
+        for path in [
+            "/docker/c0ffee",
+            "/system.slice/docker-c0ffee.scope",
+            "/machine.slice/libpod-c0ffee.scope",
+        ] {
+            assert_eq!(own(path, "c0ffee"), Some(path));
+            let below = format!("{path}/init.scope/c0ffee");
+            assert_eq!(own(&below, "c0ffee"), Some(path));
+        }
+        for path in [
+            "/docker/c0ffee1",
+            "/docker/1c0ffee",
+            "/c0ffee.slice/x",
+            "/",
+            "",
+        ] {
+            assert_eq!(own(path, "c0ffee"), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_groups_of_both_versions_are_read() {
+        let text = "9:cpu,cpuacct:/a\n4:misc,devices:/docker/x:y\n0::/z\nnonsense\n";
+        let path = |is_it: fn(&Membership) -> bool| memberships(text).find(is_it).unwrap().path;
+        assert_eq!(path(|its| its.has_controller("devices")), "/docker/x:y");
+        assert_eq!(path(|its| its.is_v2()), "/z");
+        assert_eq!(memberships(text).count(), 3);
+        assert!(is_in_container(text, "x:y"));
+        assert!(!is_in_container(text, "devices"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text: String, id: String) {
+            let _ = is_in_container(&text, &id);
+        }
+    }
+}
