@@ -8,7 +8,7 @@ set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 
-lanes=${LANES:-3}
+lanes=3
 # What a container may do to lead us astray is tried against each way of making nodes.
 each_way='^with_engine::(hostile|in_the_way|foreign)::'
 # Those that want the machine for themselves come last.
