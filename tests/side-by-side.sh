@@ -8,7 +8,7 @@ set -euo pipefail
 
 here=$(dirname "$(realpath "$0")")
 
-lanes=${LANES:-3}
+lanes=3
 # What a container may do to lead us astray is tried against each way of making nodes.
 each_way='^with_engine::(hostile|in_the_way|foreign)::'
 # Those that want the machine for themselves come last.
@@ -49,7 +49,12 @@ names=$("$@" --list --format terse | sed -n 's/: test$//p')
 touch "$results"/{ok,FAILED}
 
 ended=0
-"$here/with-engine.sh" --lanes "$lanes" "$0" --lane "$results" "$1" </dev/null || ended=$?
+"$here/with-engine.sh" --lanes $lanes "$0" --lane "$results" "$1" </dev/null &
+engine=$!
+trap 'kill $engine' INT TERM HUP
+wait $engine || ended=$?
+# A signal has not ended it yet.
+wait $engine 2>/dev/null || true
 passed=$(wc -l <"$results/ok")
 failed=$(wc -l <"$results/FAILED")
 missed=$(($(wc -l <"$results/tests") - passed - failed))

@@ -33,7 +33,8 @@ if [ "$(id -u)" != 0 ]; then
     # sudo has a PATH and a HOME of its own, and cargo is found by the user's.
     exec sudo env PATH="$PATH" CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" \
         RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" \
-        ${TTYPLUGD_TEST_INJECT:+TTYPLUGD_TEST_INJECT="$TTYPLUGD_TEST_INJECT"} "$0" "${arguments[@]}"
+        ${TTYPLUGD_TEST_INJECT:+TTYPLUGD_TEST_INJECT="$TTYPLUGD_TEST_INJECT"} \
+        ${TTYPLUGD_TEST_SEED:+TTYPLUGD_TEST_SEED="$TTYPLUGD_TEST_SEED"} "$0" "${arguments[@]}"
 fi
 for tool in dockerd containerd docker udevadm busybox flock setsid unshare pkill; do
     command -v $tool >/dev/null || {
