@@ -210,5 +210,5 @@ fn a_runtime_that_is_not_there_is_an_error_that_is_logged() {
     fs::remove_file(wrapper.file("runtime")).expect("it is there");
     let output = wrapper.call(&["state", "c0ffee"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    wrapper.warned("cannot be executed");
+    wrapper.warned("cannot execute");
 }
