@@ -1,7 +1,7 @@
-//! The host's ttys: the only module that knows `udev`.
+//! The host's ttys: the only room that uses the crate `udev`.
 //!
-//! udev's own types are not Send and keep a reference into libudev, so every device becomes a
-//! [`device::Device`](crate::model::device::Device) before it leaves this module.
+//! The types of that crate are not Send and keep a reference into libudev, so every device becomes a
+//! [`device::Device`](crate::model::device::Device) before it leaves this room.
 //!
 //! Imports: `model`, `sys`.
 #![allow(unsafe_code)]
@@ -26,87 +26,92 @@ use crate::sys::async_fd::readable;
 const MEMINFO_VARS: usize = 9;
 const MEMINFO_DROPS: usize = 8;
 
-/// udevd's control socket. Where it is missing, libudev subscribes to nothing and says nothing
+/// udevd's control socket. Without it, libudev silently subscribes to nothing
 /// (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_new_full`).
 const UDEV_CONTROL: &str = "/run/udev/control";
 
-/// Whether udevd has been started; its socket outlives it, so that this is no proof that it runs.
-pub fn udevd_is_there() -> bool {
+/// Whether udevd has been started. The socket outlives udevd, so it may have ended since.
+pub fn udevd_was_started() -> bool {
     Path::new(UDEV_CONTROL).exists()
 }
 
-/// A subscription to what udevd announces about ttys, after its rules have run.
+/// A subscription to udevd's events of ttys, which it sends after its rules have run.
 pub struct Monitor {
     socket: AsyncFd<udev::MonitorSocket>,
     /// The kernel's count of messages that did not fit into the socket's buffer, when last read.
     drops: u32,
-    /// There was no udevd at the time of subscribing, so that nothing will ever arrive.
-    deaf: bool,
+    /// There was no udevd at the time of the subscription, so no event will ever arrive.
+    inactive: bool,
 }
 
 impl std::fmt::Debug for Monitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Monitor")
             .field("drops", &self.drops)
-            .field("deaf", &self.deaf)
+            .field("inactive", &self.inactive)
             .finish_non_exhaustive()
     }
 }
 
-/// What was heard at one time.
+/// The events that had arrived at one time.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct Received {
     pub events: Vec<DeviceEvent>,
     /// Messages were lost; only an enumeration tells what is there now.
     pub lost: bool,
 }
 
-/// How many events are read before somebody else has a turn.
+/// How many events are read at a time.
 const MOST_AT_ONCE: usize = 4096;
 
 impl Monitor {
-    /// Subscribes. To be called before [`enumerate`], so that nothing falls in between.
+    /// Subscribes. To be called before [`enumerate`]: then no event is missed in between.
     ///
     /// # Errors
     /// The netlink socket cannot be made.
-    pub fn listen() -> anyhow::Result<Self> {
-        let deaf = !udevd_is_there();
-        let listen = || -> io::Result<_> {
+    pub fn subscribe() -> anyhow::Result<Self> {
+        let inactive = !udevd_was_started();
+        let subscribe = || -> io::Result<_> {
             let socket = udev::MonitorBuilder::new()?
                 .match_subsystem("tty")?
                 .listen()?;
             readable(socket)
         };
-        let socket = listen().context("udev's events cannot be subscribed to")?;
+        let socket = subscribe().context("cannot subscribe to udev events")?;
         let drops = drops(&socket)?;
         Ok(Self {
             socket,
             drops,
-            deaf,
+            inactive,
         })
     }
 
-    /// There was no udevd when we subscribed.
-    pub fn is_deaf(&self) -> bool {
-        self.deaf
+    /// There was no udevd at the time of the subscription.
+    pub fn is_inactive(&self) -> bool {
+        self.inactive
     }
 
-    /// There was no udevd when we subscribed and now there is one: time to subscribe again.
-    pub fn could_hear_now(&self) -> bool {
-        self.deaf && udevd_is_there()
+    /// There was no udevd then, and there is one now: time to subscribe again.
+    pub fn could_be_active(&self) -> bool {
+        self.inactive && udevd_was_started()
     }
 
     /// Waits for events and returns all that have arrived.
     ///
     /// # Errors
     /// The socket is broken.
-    pub async fn next(&mut self) -> anyhow::Result<Heard> {
+    pub async fn next(&mut self) -> anyhow::Result<Received> {
         let mut ready = self.socket.readable().await?;
         let monitor = ready.get_inner();
         let mut events = Vec::new();
         loop {
             let room = MOST_AT_ONCE.saturating_sub(events.len());
-            events.extend(monitor.iter().take(room).filter_map(|event| heard(&event)));
+            events.extend(
+                monitor
+                    .iter()
+                    .take(room)
+                    .filter_map(|event| convert_event(&event)),
+            );
             if events.len() >= MOST_AT_ONCE {
                 break;
             }
@@ -123,10 +128,10 @@ impl Monitor {
             }
         }
         let lost = self.has_lost()?;
-        Ok(Heard { events, lost })
+        Ok(Received { events, lost })
     }
 
-    /// Whether messages were lost since the last look.
+    /// Whether messages were lost since the last call.
     ///
     /// # Errors
     /// The counters cannot be read.
@@ -150,12 +155,11 @@ fn drops(socket: &AsyncFd<udev::MonitorSocket>) -> anyhow::Result<u32> {
             &raw mut length,
         )
     };
-    Errno::result(result)
-        .context("the drop counter of udev's socket cannot be read (SO_MEMINFO)")?;
+    Errno::result(result).context("cannot read the drop counter of udev's socket (SO_MEMINFO)")?;
     Ok(info[MEMINFO_DROPS])
 }
 
-fn heard(event: &udev::Event) -> Option<DeviceEvent> {
+fn convert_event(event: &udev::Event) -> Option<DeviceEvent> {
     if event.event_type() == udev::EventType::Remove {
         let sysname = printable(event.sysname().as_bytes());
         return Some(DeviceEvent::Gone(sysname));
@@ -163,8 +167,7 @@ fn heard(event: &udev::Event) -> Option<DeviceEvent> {
     convert(event).map(DeviceEvent::Present)
 }
 
-/// The ttys for which udev's rules have run. One that the kernel has just made and udev has not
-/// seen yet follows as an event.
+/// The ttys for which udev's rules have run. A tty that udev has not seen yet follows as an event.
 ///
 /// # Errors
 /// sysfs cannot be read.
@@ -176,7 +179,7 @@ pub fn enumerate() -> anyhow::Result<Vec<Device>> {
         let devices = enumerator.scan_devices()?;
         Ok(devices.filter_map(|device| convert(&device)).collect())
     };
-    scan().context("the devices cannot be enumerated in sysfs")
+    scan().context("cannot enumerate devices in sysfs")
 }
 
 fn convert(device: &udev::Device) -> Option<Device> {
@@ -191,8 +194,8 @@ fn convert(device: &udev::Device) -> Option<Device> {
     Device::from_properties(pairs, driver(device), gid)
 }
 
-/// A tty itself has no driver; the nearest parent that has one drives it. Those of the
-/// serial-base bus are not meant: since Linux 6.5 they stand between a UART and its ttyS
+/// The driver of the nearest parent that has one; a tty itself has none. Parents on the serial-base
+/// bus do not count: since Linux 6.5 they are between a UART and its ttyS
 /// (kernel, drivers/tty/serial/serial_base_bus.c).
 fn driver(device: &udev::Device) -> Option<String> {
     let mut device = device.parent();

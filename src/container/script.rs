@@ -147,7 +147,7 @@ impl Step {
 /// The command that carries out `plan`. `real` has the real path of every directory that it
 /// names, as found from outside.
 ///
-/// `None` where a directory is missing in `real`, which is to say that nobody has looked at it.
+/// `None` where a directory is missing in `real`: it was not looked at.
 pub fn command(plan: &Plan, real: &BTreeMap<String, String>) -> Option<Vec<String>> {
     let mut argv: Vec<String> = ["/bin/sh", "-c", SCRIPT, "ttyplugd"]
         .map(str::to_owned)

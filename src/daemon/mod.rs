@@ -29,7 +29,7 @@ use crate::daemon::status::{note, note_all};
 use crate::engine::events::{News, watch};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::problem::Problem;
-use crate::monitor::{Heard, Monitor, enumerate};
+use crate::monitor::{Monitor, Received, enumerate};
 use crate::plan::assign::assign;
 use crate::store::Store;
 use crate::sys::logging::kind;
@@ -136,7 +136,7 @@ pub async fn run(
     loop {
         let wake = daemon.next_wake(next_watchdog);
         tokio::select! {
-            heard = monitor.next() => daemon.on_heard(heard?),
+            received = monitor.next() => daemon.on_received(received?),
             Some(news) = news.recv() => daemon.on_news(news),
             Some(done) = daemon.scheduler.next() => daemon.on_done(done?),
             () = shared.notifier.stale() => {}
@@ -180,8 +180,8 @@ fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
 }
 
 fn listen() -> anyhow::Result<Monitor> {
-    let monitor = Monitor::listen()?;
-    if monitor.is_deaf() {
+    let monitor = Monitor::subscribe()?;
+    if monitor.is_inactive() {
         tracing::warn!(
             message_id = kind::UDEVD_MISSING,
             "udevd is not running, so hotplug events cannot be received; start \
@@ -207,11 +207,11 @@ impl Daemon {
         Api(self.shared.clone()).serve(run_dir)
     }
 
-    fn on_heard(&mut self, heard: Heard) {
+    fn on_received(&mut self, received: Received) {
         let mut state = self.shared.state.borrow_mut();
-        state.apply(heard.events);
-        state.metrics.events_lost.add(heard.lost.into());
-        if heard.lost && !self.events_lost {
+        state.apply(received.events);
+        state.metrics.events_lost.add(received.lost.into());
+        if received.lost && !self.events_lost {
             tracing::warn!(
                 message_id = kind::EVENTS_LOST,
                 "hotplug events were lost because they came faster than they could be read; \
@@ -342,7 +342,7 @@ impl Daemon {
         if self.next_resync > Instant::now() {
             return Ok(());
         }
-        if monitor.could_hear_now() {
+        if monitor.could_be_active() {
             tracing::info!("udevd is running; receiving hotplug events from now on");
             *monitor = listen()?;
         }

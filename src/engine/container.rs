@@ -25,30 +25,29 @@ pub struct Described {
 pub struct Running {
     /// The first process, in the host's numbers.
     pub pid: i64,
-    /// When it was started, in the engine's words: a new text is a new /dev.
+    /// When it was started, as the engine writes it. Each start has a /dev of its own.
     pub started_at: String,
     pub paused: bool,
-    /// Where bind mounts and volumes are mounted.
+    /// The mount points of its bind mounts and volumes.
     pub foreign: BTreeSet<String>,
     pub rights: DeviceRules,
     pub mappings: Vec<Mapping>,
-    /// The capability to make nodes was taken from it.
+    /// It was created without the capability to make nodes.
     pub drops_mknod: bool,
     /// The PATH of its image.
     pub path: String,
 }
 
-/// A device that a container was given when it was created (`--device`).
+/// A device that the container was created with (`--device`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
-    /// What was given, often a link such as /dev/serial/by-id/X.
+    /// The path on the host, often a link such as /dev/serial/by-id/X.
     pub host: String,
-    /// Where it is in the container.
+    /// The path in the container.
     pub container: String,
 }
 
-/// What the engine said of containers, as long as it has not told that something has happened to
-/// them since.
+/// The containers as the engine described them, unless something has happened to them since.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     containers: BTreeMap<ContainerId, Described>,
@@ -72,8 +71,8 @@ impl Cache {
         self.changes
     }
 
-    /// Takes in an answer to a question that was asked after so many changes. One that was on its
-    /// way during a change may be of before.
+    /// Takes in an answer to a question that was asked after so many changes. If something has
+    /// happened since, the answer may be outdated.
     pub(super) fn put(&mut self, id: &ContainerId, described: &Described, changes: u64) {
         if described.complete && self.changes == changes {
             self.containers.insert(id.clone(), described.clone());
@@ -81,7 +80,7 @@ impl Cache {
     }
 }
 
-/// What there is at a path of the host's, as far as it matters for `--device`.
+/// An entry of the host's file system, as far as it matters for `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostEntry {
     Missing,
@@ -113,13 +112,13 @@ impl HostEntry {
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|entry| entry.is_symlink());
         Self::Device {
             devnum: DevNum { major, minor },
-            // Below a directory of udev's everything is one.
+            // Everything in a directory below /dev is one of udev's links.
             link: is_link || name.contains('/'),
         }
     }
 }
 
-/// What an answer of the engine's means, with what `host` finds at the paths of its devices.
+/// Converts an answer of the engine; `host` looks at the paths of its devices.
 pub(super) fn described(
     response: ContainerInspectResponse,
     host: impl Fn(&str) -> HostEntry,

@@ -1,9 +1,9 @@
 //! The edit of the engine's configuration file, daemon.json (dockerd(8), "Daemon configuration
-//! file"), that registers our runtime there or takes it out again. Pure.
+//! file"), that registers our runtime there or removes it again. Pure.
 //!
-//! The file is somebody else's, so that nothing but our entry changes: order, spaces and line ends
-//! of everything around it stay as they are. `serde_json` says whether the text is JSON at all,
-//! and then a walk along it finds the few places that matter.
+//! The file belongs to the administrator, so nothing but our entry changes: order, spaces and line
+//! ends of everything around it stay as they are. `serde_json` checks that the text is JSON, and
+//! then a walk along it finds the few places that matter.
 
 use std::ops::Range;
 
@@ -15,30 +15,30 @@ pub const RUNTIME: &str = "ttyplug";
 /// The wrapper's file name, wherever it is installed.
 pub const PROGRAM: &str = "ttyplug-runtime";
 
-/// Whether what the engine executes for a runtime is the wrapper. It can be registered under further
-/// names, with other arguments.
+/// Whether the program of a runtime is the wrapper, which can be registered under further names and
+/// with other arguments.
 pub fn is_wrapper(path: &str) -> bool {
     path.rsplit('/').next() == Some(PROGRAM)
 }
 
-/// Where the engine looks for its file if it is not told.
+/// The engine's file if no other is named on its command line.
 pub const DEFAULT_FILE: &str = "/etc/docker/daemon.json";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    #[error("it is no JSON ({0}), and a comment is no JSON either")]
+    #[error("it is not valid JSON, which has no comments: {0}")]
     NoJson(String),
-    #[error("{0} is no JSON object")]
+    #[error("{0} is not a JSON object")]
     NoObject(&'static str),
-    #[error("{0} is there twice")]
+    #[error("{0} appears twice")]
     Twice(&'static str),
-    #[error("runtimes.ttyplug is no runtime with a path (and, if need be, runtimeArgs)")]
+    #[error("runtimes.ttyplug is not an object with `path` and, optionally, `runtimeArgs`")]
     NoRuntime,
-    #[error("`default-runtime` is ttyplug, and without it the engine would not start any more")]
+    #[error("`default-runtime` is ttyplug, and the engine would not start without it")]
     IsDefault,
 }
 
-/// What the engine executes for our runtime.
+/// The program that the engine executes for our runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
@@ -69,13 +69,13 @@ struct Ours {
     path: Range<usize>,
 }
 
-/// What is left when our entry is taken out.
+/// The file without our entry.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Without {
     /// With `runtimes` in it, be it empty: the engine keeps the runtimes that it has when it reads
     /// a file without any (moby, daemon/reload_unix.go, `IsValueSet("runtimes")`).
     pub to_reload: String,
-    /// For the next start; `None` where there would be no file if it were not for us.
+    /// For the next start; `None` where the file has nothing but our entry.
     pub to_keep: Option<String>,
 }
 
@@ -95,7 +95,7 @@ fn quoted(text: &str) -> String {
 
 impl<'t> EngineFile<'t> {
     /// # Errors
-    /// The text is not what the engine accepts as its file, or is too strange to be edited.
+    /// The engine would not accept the text, or it cannot be edited.
     pub fn parse(text: &'t str) -> Result<Self, FileError> {
         let value: serde_json::Value =
             serde_json::from_str(text).map_err(|error| FileError::NoJson(error.to_string()))?;
@@ -131,12 +131,12 @@ impl<'t> EngineFile<'t> {
         self.ours.as_ref().map(|ours| &ours.registration)
     }
 
-    /// The names of the runtimes beside ours that execute the wrapper too.
+    /// The names of other runtimes that execute the wrapper too.
     pub fn others(&self) -> &[String] {
         &self.others
     }
 
-    /// The text that registers our runtime with this program. Arguments that are there stay.
+    /// The text with our runtime registered with this program. Its arguments stay.
     pub fn with(&self, program: &str) -> String {
         let entry = entry(program);
         match (&self.runtimes, &self.ours) {
@@ -154,10 +154,10 @@ impl<'t> EngineFile<'t> {
         }
     }
 
-    /// What is left without our runtime; `None` where it is not registered.
+    /// The text without our runtime; `None` where it is not registered.
     ///
     /// # Errors
-    /// It is the default for containers.
+    /// It is the default runtime.
     pub fn without(&self) -> Result<Option<Without>, FileError> {
         let (Some((index, runtimes)), Some(ours)) = (&self.runtimes, &self.ours) else {
             return Ok(None);
@@ -234,7 +234,7 @@ impl Object {
             members.push(Member {
                 begin,
                 name_at,
-                // The engine compares names as they are meant, not as they are written.
+                // The engine compares names without their escapes.
                 name: serde_json::from_str(&text[name_at..name_end]).ok()?,
                 value,
             });
@@ -254,7 +254,7 @@ impl Object {
         }
     }
 
-    /// What a new member of it is set off with: a line and its indentation, or a space.
+    /// The space before a new member: a line end and its indentation, or one space.
     fn line<'t>(&self, text: &'t str) -> &'t str {
         let Some(first) = self.members.first() else {
             return "";
@@ -274,7 +274,7 @@ impl Object {
         }
     }
 
-    /// The first and the last one take the comma beside them with them.
+    /// With a member goes the comma beside it.
     fn remove(&self, text: &str, index: usize) -> String {
         let member = &self.members[index];
         let before = index.checked_sub(1).map(|index| &self.members[index]);

@@ -1,4 +1,4 @@
-//! The engine's own process, seen from outside: which file it reads, and that it reads it again.
+//! The engine's own process: which configuration file it reads, and how it is made to reload it.
 
 use std::fs;
 use std::io;
@@ -24,8 +24,8 @@ pub struct Dockerd {
     arguments: Vec<String>,
 }
 
-/// Those that see the same files as we do, which one in a container does not, and those of snap,
-/// which do not either, but should be known.
+/// Those with the same root directory as ours, which one in a container does not have, and those of
+/// snap, which do not either, but have to be reported.
 pub fn running() -> Vec<Dockerd> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
@@ -34,7 +34,7 @@ pub fn running() -> Vec<Dockerd> {
         .collect()
 }
 
-/// Whether there is a dockerd that could be started.
+/// Whether dockerd is installed.
 pub fn is_installed() -> bool {
     child::find(Path::new("dockerd")).is_some()
 }
@@ -42,7 +42,7 @@ pub fn is_installed() -> bool {
 /// Asks dockerd whether it would start with this file. Older ones than 23.0 cannot be asked.
 ///
 /// # Errors
-/// What it says that is wrong.
+/// Its error message.
 pub fn validate(file: &Path) -> anyhow::Result<()> {
     let mut command = Command::new("dockerd");
     command.arg("--validate").arg("--config-file").arg(file);
@@ -59,7 +59,7 @@ pub fn validate(file: &Path) -> anyhow::Result<()> {
 
 impl Dockerd {
     fn with_pid(pid: i32) -> Option<Self> {
-        // What is read after this is of the same process, or the signal reaches nobody.
+        // Everything that is read after this belongs to the same process, or the signal reaches none.
         let process = pidfd::open(pid).ok()?;
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let name = fs::read_to_string(directory.join("comm")).ok()?;
@@ -94,7 +94,7 @@ impl Dockerd {
         }
     }
 
-    /// Whether it does not start without its file.
+    /// Whether it fails to start without its file.
     pub fn needs_its_file(&self) -> bool {
         named_file(&self.arguments).is_some()
     }
@@ -103,12 +103,12 @@ impl Dockerd {
         has_runtimes(&self.arguments)
     }
 
-    /// Has it read its file again (dockerd(8), "Configuration reload behavior"). That is what
-    /// `systemctl reload docker` does too.
+    /// Makes it reload its file, as `systemctl reload docker` does (dockerd(8), "Configuration reload
+    /// behavior").
     ///
     /// # Errors
     /// It has ended, or we are not root.
-    pub fn read_again(&self) -> io::Result<()> {
+    pub fn reload(&self) -> io::Result<()> {
         pidfd::send(&self.process, Signal::SIGHUP)
     }
 }

@@ -1,4 +1,4 @@
-//! Why the engine has not done what it was asked for.
+//! Why a call to the engine has failed.
 
 use std::error::Error;
 use std::io;
@@ -105,7 +105,7 @@ mod tests {
                 error.fix().ends_with("systemctl status docker"),
                 "{error:?}"
             );
-            // Its listener is closed at once, and nobody can connect.
+            // The socket stays without a listener.
             drop(UnixListener::bind(socket));
         }
     }

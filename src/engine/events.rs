@@ -16,7 +16,7 @@ use crate::engine::{Engine, ImageLabels, Result};
 use crate::model::inventory::{Container, ContainerId, ContainerState};
 use crate::sys::backoff::backoff;
 
-/// What the engine had to tell.
+/// What has happened to the engine and its containers.
 #[derive(Debug)]
 pub enum News {
     /// It answers, and these are all its containers.
@@ -56,7 +56,7 @@ enum ContainerEvent {
 /// A unix socket costs little to try, and an engine that comes back should not be kept waiting.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Follows the engine for ever. `resync` asks for a fresh list.
+/// Follows the engine as long as the program runs. `resync` asks for a fresh list.
 pub async fn watch(socket: String, resync: Rc<Notify>, news: mpsc::Sender<News>) {
     let mut failures = 0;
     let image_labels = ImageLabels::default();
@@ -74,7 +74,7 @@ pub async fn watch(socket: String, resync: Rc<Notify>, news: mpsc::Sender<News>)
     }
 }
 
-/// Returns `Ok` when nobody listens to the news any more.
+/// Returns `Ok` when the receiver of the news is gone.
 async fn until_lost(
     engine: impl Future<Output = Result<Engine>>,
     resync: &Notify,
@@ -149,9 +149,9 @@ async fn until_lost(
 }
 
 impl Engine {
-    /// What happens to containers from `since` on. The engine repeats what happened between then
-    /// and the subscription (moby, daemon/events: the last 256 events), so that a list that is
-    /// asked for after `since` and this stream have no gap between them.
+    /// The events of containers from `since` on. The engine repeats those between then and the
+    /// subscription (moby, daemon/events: the last 256 events), so there is no gap between a list
+    /// that is asked for after `since` and this stream.
     fn events(&self, since: SystemTime) -> impl Stream<Item = Result<ContainerEvent>> + use<> {
         let since = since
             .duration_since(SystemTime::UNIX_EPOCH)

@@ -96,8 +96,8 @@ impl Engine {
         }
     }
 
-    /// The engine has no call that ends an exec. Left alone, a hung one would be joined by
-    /// another at every retry.
+    /// The engine has no call that ends an exec. Otherwise every retry would add another one that
+    /// hangs.
     async fn kill(&self, id: &ContainerId, exec: &str) {
         let pid = self.call(self.docker.inspect_exec(exec)).await.ok();
         let pid = pid

@@ -9,8 +9,8 @@ use crate::engine::{Engine, Result};
 use crate::model::inventory::ContainerId;
 
 impl Engine {
-    /// How a container runs, as far as is known: no plug waits for an engine that has nothing new
-    /// to tell.
+    /// How a container ran when the engine was last asked: no plug waits for the engine unless
+    /// something has happened to the container.
     ///
     /// # Errors
     /// The engine has to be asked and does not answer.
@@ -36,7 +36,7 @@ impl Engine {
         Ok(described.and_then(|described| described.running))
     }
 
-    /// What a container was created for, and how it runs now; `None` where there is none.
+    /// The runtime of a container, and how it runs now; `None` where there is no such container.
     ///
     /// # Errors
     /// The engine does not answer.

@@ -1,6 +1,6 @@
-//! The engine: the only module that knows `bollard`.
+//! The engine: the only room that uses `bollard`.
 //!
-//! What the engine says becomes plain data here, and every call has a time limit.
+//! Its answers become plain data here, and every call has a time limit.
 //!
 //! Imports: `model`, `sys`.
 
@@ -27,7 +27,7 @@ pub mod exec;
 mod inspect;
 pub mod runtimes;
 
-/// Where the engine listens when DOCKER_HOST says nothing.
+/// The engine's socket where DOCKER_HOST is not set.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -47,7 +47,7 @@ pub struct Engine {
 /// The socket of the engine: DOCKER_HOST, which must be a unix socket, or Docker's own default.
 ///
 /// # Errors
-/// Another kind of address; nodes can be made on this machine only.
+/// It is another kind of address; only containers of this machine can be served.
 pub fn socket_path() -> anyhow::Result<String> {
     match std::env::var("DOCKER_HOST") {
         Err(_) => Ok(DEFAULT_SOCKET.to_owned()),

@@ -1,4 +1,4 @@
-//! What the engine says of itself and its runtimes.
+//! The engine's version, its runtimes, and the containers that use ours.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::engine::daemon_json::{RUNTIME, is_wrapper};
 use crate::engine::error::EngineError;
 use crate::engine::{Engine, Result};
 
-/// What an engine says of itself.
+/// An engine and its runtimes.
 #[derive(Debug, Clone, Default)]
 pub struct EngineInfo {
     /// E.g. `20.10.24`.
@@ -22,8 +22,7 @@ pub struct EngineInfo {
 }
 
 impl EngineInfo {
-    /// Whether containers that were created for a runtime of this name have the wrapper, or had it
-    /// while it was registered.
+    /// Whether a runtime of this name is the wrapper, or was while it was registered.
     pub fn is_ours(&self, runtime: &str) -> bool {
         let registered = self.runtimes.get(runtime);
         runtime == RUNTIME || registered.is_some_and(|its| is_wrapper(&its.path))
@@ -42,9 +41,9 @@ pub struct Registered {
 #[derive(Debug)]
 pub struct About {
     pub version: String,
-    /// What it is, if it is none that has our runtime from a daemon.json of root's.
+    /// Its kind, if it is one that does not read root's daemon.json.
     pub other: Option<&'static str>,
-    /// What it executes for the runtime that was asked about.
+    /// The program of the runtime that was asked about.
     pub runtime: Option<String>,
 }
 
@@ -77,7 +76,7 @@ impl Engine {
         Ok(version.version.unwrap_or_default())
     }
 
-    /// What the engine says of itself.
+    /// The engine and its runtimes.
     ///
     /// # Errors
     /// The engine does not answer.
@@ -122,8 +121,8 @@ impl Engine {
         })
     }
 
-    /// The containers, running or not, whose runtime is ours, whatever it is called. Lists do not
-    /// tell.
+    /// The containers, running or not, whose runtime is the wrapper under any name, which lists do
+    /// not tell.
     ///
     /// # Errors
     /// The engine does not answer.

@@ -9,8 +9,8 @@ use crate::keeper::{self, Birth};
 use crate::sys::logging::{kind, short_lived};
 use crate::sys::pidfd;
 
-/// `keeper start`: the process in between, which ends at once, so that the keeper is nobody's
-/// child and the runtime need not reap it. `keeper`: the keeper itself.
+/// `keeper start` starts `keeper`, the keeper itself, and ends at once: the runtime then has no
+/// child that it would have to reap.
 pub fn run(run_dir: &Path, arguments: &[String]) -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
@@ -41,7 +41,7 @@ pub fn run(run_dir: &Path, arguments: &[String]) -> ExitCode {
 }
 
 fn be_keeper(run_dir: &Path, id: &str, socket: &str, starter: &str) -> anyhow::Result<()> {
-    // The starter waits for our first answer, so that its number is still its own.
+    // The starter waits for our first answer, so its number is still its own.
     let starter = pidfd::open(starter.parse()?)?;
     nix::unistd::setsid().context("setsid")?;
     // Not to keep the bundle's directory.

@@ -31,7 +31,7 @@ mod supervisor;
 /// The pause before the next try when a connection cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// What a keeper is told when it is started.
+/// What a keeper is started with.
 #[derive(Debug)]
 pub struct Birth {
     pub container: String,
@@ -183,7 +183,7 @@ impl Keeper {
             Received::Messages(messages) => messages,
             Received::Listener(fd) => {
                 self.supervisor.add_listener(fd);
-                // What else a runtime has to say is the container's state, which is known.
+                // The rest of the runtime's message is the container's state, which is known.
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
         };

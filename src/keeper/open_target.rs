@@ -1,8 +1,8 @@
 //! Which file a trapped open means: read from the thread that made it, resolved as the kernel
 //! will resolve it.
 //!
-//! Everything here is controlled by the container. A wrong answer can only make an open wait that
-//! need not, or not wait that should: the kernel reads the path again and makes all its checks.
+//! The container controls everything that is read here. With a wrong answer an open only waits in
+//! vain, or does not wait: the kernel reads the path again and makes all its checks.
 
 use std::fs;
 use std::io::{self, IoSliceMut};
@@ -58,7 +58,7 @@ pub fn decode(notification: &Notification) -> Option<TrappedOpen> {
         .find(|(arch, ..)| *arch == notification.arch)?;
     let call = notification.call & !X32;
     let [a, b, c, ..] = notification.arguments;
-    // A descriptor is an int: the register's upper half means nothing.
+    // A descriptor is an int: the upper half of the register is ignored.
     #[allow(clippy::cast_possible_truncation)]
     let descriptor = |register: u64| register as i32;
     if Some(call) == open {
@@ -288,7 +288,7 @@ fn below<'a>(path: &'a [u8], root: &[u8]) -> io::Result<&'a [u8]> {
     match path.strip_prefix(root) {
         Some(b"/") => Ok(b""),
         Some(rest) if rest.is_empty() || rest.starts_with(b"/") => Ok(rest),
-        // Outside of the thread's root (chroot(2)): nobody can say what the kernel will find.
+        // Outside of the thread's root (chroot(2)): there is no telling what the kernel will find.
         _ => Err(io::ErrorKind::NotFound.into()),
     }
 }

@@ -11,8 +11,8 @@ const CONTINUE: u32 = 1;
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (linux/seccomp.h).
 const SYNC_WAKE_UP: libc::c_ulong = 1;
 
-/// What a filter announces its system calls through. When the last copy of this descriptor is
-/// closed, every announced call of the container fails with ENOSYS for as long as it lives.
+/// The descriptor through which a filter announces system calls. When its last copy is closed, every
+/// announced call of the container fails with ENOSYS from then on.
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
 
@@ -38,9 +38,9 @@ impl Listener {
         listener
     }
 
-    /// Asks the kernel to let asker and answerer take turns on one processor, which saves waking
-    /// another one twice a call; or, before many are answered, to use all of them. A kernel before
-    /// 6.6 cannot, and nothing depends on it.
+    /// Makes the kernel run caller and supervisor in turn on one processor, which saves waking another
+    /// one twice a call; or, before many calls are resumed, on all of them. A kernel before
+    /// 6.6 cannot, and it is only an optimization.
     pub fn wake_here(&self, here: bool) {
         let flags = if here { SYNC_WAKE_UP } else { 0 };
         // SAFETY: the descriptor is open, and the argument is an integer.
@@ -106,8 +106,8 @@ impl Listener {
         };
     }
 
-    /// Whether the call still waits. To be asked after anything was read through the thread's
-    /// number, which may have been given to another one meanwhile.
+    /// Whether the call still waits. To be checked after everything that was read by the thread's
+    /// number, which may belong to another thread by now.
     pub fn waits(&self, id: u64) -> bool {
         let mut id = id;
         // SAFETY: the descriptor is open, and the kernel reads one integer.

@@ -15,11 +15,11 @@ use crate::keeper::seccomp_notify::{Listener, Notification};
 use crate::sys::logging::kind;
 use crate::sys::proc_thread;
 
-/// How often it is looked whether held opens still wait: the kernel tells nobody that a waiting
-/// call was interrupted or its program killed.
+/// The interval of the checks whether held opens still wait: the kernel does not report that a
+/// waiting call was interrupted or its program killed.
 const SWEEP_MS: u64 = 200;
 
-/// How many notifications are taken before somebody else has a turn.
+/// How many notifications of one listener are taken in a row.
 const MOST_AT_ONCE: usize = 256;
 
 /// How many opens that have ended are remembered for a daemon that is away.
@@ -33,12 +33,12 @@ pub(super) struct Supervisor {
     container: String,
     clock: Instant,
     ports: ContainerPorts,
-    /// Until when ports count that nobody has confirmed.
+    /// When provisional ports expire.
     provisional_until: Option<u64>,
     let_all_go: bool,
     held: HeldOpens,
     swept: u64,
-    /// Opens that have ended and that nobody has counted yet.
+    /// Opens that have ended and that the daemon has not counted yet.
     ended: Vec<ReleasedOpen>,
     listeners: BTreeMap<u64, Listener>,
     next_listener: u64,
@@ -84,7 +84,7 @@ impl Supervisor {
         self.sweep()
     }
 
-    /// Takes in what the daemon or a wrapper has to say.
+    /// Takes in a message of the daemon or a wrapper.
     pub(super) fn take_in(&mut self, message: ToKeeper) {
         self.let_all_go |= message.let_all_go;
         if let Some(ports) = message.ports {
@@ -94,7 +94,7 @@ impl Supervisor {
         }
     }
 
-    /// How long nothing has to be done of its own accord.
+    /// How long nothing is due.
     pub(super) fn idle(&self) -> PollTimeout {
         if self.held.held().is_empty() {
             return PollTimeout::NONE;
@@ -116,8 +116,7 @@ impl Supervisor {
         swept | self.release()
     }
 
-    /// Takes the notifications that there are, but not so many that others would wait for long.
-    /// Returns whether that has changed which opens are held.
+    /// Takes the notifications of a listener. Returns whether that has changed which opens are held.
     pub(super) fn on_listener(&mut self, number: u64) -> bool {
         let mut changed = false;
         for _ in 0..MOST_AT_ONCE {
@@ -139,7 +138,7 @@ impl Supervisor {
         changed
     }
 
-    /// Decides about one open. Whatever goes wrong, it goes on: the kernel knows best.
+    /// Decides about one open. After any error it is resumed, and the kernel decides.
     fn on_open(&mut self, number: u64, notification: &Notification) -> bool {
         let found = find(notification);
         let Some(listener) = self.listeners.get(&number) else {
@@ -246,18 +245,18 @@ impl Supervisor {
         held.collect()
     }
 
-    /// Those that have ended and that nobody has counted yet.
+    /// Opens that have ended and that the daemon has not counted yet.
     pub(super) fn ended(&self) -> &[ReleasedOpen] {
         &self.ended
     }
 
-    /// Somebody has counted them.
+    /// The daemon has counted them.
     pub(super) fn forget_ended(&mut self) {
         self.ended.clear();
     }
 }
 
-/// Who opens what, as far as that can be read.
+/// The caller and the path of an open, if they can be read.
 fn find(notification: &Notification) -> Option<(Caller, String)> {
     let open = decode(notification)?;
     let path = read_path(notification.tid, open.path).ok()?;
@@ -276,7 +275,7 @@ fn waits(listeners: &BTreeMap<u64, Listener>, held: &Held) -> bool {
     listener.is_some_and(|listener| listener.waits(held.open.id))
 }
 
-/// A listener must not be read without asking first: the read waits, whatever its flags are.
+/// A listener must be polled before it is read: the read blocks whatever its flags are.
 fn can_be_read(listener: &Listener) -> bool {
     let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     let events = poll(&mut polled, PollTimeout::ZERO).map(|_| polled[0].revents());

@@ -1,4 +1,4 @@
-//! What a container is to be created with: by the daemon's word, or without it.
+//! The ports that a container is created with: from the daemon, or else from its files.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::runtime::options::Options;
 use crate::store::Store;
 use crate::sys::logging::{kind, short_lived};
 
-/// How long the daemon may take to answer. A container waits for it only where it runs and hangs;
-/// but while a machine boots, everything starts at once and nothing is quick.
+/// How long the daemon may take to answer. Only a daemon that hangs takes as long; but while a
+/// machine boots, everything is slow.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What the daemon says, or else what is on record of the container, or else what the configuration
-/// says, and whether that is a guess.
+/// The daemon's answer; without one, the ports that are on record for the container or, for a new
+/// container, those of the configuration. The latter two are provisional.
 pub(super) fn created(options: &Options, id: &ContainerId) -> (Created, bool) {
     let question = Creating {
         ttyplugd: VERSION,
@@ -37,7 +37,8 @@ pub(super) fn created(options: &Options, id: &ContainerId) -> (Created, bool) {
             LIMIT.as_secs()
         );
     }
-    // At boot the engine may be first. Whatever is configured may be a new container's.
+    // At boot the engine may start before the daemon. Every configured port may be one of a new
+    // container.
     let ports = Store::read(&options.state_dir).ports(id);
     let created = Created {
         ports: ports.unwrap_or_else(|| of_configuration(options)),

@@ -31,7 +31,7 @@ pub mod seccomp_profile;
 mod supervisor;
 pub mod version;
 
-/// Does our part, and then becomes the real runtime. Returns only if that cannot be executed.
+/// Prepares the container and becomes the real runtime. Returns only if that cannot be executed.
 pub fn run(options: &Options) -> ExitCode {
     match oci_args::parse(&options.arguments) {
         Verb::Create { bundle, id } => {
@@ -70,7 +70,7 @@ fn prepare(options: &Options, directory: &Path, id: &ContainerId) -> anyhow::Res
     let nodes = bundle.nodes(&created.nodes);
     let mut added = oci_config::add_nodes(&mut bundle.config, &nodes);
     if created.rights {
-        added = added.and_then(|()| oci_config::add_rights(&mut bundle.config, &nodes));
+        added = added.and_then(|()| oci_config::grant(&mut bundle.config, &nodes));
     }
     added.context("the `linux` section of config.json is malformed")?;
     let first = ToKeeper {
@@ -80,7 +80,7 @@ fn prepare(options: &Options, directory: &Path, id: &ContainerId) -> anyhow::Res
         follow: true,
         ..ToKeeper::default()
     };
-    // Without a supervisor it has its nodes all the same.
+    // It has its nodes even without a supervisor.
     let supervised = supervise(options, id, &mut bundle, &first);
     bundle.write()?;
     supervised

@@ -1,6 +1,6 @@
 //! The command line of an OCI runtime, as far as the wrapper has to understand it. Pure.
 //!
-//! What is not known is passed on: a new verb, a new option, another runtime's own.
+//! Everything unknown is passed on: a new verb, a new option, those of another runtime.
 
 use std::path::PathBuf;
 
@@ -90,11 +90,11 @@ fn options(arguments: &[String]) -> (Vec<(&str, Option<&str>)>, &[String]) {
     (found, rest)
 }
 
-/// What `runc --version` says it is: good enough for listeners or not. runc passes listeners on
-/// since 1.1, and needs libseccomp 2.5 for it (runc, CHANGELOG, 1.1.0); crun since 0.19.
+/// Checks by the output of `--version` that the runtime passes seccomp listeners on: runc does since
+/// 1.1, with libseccomp 2.5 (runc, CHANGELOG, 1.1.0), and crun since 0.19.
 ///
 /// # Errors
-/// Why it is not.
+/// Why it does not.
 pub fn can_notify(version: &str) -> Result<(), String> {
     let number = |prefix: &str| {
         let line = version.lines().find_map(|line| line.strip_prefix(prefix))?;

@@ -1,6 +1,6 @@
 //! The edit of a container's config.json (OCI runtime-spec) before it is created. Pure.
 //!
-//! What the editor does not know it keeps.
+//! Everything unknown stays as it is.
 
 use serde_json::{Map, Value, json};
 
@@ -23,8 +23,8 @@ pub fn root_path(config: &Value) -> Option<&str> {
     config.get("root")?.get("path")?.as_str()
 }
 
-/// In a user namespace the runtime binds the host's nodes in place of making any, and ours are
-/// not the host's.
+/// In a user namespace the runtime binds nodes of the host instead of making any, and the nodes of
+/// ports have other names on the host.
 pub fn has_user_namespace(config: &Value) -> bool {
     let namespaces = config
         .get("linux")
@@ -56,8 +56,8 @@ pub fn add_nodes(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
     Some(())
 }
 
-/// Adds the right to open each of the nodes, and nothing else.
-pub fn add_rights(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
+/// Grants access to each of the nodes, and to nothing else.
+pub fn grant(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
     if nodes.is_empty() {
         return Some(());
     }
@@ -75,7 +75,7 @@ pub fn add_rights(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
     Some(())
 }
 
-/// Makes the container ask before it opens a serial port.
+/// Makes the container's opens of serial ports notify the supervisor at the socket `listener`.
 ///
 /// # Errors
 /// Why nothing was changed.
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_replaces_an_entry_of_its_path_and_its_right_is_exact() {
+    fn a_node_replaces_an_entry_of_its_path_and_access_to_it_alone_is_granted() {
         let mut config = json!({
             "ociVersion": "1.0.2",
             "linux": {
@@ -137,7 +137,7 @@ mod tests {
         });
         let nodes = [node("/dev/zwave")];
         add_nodes(&mut config, &nodes).unwrap();
-        add_rights(&mut config, &nodes).unwrap();
+        grant(&mut config, &nodes).unwrap();
         let devices = config["linux"]["devices"].as_array().unwrap();
         assert_eq!(devices.len(), 2);
         assert_eq!(devices[0]["path"], "/dev/other");
@@ -154,18 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_without_the_sections_gets_them_and_a_strange_one_is_refused() {
+    fn a_bundle_without_the_sections_gets_them_and_a_malformed_one_is_refused() {
         let mut config = json!({ "linux": { "devices": null, "resources": null } });
         let nodes = [node("/dev/zwave")];
         add_nodes(&mut config, &nodes).unwrap();
-        add_rights(&mut config, &nodes).unwrap();
+        grant(&mut config, &nodes).unwrap();
         assert_eq!(config["linux"]["devices"][0]["path"], "/dev/zwave");
-        for mut strange in [
+        for mut malformed in [
             json!([]),
             json!({ "linux": 1 }),
             json!({ "linux": { "devices": {} } }),
         ] {
-            assert_eq!(add_nodes(&mut strange, &nodes), None);
+            assert_eq!(add_nodes(&mut malformed, &nodes), None);
         }
         let mut empty = json!({});
         supervise(&mut empty, "/run/x", "arm").unwrap();

@@ -1,23 +1,24 @@
-//! The edit that makes a container's seccomp profile ask before a serial port is opened. Pure.
+//! The edit that makes a container's seccomp profile notify its supervisor of opens of serial
+//! ports. Pure.
 //!
 //! The profile is the one that the engine has already resolved for this container. It is edited
-//! only where that cannot change what is allowed: an asked-for open is answered with "go on", and
-//! the kernel then does all of its own checks.
+//! only where that cannot change what is allowed: the supervisor always answers "continue", and the
+//! kernel then makes all of its own checks.
 
 use serde_json::{Value, json};
 
 /// Why a profile is left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Untouched {
-    #[error("the seccomp profile has a listener of its own")]
+    #[error("the seccomp profile already has a listener")]
     OtherListener,
-    #[error("the seccomp profile has a rule of its own for open or openat")]
+    #[error("the seccomp profile already has a special rule for open or openat")]
     OtherRule,
     #[error("the seccomp profile does not allow openat")]
     Denied,
-    #[error("the seccomp profile is not of the form that the OCI specification gives")]
+    #[error("the seccomp profile is malformed")]
     Malformed,
-    #[error("this machine's architecture is not known to ttyplug-runtime")]
+    #[error("unknown machine architecture")]
     UnknownArchitecture,
 }
 
@@ -64,8 +65,8 @@ const LET_PASS: [(u64, u64); 9] = [
 const ALLOW: &str = "SCMP_ACT_ALLOW";
 const NOTIFY: &str = "SCMP_ACT_NOTIFY";
 
-/// Edits `linux`, the section of that name in a bundle's config.json, so that opens of serial
-/// ports are announced at the socket `listener`.
+/// Edits `linux`, the section of that name in a bundle's config.json: the runtime passes the filter's
+/// listener to the socket `listener`.
 ///
 /// # Errors
 /// Why nothing was changed.
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_serial_opens_are_asked_for_and_everything_else_stays_allowed() {
+    fn exactly_serial_opens_notify_and_everything_else_stays_allowed() {
         for default in ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"] {
             let profile = edited(json!({
                 "defaultAction": default,
@@ -265,15 +266,15 @@ mod tests {
             assert_eq!(action(profile, "unlink", 0), ALLOW);
         }
         let mut linux = json!({});
-        let strange = notify_of_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "z80");
+        let unknown = notify_of_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "z80");
         assert_eq!(
-            (strange, linux),
+            (unknown, linux),
             (Err(Untouched::UnknownArchitecture), json!({}))
         );
     }
 
     #[test]
-    fn a_profile_with_a_mind_of_its_own_is_left_alone() {
+    fn a_profile_with_special_rules_is_left_alone() {
         let rule = |action: &str, args: Value| {
             json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
                 { "names": ["open"], "action": ALLOW },

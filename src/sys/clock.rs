@@ -5,9 +5,9 @@ use std::time::{Instant, SystemTime};
 
 use crate::sys::date::rfc3339;
 
-/// The same moment by two clocks, in milliseconds: the daemon's own, and since 1970. What happened
-/// before the second one was set, which on a Raspberry Pi is some time after its start, has its
-/// date right all the same.
+/// The same moment by two clocks, in milliseconds: the daemon's own, and since 1970. The date of an
+/// event is right even if the second clock was set after it, which a Raspberry Pi does some time
+/// after its start.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     pub clock: u64,

@@ -1,4 +1,4 @@
-//! Dates of the calendar from seconds since 1970, and back. Pure. Times before 1970 are none of ours.
+//! Dates of the calendar from seconds since 1970, and back. Pure. Earlier times do not occur.
 
 /// A time as RFC 3339 has it, in UTC: `2026-11-25T00:29:48Z`, which `date` and jq's `fromdate`
 /// read.
@@ -28,7 +28,7 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 
 fn date_and_time(seconds: i64) -> (String, String) {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // No year has more than 366 days, so that this is no later than the right one.
+    // No year has more than 366 days, so this is not too late.
     let mut year = 1970 + days / 366;
     while days_until(year + 1, 1) <= days {
         year += 1;

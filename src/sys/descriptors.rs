@@ -18,8 +18,8 @@ pub(crate) fn close_inherited(kept: &OwnedFd) -> io::Result<()> {
         .collect();
     for fd in open {
         if fd > libc::STDERR_FILENO && fd != kept.as_raw_fd() {
-            // SAFETY: by the caller's promise nothing in this program owns the descriptor. The one
-            // with which the directory was read is in the list and closed already: EBADF.
+            // SAFETY: the caller promises that nothing in this program owns the descriptor. The one
+            // with which the directory was read is in the list and already closed: EBADF.
             unsafe { libc::close(fd) };
         }
     }
@@ -45,6 +45,6 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
 
 /// Takes a descriptor that has just come over a socket.
 pub(crate) fn own(received: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg(2) made this descriptor for us, and nobody else knows of it.
+    // SAFETY: recvmsg(2) has just made this descriptor, and nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(received) }
 }

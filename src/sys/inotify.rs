@@ -12,7 +12,7 @@ use crate::sys::async_fd::readable;
 pub(crate) struct Arrivals(AsyncFd<Watch>);
 
 impl Arrivals {
-    /// Whatever `kinds` of events happen from now on.
+    /// Watches for these kinds of events from now on.
     ///
     /// # Errors
     /// The directory is not there, or cannot be read.
@@ -22,10 +22,10 @@ impl Arrivals {
         Ok(Self(readable(Watch(watch))?))
     }
 
-    /// Waits for some. What is there is read from the directory.
+    /// Waits for an event. The caller then reads the directory.
     ///
     /// # Errors
-    /// Nothing can be heard any more.
+    /// The tokio runtime is shutting down.
     pub(crate) async fn next(&mut self) -> io::Result<()> {
         let mut ready = self.0.readable().await?;
         while self.0.get_ref().0.read_events().is_ok() {}

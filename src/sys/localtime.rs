@@ -8,7 +8,8 @@ pub(crate) fn offset(seconds: i64) -> i64 {
     let time = seconds as libc::time_t;
     let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are valid for the call, which keeps neither (localtime_r(3)); all
-    // zeroes is a valid tm. It reads the environment, which nobody changes.
+    // zeroes is a valid tm. It reads the environment, which this program
+    // never changes.
     let found = unsafe { libc::localtime_r(&raw const time, local.as_mut_ptr()) };
     if found.is_null() {
         return 0;

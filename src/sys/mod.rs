@@ -1,6 +1,6 @@
 //! Linux, thinly wrapped. Nothing in here knows what a port is.
 //!
-//! Imports: nothing of ours.
+//! Imports: no other room.
 
 pub mod async_fd;
 pub mod backoff;

@@ -26,7 +26,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether the file system has this option; every one has none.
+    /// Whether the file system has this option. Every one has the empty one.
     pub fn has_option(&self, option: &str) -> bool {
         option.is_empty() || self.options.split(',').any(|own| own == option)
     }
@@ -95,13 +95,13 @@ fn unescape(field: &str) -> String {
     text
 }
 
-/// The host's mounts. There are some for every container, and each container is compared with them.
+/// The host's mounts. Each container adds some, and each container is compared with all of them.
 #[derive(Debug)]
 pub struct HostMounts {
     /// As this process sees them.
     pub own: Vec<Mount>,
-    /// The `major:minor` of every file system that is mounted: in the first process's namespace, and
-    /// in ours, which a service manager may have set apart.
+    /// The `major:minor` of every file system that is mounted in the mount namespace of the first
+    /// process, or in our own, which the service manager may have made.
     pub filesystems: BTreeSet<String>,
 }
 
@@ -136,7 +136,7 @@ impl Followed {
         Ok(Self { tables, mounts })
     }
 
-    /// Whoever polls a table is told of every mount and unmount since it was opened or last polled
+    /// poll(2) reports every mount and unmount since the table was opened or last polled
     /// (proc(5), /proc/PID/mounts; kernel, fs/proc_namespace.c, `mounts_poll`).
     fn read_if_changed(&mut self) -> io::Result<()> {
         let polled = |table| PollFd::new(table, PollFlags::POLLPRI);

@@ -1,5 +1,5 @@
-//! Signals by pidfd: the only safe way to reach a process that is not our child, since its number
-//! may be used again at any moment (pidfd_open(2)).
+//! Signals by pidfd: the only safe way to signal a process that is not a child, since its number may
+//! be used again at any moment (pidfd_open(2)).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -17,8 +17,8 @@ use nix::unistd::Pid;
 /// The process is gone, or is no member.
 pub fn kill_member(pid: i32, is_member: impl Fn(&str) -> bool) -> io::Result<()> {
     let process = open(pid)?;
-    // Read after the pidfd was opened. If the number has been used again since, the text may be
-    // another process's, but the signal then reaches nobody: the pidfd stays with the first.
+    // Read after the pidfd was opened. If the number has been used again since, this is the text of
+    // another process, but then the signal reaches none: the pidfd stays with the first one.
     let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     if !is_member(&cgroup) {
         return Err(io::Error::other("the process is not of that container"));
@@ -34,13 +34,13 @@ pub fn kill_member(pid: i32, is_member: impl Fn(&str) -> bool) -> io::Result<()>
 /// # Errors
 /// There is none.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+    // SAFETY: pidfd_open takes two integers and accesses no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
+    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -53,7 +53,7 @@ pub fn has_ended(process: &impl AsFd) -> bool {
 /// Sends a signal to the process of a descriptor, and to no other.
 ///
 /// # Errors
-/// It has ended, or is not ours to signal.
+/// It has ended, or may not be signalled.
 pub fn send(process: &impl AsFd, signal: Signal) -> io::Result<()> {
     let fd = process.as_fd().as_raw_fd();
     let no_info = std::ptr::null::<libc::siginfo_t>();

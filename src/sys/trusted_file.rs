@@ -1,9 +1,9 @@
-//! A small text file of root's that belongs to somebody else, replaced whole: its readers see the
-//! old text or the new one, with the owner and mode that it had.
+//! A small text file of another program, in a directory of root's, that is replaced whole: its
+//! readers see the old text or the new one, and its owner and mode stay.
 //!
-//! Root must not be led astray by whoever can write near the file. So links are followed one by
-//! one, every directory on the way has to be root's alone, and what is written has a new name first
-//! and becomes the file by rename(2).
+//! No other user may influence which file is written. So links are followed one by one, every
+//! directory on the way must be writable by root alone, and the text is written to a new file that
+//! is renamed into place (rename(2)).
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 
 use crate::sys::replacement::Replacement;
 
-/// More links than this lead nowhere (the kernel's own limit is 40; path_resolution(7)).
+/// More links than this are an error (the kernel's own limit is 40; path_resolution(7)).
 const LINKS: usize = 8;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl WholeFile {
     /// Reads a file, which need not be there yet.
     ///
     /// # Errors
-    /// It cannot be read, is no text, or others than root could exchange it.
+    /// It cannot be read, is not text, or other users than root could replace it.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let path = resolve(path)?;
         let before = before(&path).with_context(|| path.display().to_string())?;
@@ -48,15 +48,15 @@ impl WholeFile {
         &self.path
     }
 
-    /// What it said when it was read; `None` if it was not there.
+    /// Its text when it was read; `None` if it did not exist.
     pub fn text(&self) -> Option<&str> {
         self.before.as_ref().map(|before| before.text.as_str())
     }
 
-    /// Puts another text in its place, if `check` is content with it.
+    /// Replaces the text, if `check` accepts the new file.
     ///
     /// # Errors
-    /// It cannot be written, or `check` is not content. The file is as it was then.
+    /// It cannot be written, or `check` does not accept it. The file is as it was then.
     pub fn replace(
         &self,
         text: &str,
@@ -65,7 +65,7 @@ impl WholeFile {
         self.write(&self.path, text, check)
     }
 
-    /// Keeps what it said when it was read, and says where.
+    /// Writes the text that was read to a backup beside it, and returns its path.
     ///
     /// # Errors
     /// It cannot be written.
@@ -78,7 +78,7 @@ impl WholeFile {
         Ok(Some(backup))
     }
 
-    /// Makes it as it was when it was read.
+    /// Restores it as it was when it was read.
     ///
     /// # Errors
     /// It cannot be written.
@@ -150,11 +150,11 @@ impl WholeFile {
 /// Follows links to where a file is or would be.
 ///
 /// # Errors
-/// A directory on the way cannot be trusted, or there is none.
+/// A directory on the way does not exist or is not safe.
 pub fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
     let mut path = std::path::absolute(path)?;
     for _ in 0..LINKS {
-        let name = path.file_name().context("it is the name of no file")?;
+        let name = path.file_name().context("it does not name a file")?;
         let parent = path.parent().unwrap_or(Path::new("/"));
         // A directory that is not there yet is made where it is named.
         let directory = match fs::canonicalize(parent) {
@@ -173,8 +173,9 @@ pub fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
     anyhow::bail!("{}: too many links", path.display())
 }
 
-/// Only root can put another thing at a path if all of its directories are root's. In a directory
-/// with the sticky bit others can do nothing to what is root's (inode(7)).
+/// Only root can replace the file at a path if all directories of the path belong to root and are
+/// writable by root alone. In one with the sticky bit others cannot rename or remove files of root
+/// (inode(7)).
 fn trust(directory: &Path) -> anyhow::Result<()> {
     let metadata = match fs::symlink_metadata(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -184,7 +185,7 @@ fn trust(directory: &Path) -> anyhow::Result<()> {
     let shared = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
     anyhow::ensure!(
         owned && !shared,
-        "others than root can write in {}, so that no file in there is safe to edit: \
+        "other users than root can write to {}, so no file in it is safe to edit: \
          chown root {0} && chmod go-w {0}",
         directory.display()
     );
@@ -202,7 +203,7 @@ fn before(path: &Path) -> anyhow::Result<Option<Before>> {
         file => file?,
     };
     let metadata = file.metadata()?;
-    anyhow::ensure!(metadata.is_file(), "it is no regular file");
+    anyhow::ensure!(metadata.is_file(), "it is not a regular file");
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     Ok(Some(Before {
@@ -314,7 +315,7 @@ mod tests {
             let error = WholeFile::read(&directory.path().join(path)).unwrap_err();
             assert!(error.to_string().contains("chmod go-w"), "{path}: {error}");
         }
-        // In one with the sticky bit nobody can exchange what is another's.
+        // In one with the sticky bit nobody can replace a file of another user.
         mode(&shared, 0o1777);
         WholeFile::read(&directory.path().join("to-link")).unwrap();
     }

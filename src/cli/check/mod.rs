@@ -86,7 +86,7 @@ pub(super) fn run(
 }
 
 async fn run_checks(report: &mut Report, settings: Settings, state_dir: &Path, run_dir: &Path) {
-    if !monitor::udevd_is_there() {
+    if !monitor::udevd_was_started() {
         let what = "udevd is not running";
         report.error(codes::UDEVD, "udev", what, "systemctl start systemd-udevd");
     }

@@ -126,7 +126,7 @@ impl DockerSetup {
         };
         file.restore()?;
         for dockerd in &self.dockerds {
-            let _ = dockerd.read_again();
+            let _ = dockerd.reload();
         }
         file.remove_backup()?;
         Err(error.context(format!("{} was restored", file.path().display())))
@@ -136,7 +136,7 @@ impl DockerSetup {
     pub(super) async fn reload(&self, wanted: Option<&String>) -> anyhow::Result<()> {
         for dockerd in &self.dockerds {
             dockerd
-                .read_again()
+                .reload()
                 .context("cannot make dockerd reload its file")?;
         }
         let (Ok((engine, _)), false) = (&self.engine, self.dockerds.is_empty()) else {

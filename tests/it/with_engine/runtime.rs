@@ -219,7 +219,7 @@ fn a_file_that_cannot_be_edited_is_named_and_left_alone() {
     let file = EngineFile::with("{}");
     for (text, why) in [
         ("{ \"debug\": true, // more\n}", "line 1 column 18"),
-        ("[]", "no JSON object"),
+        ("[]", "not a JSON object"),
         ("{\"runtimes\": [1]}", "`runtimes`"),
         ("{\"runtimes\": {\"ttyplug\": {}}}", "runtimes.ttyplug"),
     ] {

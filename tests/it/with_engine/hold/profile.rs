@@ -25,7 +25,7 @@ fn a_profile_with_rules_of_its_own_for_opens_is_left_as_it_is() {
         assert_eq!(bed.keepers(), [], "{rule}");
         opened[0].is("ENOENT").at_once();
         let log = bed.runtime_log();
-        let warnings = log.matches("has a rule of its own").count();
+        let warnings = log.matches("already has a special rule").count();
         assert_eq!(warnings, 1, "{rule}: {log}");
     }
 }
