@@ -124,7 +124,7 @@ impl Step {
             ),
             Self::Mkdir => ("a directory cannot be made", full),
             Self::Mknod => (
-                "the container cannot make nodes",
+                "the node cannot be made",
                 "leave it the capability MKNOD (cap_drop) and a writable /dev, and do not remap \
                  its users",
             ),
@@ -614,11 +614,7 @@ mod tests {
                 "sh: 16: mknod: not found",
                 "the image lacks a program (sh: 16: mknod: not found)",
             ),
-            (
-                13,
-                "not found",
-                "the container cannot make nodes (not found)",
-            ),
+            (13, "not found", "the node cannot be made (not found)"),
             (
                 126,
                 "",

@@ -72,7 +72,7 @@ fn a_container_without_the_capability_is_reported() {
 
 #[test]
 fn a_container_whose_dev_is_read_only_is_reported() {
-    a_bad_container(Recipe::new("bad"), || remount("bad", "ro"), &["read-only"]);
+    a_bad_container(Recipe::new("bad"), || remount("bad", "ro"), &["Read-only"]);
 }
 
 #[test]
