@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use ttyplugd::keeper::launch;
-use ttyplugd::runtime::{self, Options};
+use ttyplugd::runtime;
+use ttyplugd::runtime::options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse(std::env::args().skip(1).collect());

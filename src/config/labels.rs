@@ -29,7 +29,7 @@ pub struct LabelError {
 
 const PREFIX: &str = "ttyplugd.";
 const ENABLE: &str = "enable";
-/// What a label of a port must have unless it has `use`: the device.
+/// The device of a port; required without `use`.
 const MATCH: &str = "match";
 const USE: &str = "use";
 

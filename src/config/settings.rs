@@ -1,16 +1,16 @@
-//! The configuration in force: checked, and nothing optional that need not be. Pure.
+//! The configuration, checked. Pure.
 
 use serde::Deserialize;
 
 use crate::model::port::Port;
 
-/// The configuration in force.
+/// The configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub labels: LabelPolicy,
     pub inject: InjectPolicy,
     pub grant: GrantPolicy,
-    /// Whether applications in containers are told of their ports as udevd tells those on the host.
+    /// Whether udev's uevents of ports are sent to their containers.
     pub announce: bool,
     /// By name; each name once.
     pub ports: Vec<Port>,
@@ -28,45 +28,45 @@ impl Default for Settings {
     }
 }
 
-/// Which container labels may ask for ports.
+/// Which container labels count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LabelPolicy {
     /// Those that were set when the container was created.
     #[default]
     Container,
-    /// Those of the image too: any image that is pulled can then give itself the ports.
+    /// Those of the image too: any image can then ask for ports.
     Image,
     Off,
 }
 
-/// How a node gets into a container.
+/// How a node is made in a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InjectPolicy {
-    /// By a command in it, and from outside where that does not work.
+    /// By `docker exec`, and from outside where that does not work.
     #[default]
     Auto,
-    /// By a command in it alone.
+    /// By `docker exec` alone.
     Exec,
     /// From outside alone, through its root directory.
     Namespace,
 }
 
 impl InjectPolicy {
-    /// Whether a paused container can be served, in which no command can be run.
+    /// Whether nodes can be made in a paused container, in which nothing can be executed.
     pub fn serves_paused(self) -> bool {
         self != Self::Exec
     }
 }
 
-/// Whether containers are given the right to open their ports.
+/// Whether containers are granted access to their ports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantPolicy {
-    /// Exactly what they lack, for as long as the port is plugged in.
+    /// What their definition lacks, while the port is plugged in.
     #[default]
     Auto,
-    /// They have what their definition gives them.
+    /// They have the access that their definition gives.
     Off,
 }

@@ -23,6 +23,7 @@ use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
 use crate::daemon::state::HeldByKeeper;
 use crate::hold::protocol::{FromKeeper, ToKeeper, VERSION, line};
+use crate::hold::run_dir::{is_ready, keepers};
 use crate::model::inventory::ContainerId;
 use crate::sys::inotify::Arrivals;
 use crate::sys::logging::kind;
@@ -38,7 +39,7 @@ const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// The directory of their sockets cannot be made or watched.
 pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
-    let directory = run_dir.join("k");
+    let directory = keepers(run_dir);
     let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -96,7 +97,7 @@ fn sockets(directory: &Path) -> io::Result<Vec<OsString>> {
     };
     for entry in entries {
         let name = entry?.file_name();
-        if Path::new(&name).extension().is_none() {
+        if is_ready(Path::new(&name)) {
             names.push(name);
         }
     }
@@ -108,7 +109,7 @@ fn sockets(directory: &Path) -> io::Result<Vec<OsString>> {
 /// # Errors
 /// The directory of their sockets cannot be read.
 pub async fn answering_keepers(run_dir: &Path) -> io::Result<BTreeSet<ContainerId>> {
-    let directory = run_dir.join("k");
+    let directory = keepers(run_dir);
     let mut answering = BTreeSet::new();
     for name in sockets(&directory)? {
         let ask = async {

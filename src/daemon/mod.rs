@@ -263,7 +263,7 @@ impl Daemon {
     fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
         let state = &mut *self.shared.state.borrow_mut();
         let recognise = |(id, container): (_, Container)| {
-            let container = container.recognised(state.store.labels(&id));
+            let container = container.recognised(state.store.own_labels(&id));
             (id, container)
         };
         state.inventory.containers = containers.into_iter().map(recognise).collect();
@@ -291,7 +291,7 @@ impl Daemon {
             ContainerState::Paused => {}
             ContainerState::Stopped => state.problems.stopped(&id),
         }
-        let container = container.recognised(state.store.labels(&id));
+        let container = container.recognised(state.store.own_labels(&id));
         state.inventory.containers.insert(id, container);
     }
 
@@ -480,7 +480,6 @@ impl Daemon {
 /// Writes what outlives the daemon. Returns whether it could be written.
 fn remember(state: &mut State) -> bool {
     let State {
-        settings,
         inventory,
         assigned,
         store,
@@ -488,7 +487,7 @@ fn remember(state: &mut State) -> bool {
         ..
     } = state;
     let written = store
-        .put_assignments(settings.labels, inventory, assigned)
+        .put_assignments(inventory, assigned)
         .and_then(|()| store.retain_records_of(&inventory.containers));
     let is_written = written.is_ok();
     problems.store(written);

@@ -14,6 +14,7 @@ use crate::config::settings::GrantPolicy;
 use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
 use crate::hold::protocol::{Created, Creating, NodeToMake, VERSION, line};
+use crate::hold::run_dir::wrapper_socket;
 use crate::model::inventory::ContainerId;
 use crate::plan::assign::WantedPort;
 use crate::sys::logging::kind;
@@ -31,7 +32,7 @@ const KNOWN_LIMIT: Duration = Duration::from_millis(300);
 /// # Errors
 /// The socket cannot be made.
 pub fn serve(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
-    let path = run_dir.join("runtime.sock");
+    let path = wrapper_socket(run_dir);
     let listener =
         Listener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
     tokio::task::spawn_local(async move {

@@ -10,6 +10,7 @@ use crate::model::{Hold, NodePath};
 
 pub mod held_opens;
 pub mod protocol;
+pub mod run_dir;
 
 /// For how long an open is held where the port's definition does not say.
 pub const DEFAULT_HOLD: Hold = Hold::Seconds(DEFAULT_SECONDS);

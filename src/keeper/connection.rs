@@ -1,5 +1,5 @@
-//! One connection to a keeper: a runtime's, which hands over a listener, or the daemon's or a
-//! wrapper's, which says lines.
+//! One connection to a keeper: of a runtime, which hands over a listener, or of the daemon or a
+//! wrapper, which send messages.
 
 use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -11,13 +11,13 @@ use crate::hold::protocol::{ToKeeper, take};
 use crate::sys::descriptors::own;
 use crate::sys::socket::is_of_root;
 
-/// Who has made it is not known before something has come.
+/// Which of them it is becomes known with the first message.
 pub(super) struct Connection {
     stream: UnixStream,
     received: Vec<u8>,
-    /// It wants to hear of held opens.
+    /// It is sent the opens that are held.
     pub(super) follows: bool,
-    /// It counts those that have ended.
+    /// It counts the opens that have ended.
     pub(super) counts: bool,
 }
 
@@ -77,8 +77,8 @@ impl Connection {
         Ok(Received::Messages(messages))
     }
 
-    /// Whether it was written whole. Who does not read is not waited for.
-    pub(super) fn tell(&mut self, line: &[u8]) -> bool {
+    /// Writes without waiting for the reader. Returns whether all of it was written.
+    pub(super) fn write(&mut self, line: &[u8]) -> bool {
         self.stream.write_all(line).is_ok()
     }
 }

@@ -53,5 +53,5 @@ fn be_keeper(run_dir: &Path, id: &str, socket: &str, starter: &str) -> anyhow::R
         socket: socket.into(),
         starter,
     };
-    keeper::keep(birth, &listener).context("its sockets are broken")
+    keeper::run(birth, &listener).context("cannot poll its sockets")
 }

@@ -89,9 +89,9 @@ impl Listener {
         }
     }
 
-    /// Lets the call go on as if nobody had asked; the kernel makes all its checks then.
-    /// A call that is gone needs no answer.
-    pub fn let_go_on(&self, id: u64) {
+    /// Lets the call go on as if it had not been announced; the kernel makes all its checks then. A
+    /// call that is gone needs no answer.
+    pub fn resume(&self, id: u64) {
         // SAFETY: the structure is made of integers, for which zero is valid.
         let mut answer: libc::seccomp_notif_resp = unsafe { zeroed() };
         answer.id = id;

@@ -1,40 +1,38 @@
-//! One tty: what udev says of it, reduced to what can be matched or must be made. Pure.
+//! A tty as udev describes it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
 use crate::model::{DevNum, NodePath};
 
-/// One tty as udev reports it, reduced to what can be matched or must be made.
+/// A tty as udev describes it, reduced to what is needed here.
 ///
-/// A USB device chooses its own strings, so every text here is hostile: it is compared and
-/// printed, and the only ones that become names in a container are `node` and `links`, which are
-/// [`NodePath`]s.
+/// A USB device chooses its own strings, so all text is hostile. It is compared and printed; only
+/// `node` and `links`, which are [`NodePath`]s, become names in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// The kernel's name, e.g. `ttyUSB0`; unique among all ttys at one time.
     pub sysname: String,
-    /// The place in sysfs below /sys, which tells one plug of a device from the next.
+    /// The device's place in sysfs below /sys.
     pub devpath: String,
     /// The host's own node, e.g. `/dev/ttyUSB0`.
     pub node: NodePath,
     pub devnum: DevNum,
     /// The group of the host's node, the default for nodes in containers.
     pub gid: u32,
-    /// What udev knows of it, by udev's names (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
+    /// udev's properties (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
     pub properties: BTreeMap<String, String>,
     /// The driver of the nearest parent that has one, e.g. `cdc_acm`.
     pub driver: Option<String>,
-    /// udev's stable names for it, in /dev/serial/by-id and /dev/serial/by-path.
+    /// Its links in /dev/serial/by-id and /dev/serial/by-path.
     pub links: BTreeSet<NodePath>,
-    /// What stands in the place of stable names and is no path that could be made anywhere.
+    /// Links in those directories whose names are not valid.
     pub refused_links: Vec<String>,
 }
 
 impl Device {
-    /// Reads a device from udev's properties, as a uevent or the udev database has them.
-    ///
-    /// `None` where a device has no node (`DEVNAME`, `MAJOR`, `MINOR`) and so nothing to offer.
+    /// Reads a device from udev's properties, as a uevent or the udev database has them. `None` where
+    /// it has no node (`DEVNAME`, `MAJOR`, `MINOR`).
     pub fn from_properties<'a>(
         properties: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         driver: Option<String>,
@@ -114,19 +112,19 @@ impl Device {
         values
     }
 
-    /// An administrator's udev rule took it out with `ENV{TTYPLUGD_IGNORE}="1"`.
+    /// Whether a udev rule of the administrator's excludes it: `ENV{TTYPLUGD_IGNORE}="1"`.
     pub fn is_ignored(&self) -> bool {
         self.property("TTYPLUGD_IGNORE").is_some_and(|v| v != "0")
     }
 
-    /// Not a virtual console, and not one of the placeholders that the 8250 driver makes for UARTs
-    /// that the machine does not have (kernel, drivers/tty/serial/8250, `nr_uarts`).
+    /// Whether it is neither a virtual console nor one of the placeholders that the 8250 driver makes
+    /// for UARTs that the machine does not have (kernel, drivers/tty/serial/8250, `nr_uarts`).
     pub fn is_serial(&self) -> bool {
         let real = |driver: &str| driver != "serial8250";
         self.property("ID_BUS").is_some() || self.driver.as_deref().is_some_and(real)
     }
 
-    /// Offered to containers that ask for every port: a USB serial device with our udev tag.
+    /// Whether containers that ask for every port get it: a USB serial device with our udev tag.
     pub fn is_offered(&self) -> bool {
         let tags = self.property("CURRENT_TAGS").or(self.property("TAGS"));
         let tagged = tags.is_some_and(|tags| tags.split(':').any(|tag| tag == "ttyplugd"));
@@ -141,7 +139,7 @@ impl Device {
             .map(NodePath::name)
     }
 
-    /// Orders devices by where they are plugged in, which does not change with the plug order.
+    /// Orders devices by where they are plugged in, whatever the order in which they were.
     pub fn by_path_order(&self) -> (bool, Option<&str>, &str, &str) {
         let by_path = self.link_names(BY_PATH).next();
         // A device without a by-path name comes after all that have one.
@@ -217,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_a_node_is_no_device() {
+    fn a_device_without_a_node_is_ignored() {
         assert_eq!(device(&[("DEVPATH", b"/devices/x/tty/ttyUSB0")]), None);
     }
 

@@ -1,8 +1,8 @@
-//! Can a device be told from a second one of its kind? Pure.
+//! Whether a device can be told from a second one of its kind. Pure.
 //!
-//! A by-id name is made of vendor, model and serial number (udev, `60-serial.rules`). Where the
-//! serial number is missing, or is the same for every device of its kind, a second one claims the
-//! same name, and the last one that was plugged in has it. That is known before there are two.
+//! A by-id link is made of vendor, model and serial number (udev, `60-serial.rules`). Where the
+//! serial number is missing, or is the same in every device of that kind, two devices have the same
+//! link, and it leads to the one that was plugged in last.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ use crate::model::match_key::BY_ID;
 pub enum Identity {
     /// Its serial number.
     Serial,
-    /// Its place in the machine: it is no USB device.
+    /// Its place in the machine: it is not a USB device.
     BuiltIn,
     /// Nothing: it has no serial number.
     NoSerial,
     /// Nothing: its maker gave all of them this serial number.
     DummySerial(String),
-    /// Nothing: these devices, by sysname, claim the same by-id name now.
+    /// Nothing: these devices, by sysname, have the same by-id link now.
     Shared(Vec<String>),
 }
 
 impl Identity {
-    /// The word for programs.
+    /// Its name in JSON.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Serial => "serial",
@@ -36,20 +36,20 @@ impl Identity {
         }
     }
 
-    /// Why its names say nothing about which device it is, as a whole clause; `None` where they do.
+    /// Why it cannot be told apart, as a clause; `None` where it can.
     pub fn weakness(&self) -> Option<String> {
         match self {
             Self::Serial | Self::BuiltIn => None,
             Self::NoSerial => Some(
-                "it has no serial number, so that a second one of its kind has the same by-id name"
+                "it has no serial number, so a second one of its kind has the same by-id link"
                     .to_owned(),
             ),
             Self::DummySerial(serial) => Some(format!(
-                "its serial number {serial:?} is no real one, so that a second one of its kind has \
-                 the same by-id name"
+                "its serial number {serial:?} is a placeholder, so a second one of its kind has the \
+                 same by-id link"
             )),
             Self::Shared(others) => Some(format!(
-                "{} claims the same by-id name, and the last one that is plugged in has it",
+                "it has the same by-id link as {}, which leads to the one that was plugged in last",
                 others.join(" and ")
             )),
         }
@@ -83,8 +83,7 @@ pub fn identity(device: &Device, devices: &BTreeMap<String, Device>) -> Identity
     }
 }
 
-/// Serial numbers that say in words that there is none, and that of the many copies of FTDI's
-/// FT232R.
+/// Serial numbers that are no numbers, and that of the many copies of FTDI's FT232R.
 const KNOWN_DUMMIES: [&str; 8] = [
     "A50285BI",
     "DEFAULT",
@@ -96,10 +95,10 @@ const KNOWN_DUMMIES: [&str; 8] = [
     "UNKNOWN",
 ];
 
-/// The digits and letters that makers count through.
+/// The digits and letters that a counted serial number goes through.
 const COUNT: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-/// Whether a serial number is one that a maker leaves as it is in every device: `0001` (which the
+/// Whether a serial number is a placeholder that every device of a kind has: `0001` (which the
 /// CP2102 has until somebody sets another one), `000000000000`, `0123456789ABCDEF`, `1234567890`.
 fn is_dummy(serial: &str) -> bool {
     let plain = serial.chars().filter(char::is_ascii_alphanumeric);
@@ -109,7 +108,7 @@ fn is_dummy(serial: &str) -> bool {
 
     let first_of_all = matches!(text.trim_start_matches('0'), "" | "1");
     let one_character = steps().all(|(a, b)| a == b);
-    // From 9 or F the count may begin again.
+    // A count may start over after 9 or F.
     let up = |(a, b): (&usize, &usize)| *b == a + 1 || (matches!(a, 9 | 15) && *b == 0);
     let down = |(a, b): (&usize, &usize)| *a == b + 1;
     let counted = places.len() >= 4 && (steps().all(up) || steps().all(down));
@@ -122,7 +121,7 @@ mod tests {
     use crate::model::fixtures::device;
 
     #[test]
-    fn serial_numbers_that_every_device_of_a_kind_has_are_known() {
+    fn serial_numbers_that_are_placeholders_are_known() {
         for dummy in [
             "0001",
             "00000000001",
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_devices_claim_tells_neither_of_them_apart() {
+    fn a_link_that_two_devices_have_tells_neither_apart() {
         let with = |devices: &[Device]| -> BTreeMap<String, Device> {
             let named = devices.iter().map(|d| (d.sysname.clone(), d.clone()));
             named.collect()

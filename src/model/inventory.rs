@@ -1,7 +1,7 @@
-//! What there is: the ttys that are plugged in and the containers that exist. Pure.
+//! The ttys that are plugged in and the containers that exist. Pure.
 //!
-//! Events and enumerations only change this state; nothing is done here. Any mixture of lost,
-//! repeated and late events that is followed by an enumeration ends in the same inventory.
+//! Events and enumerations change this state and do nothing else. After an enumeration it is right,
+//! whatever events were lost, repeated or late before.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,20 +27,20 @@ impl fmt::Display for ContainerId {
     }
 }
 
-/// Who a container is. How its ports look inside is read when it is served.
+/// A container, as far as it decides which ports it gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     pub name: String,
     pub state: ContainerState,
     pub labels: BTreeMap<String, String>,
-    /// The labels that came with the image, so that they can be told from its own. `None` where
-    /// nobody knows; none of the labels counts then.
+    /// The labels of its image; those of the container's own are all others. `None` where that is not
+    /// known, and then no label counts.
     pub image_labels: Option<BTreeMap<String, String>>,
 }
 
 impl Container {
-    /// A container of which nobody can tell any more which labels are its image's is recognised
-    /// by what was known of it: labels never change.
+    /// Takes the container's own labels from what was known of it, where its image is gone: labels
+    /// never change.
     pub fn recognised(self, known: Option<&BTreeMap<String, String>>) -> Self {
         let image_labels = match (self.image_labels, known) {
             (None, Some(own)) => {
@@ -60,23 +60,22 @@ impl Container {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerState {
     Running,
-    /// Frozen: it has a /dev, but nothing can be executed in it until it is unpaused.
+    /// It has a /dev, but nothing can be executed in it until it is unpaused.
     Paused,
-    /// Created, exited or on its way there: it has no /dev.
+    /// Created or exited: it has no /dev.
     Stopped,
 }
 
-/// What udev says happened to a tty.
+/// A uevent of a tty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceEvent {
-    /// It is there, with these properties: udev's add, change, bind, move and online.
+    /// udev's add, change, bind, move and online: it is there and has these properties.
     Present(Device),
-    /// It is gone; only its sysname is known then.
+    /// It is gone. Only its sysname is known.
     Gone(String),
 }
 
-/// What a person has done, as far as a change of the devices tells: a serial device has come, or
-/// gone.
+/// A serial device was plugged in or unplugged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hotplug {
     Plugged { sysname: String },
@@ -113,7 +112,7 @@ impl Inventory {
         }
     }
 
-    /// Replaces all devices by what an enumeration has found.
+    /// Replaces all devices by those that an enumeration has found.
     pub fn replace_devices(&mut self, devices: impl IntoIterator<Item = Device>) -> Vec<Hotplug> {
         let found: BTreeMap<_, _> = devices
             .into_iter()
@@ -129,7 +128,7 @@ impl Inventory {
         events.filter_map(|event| self.apply(event)).collect()
     }
 
-    /// The containers in which something can be done; `paused` says whether it can in paused ones.
+    /// The containers whose /dev can be changed; `paused` says whether that of paused ones can.
     pub fn running(&self, paused: bool) -> impl Iterator<Item = (&ContainerId, &Container)> {
         let runs = move |(_, container): &(_, &Container)| match container.state {
             ContainerState::Running => true,
@@ -152,7 +151,7 @@ mod tests {
     use crate::model::fixtures::device;
     use proptest::prelude::*;
 
-    /// What can happen to a tty, and what a listener may hear of it.
+    /// What happens to a tty, and whether it is heard of.
     #[derive(Debug, Clone)]
     enum Step {
         Plug(u8, u8),
@@ -206,7 +205,7 @@ mod tests {
             }
             told.extend(inventory.replace_devices(world.values().cloned()));
             prop_assert_eq!(inventory.devices, world.clone());
-            // What was plugged in and not unplugged is there.
+            // Every device was reported when it was plugged in, and again when it was unplugged.
             let plugs = told.iter().filter(|h| matches!(h, Hotplug::Plugged { .. })).count();
             prop_assert_eq!(plugs - (told.len() - plugs), world.len());
         }

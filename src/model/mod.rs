@@ -1,7 +1,5 @@
-//! The words of the trade, as plain data: device numbers, paths, modes, names.
-//!
-//! Every type here is valid by construction. A string that a user, a label or a USB device
-//! supplied becomes one of them or is refused with a reason. No I/O, no clock.
+//! Device numbers, paths, modes, names: plain data, valid by construction. A string that comes from a
+//! user, a label or a USB device becomes one of these types or is refused with a reason. Pure.
 //!
 //! Imports: nothing.
 
@@ -53,7 +51,7 @@ pub mod port;
 pub mod problem;
 pub mod selector;
 
-/// Why a value was refused, as the second half of a sentence: "mode "0999": {reason}".
+/// Why a value was refused, as the second half of a sentence: `mode "0999" {reason}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
@@ -85,8 +83,7 @@ macro_rules! text_in_json {
 
 text_in_json!(DevNum, NodePath, Mode, Account, PortName);
 
-/// A character device number, `major:minor`. It is the device's whole identity for the kernel;
-/// the name in /dev is only a name.
+/// The number of a character device, `major:minor`, by which the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct DevNum {
@@ -117,20 +114,19 @@ impl FromStr for DevNum {
 /// The longest file name, in bytes (`NAME_MAX`, limits.h).
 const NAME_MAX: usize = 255;
 
-/// Temporary names under which nodes and links are prepared before they are renamed into place.
+/// Nodes and links are made under a name with this prefix and then renamed into place.
 pub const TEMPORARY_PREFIX: &str = ".ttyplugd.";
 
-/// What a container runtime itself puts into /dev (OCI runtime-spec, config-linux.md, "Default
-/// Devices" and "Default Filesystems"; config.md, "/dev symbolic links"). A port that took one of
-/// these names would break the container.
+/// The names that a container runtime makes in /dev (OCI runtime-spec, config-linux.md, "Default
+/// Devices" and "Default Filesystems"; config.md, "/dev symbolic links"). A port with such a name
+/// would break the container.
 const RUNTIME_NAMES: [&str; 15] = [
     "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
     "stdin", "stdout", "tty", "urandom",
 ];
 
-/// The absolute path of a node or link inside a container: below /dev, without `.`, `..`, empty
-/// or overlong components and control characters, and none of the names that the container
-/// runtime owns.
+/// The absolute path of a node or link in a container: below /dev, without control characters, empty
+/// or overlong components, `.` and `..`, and not one of the container runtime's own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct NodePath(String);
@@ -154,14 +150,14 @@ impl NodePath {
         self.0.rsplit_once('/').unwrap_or(("/dev", &self.0))
     }
 
-    /// Whether this path leads through `other`, which would have to be a directory then.
+    /// Whether this path leads through `other`, which would have to be a directory.
     pub fn is_below(&self, other: &NodePath) -> bool {
         let rest = self.0.strip_prefix(other.as_str());
         rest.is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// The text of a symbolic link at `self` that leads to `node`, relative as udev's own are
-    /// (`../../ttyUSB0`), so that it holds wherever the container's root is seen from.
+    /// The text of a symbolic link at `self` that leads to `node`. It is relative as udev's own are
+    /// (`../../ttyUSB0`), and so leads there from outside the container too.
     pub fn relative_target(&self, node: &NodePath) -> String {
         let from: Vec<&str> = self.directory().split('/').collect();
         let to: Vec<&str> = node.0.split('/').collect();
@@ -186,7 +182,7 @@ impl FromStr for NodePath {
             return refuse("is not an absolute path; write it as /dev/NAME");
         }
         let Some(below) = text.strip_prefix("/dev/") else {
-            return refuse("is outside /dev; only a path below /dev can be served");
+            return refuse("is outside /dev; a port's node has to be below it");
         };
         if text.len() > 1024 {
             return refuse("is longer than 1024 bytes");
@@ -202,7 +198,9 @@ impl FromStr for NodePath {
                     return refuse("has a component of more than 255 bytes");
                 }
                 _ if part.starts_with(TEMPORARY_PREFIX) => {
-                    return refuse("uses the prefix of this program's temporary names");
+                    return refuse(
+                        "has a component that begins with .ttyplugd., which is reserved",
+                    );
                 }
                 _ => {}
             }
@@ -210,7 +208,7 @@ impl FromStr for NodePath {
         let first = below.split('/').next().unwrap_or_default();
         if RUNTIME_NAMES.contains(&first) {
             return refuse(format!(
-                "is taken: /dev/{first} belongs to the container runtime"
+                "is reserved: /dev/{first} belongs to the container runtime"
             ));
         }
         if below == "serial" || LINK_DIRECTORIES.contains(&text) {
@@ -220,8 +218,8 @@ impl FromStr for NodePath {
     }
 }
 
-/// Permission bits of a node, at most 0777: set-user-id, set-group-id and sticky mean nothing on
-/// a character device.
+/// The permission bits of a node, at most 0777: set-user-ID, set-group-ID and sticky bit mean
+/// nothing on a character device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Mode(pub u32);
@@ -249,8 +247,7 @@ impl FromStr for Mode {
     }
 }
 
-/// A user or group: a number, or a name to be looked up in the container's own
-/// /etc/passwd or /etc/group.
+/// A user or group: a number, or a name in the container's own /etc/passwd or /etc/group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Account {
@@ -272,7 +269,7 @@ impl FromStr for Account {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-            // (uid_t)-1 means "leave as it is" to chown(2).
+            // chown(2) takes (uid_t)-1 for "do not change".
             return match text.parse::<u32>() {
                 Ok(number) if number != u32::MAX => Ok(Self::Number(number)),
                 _ => refuse("is too large for a user or group number"),
@@ -315,7 +312,7 @@ impl FromStr for PortName {
     }
 }
 
-/// How long an application's early open() may be held.
+/// For how long an open() that comes before its port is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hold {

@@ -96,7 +96,7 @@ fn without_directory(text: &str, key: MatchKey) -> &str {
     name.unwrap_or(text)
 }
 
-/// One way to name containers.
+/// Chooses containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContainerMatch {
     /// A glob over container names.
@@ -139,8 +139,8 @@ impl ContainerMatch {
     }
 }
 
-/// A container's name cannot have a slash (moby, `names.RestrictedNamePattern`), so one that has
-/// is a compose project and service.
+/// A container's name has no slash (moby, `names.RestrictedNamePattern`). Text with one is a compose
+/// project and service.
 impl FromStr for ContainerMatch {
     type Err = Invalid;
 
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_match_says_which_key_and_why() {
+    fn an_invalid_match_names_the_key_and_the_reason() {
         for (text, word) in [
             ("vendor", "KEY=GLOB"),
             ("vender=1", "vender"),

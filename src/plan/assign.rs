@@ -237,7 +237,8 @@ impl Container {
         }
     }
 
-    fn own_labels(&self) -> BTreeMap<String, String> {
+    /// The labels that were set when the container was created; none where that is not known.
+    pub fn own_labels(&self) -> BTreeMap<String, String> {
         match &self.image_labels {
             Some(image) => labels::own_labels(&self.labels, image),
             None => BTreeMap::new(),

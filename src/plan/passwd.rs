@@ -1,4 +1,4 @@
-//! Looking up users and groups in the text of a container's passwd(5) and group(5). Pure.
+//! Looks up users and groups in the text of a container's passwd(5) and group(5). Pure.
 
 use crate::model::Account;
 use crate::plan::ResolvedPort;
@@ -16,7 +16,7 @@ pub struct UnknownAccount {
 /// Turns the names of owner and group into the container's own numbers.
 ///
 /// # Errors
-/// A name that is not in the text.
+/// The container has no user or group of that name.
 pub fn resolve(
     want: &WantedPort,
     passwd: &str,

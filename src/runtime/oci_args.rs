@@ -109,7 +109,7 @@ pub fn can_notify(version: &str) -> Result<(), String> {
         };
     }
     let Some(runc) = number("runc version ") else {
-        return Err("the runtime does not say which version it is".into());
+        return Err("unknown runtime version".into());
     };
     if runc < (1, 1) {
         return Err(format!("runc {}.{} is older than 1.1", runc.0, runc.1));

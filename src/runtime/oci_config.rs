@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::{DevNum, Mode, NodePath};
-use crate::runtime::seccomp_profile::{Untouched, ask_before_serial_opens};
+use crate::runtime::seccomp_profile::{Untouched, notify_of_serial_opens};
 
 /// A node that is to exist before the container's first instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,12 +79,12 @@ pub fn add_rights(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
 ///
 /// # Errors
 /// Why nothing was changed.
-pub fn ask(config: &mut Value, listener: &str, machine: &str) -> Result<(), Untouched> {
+pub fn supervise(config: &mut Value, listener: &str, machine: &str) -> Result<(), Untouched> {
     let linux = config
         .as_object_mut()
         .and_then(|config| section(config, "linux"))
         .ok_or(Untouched::Malformed)?;
-    ask_before_serial_opens(linux, listener, machine)
+    notify_of_serial_opens(linux, listener, machine)
 }
 
 fn section<'a>(
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(add_nodes(&mut strange, &nodes), None);
         }
         let mut empty = json!({});
-        ask(&mut empty, "/run/x", "arm").unwrap();
+        supervise(&mut empty, "/run/x", "arm").unwrap();
         assert_eq!(empty["linux"]["seccomp"]["listenerPath"], "/run/x");
         assert!(has_user_namespace(
             &json!({ "linux": { "namespaces": [{ "type": "user" }] } })

@@ -69,7 +69,7 @@ const NOTIFY: &str = "SCMP_ACT_NOTIFY";
 ///
 /// # Errors
 /// Why nothing was changed.
-pub fn ask_before_serial_opens(
+pub fn notify_of_serial_opens(
     linux: &mut serde_json::Map<String, Value>,
     listener: &str,
     machine: &str,
@@ -179,7 +179,7 @@ mod tests {
         let mut linux = json!({ "seccomp": profile, "other": [1, { "x": null }] });
         let before = linux.clone();
         let linux = linux.as_object_mut().unwrap();
-        match ask_before_serial_opens(linux, LISTENER, "x86_64") {
+        match notify_of_serial_opens(linux, LISTENER, "x86_64") {
             Ok(()) => {
                 assert_eq!(linux["other"], before["other"]);
                 Ok(linux["seccomp"].clone())
@@ -257,7 +257,7 @@ mod tests {
                 Value::Null => json!({}),
                 _ => json!({ "seccomp": null }),
             };
-            ask_before_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "aarch64").unwrap();
+            notify_of_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "aarch64").unwrap();
             let profile = &linux["seccomp"];
             assert_eq!(profile["defaultAction"], ALLOW);
             assert!(!profile["architectures"].as_array().unwrap().is_empty());
@@ -265,7 +265,7 @@ mod tests {
             assert_eq!(action(profile, "unlink", 0), ALLOW);
         }
         let mut linux = json!({});
-        let strange = ask_before_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "z80");
+        let strange = notify_of_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "z80");
         assert_eq!(
             (strange, linux),
             (Err(Untouched::UnknownArchitecture), json!({}))

@@ -45,8 +45,11 @@ pub(super) struct Containers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KnownContainer {
     pub(super) name: String,
-    /// The labels that count.
+    /// Its own labels, and those of its image. Which of them count is a matter of the configuration,
+    /// which may be another one when this is read.
     pub(super) labels: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) image_labels: BTreeMap<String, String>,
     /// Devices that the wrapper granted when the container was last created, until they are on the
     /// record of the start that follows.
     #[serde(rename = "granted", default)]
@@ -94,7 +97,7 @@ impl KnownPort {
 
 /// The device that each port had last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PortDevices {
+pub(super) struct Ports {
     pub(super) ports: LastDevices,
 }
 

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::config::settings::LabelPolicy;
 use crate::hold::{ContainerPort, ContainerPorts};
 use crate::model::DevNum;
 use crate::model::device_access::{Grant, Grants, Origin};
@@ -27,8 +26,8 @@ use crate::plan::assign::{Assignments, LastDevices};
 mod document;
 
 use document::{
-    CONTAINERS, Containers, KnownContainer, KnownPort, OWNED, Owned, OwnedContainer, PORTS,
-    PortDevices, read, write,
+    CONTAINERS, Containers, KnownContainer, KnownPort, OWNED, Owned, OwnedContainer, PORTS, Ports,
+    read, write,
 };
 
 /// The state directory and what is in it. One process at a time writes it.
@@ -39,7 +38,7 @@ pub struct Store {
     /// Containers whose record is not written yet.
     unwritten: BTreeSet<ContainerId>,
     containers: Containers,
-    devices: PortDevices,
+    ports: Ports,
 }
 
 impl Store {
@@ -68,7 +67,7 @@ impl Store {
             owned: read(directory, OWNED),
             unwritten: BTreeSet::new(),
             containers: read(directory, CONTAINERS),
-            devices: read(directory, PORTS),
+            ports: read(directory, PORTS),
             directory: directory.to_owned(),
         }
     }
@@ -169,8 +168,8 @@ impl Store {
         self.write_record(id)
     }
 
-    /// The labels of a container that counted when it was last known.
-    pub fn labels(&self, id: &ContainerId) -> Option<&BTreeMap<String, String>> {
+    /// A container's own labels, as it was last known.
+    pub fn own_labels(&self, id: &ContainerId) -> Option<&BTreeMap<String, String>> {
         let known = self.containers.containers.get(id);
         known.map(|known| &known.labels)
     }
@@ -178,12 +177,12 @@ impl Store {
     /// A container that is about to start, as it was last known.
     pub fn container(&self, id: &ContainerId) -> Option<Container> {
         let known = self.containers.containers.get(id)?;
+        let (own, image) = (known.labels.clone(), known.image_labels.clone());
         Some(Container {
             name: known.name.clone(),
             state: ContainerState::Stopped,
-            labels: known.labels.clone(),
-            // Those that did not count are not known.
-            image_labels: Some(BTreeMap::new()),
+            labels: image.clone().into_iter().chain(own).collect(),
+            image_labels: Some(image),
         })
     }
 
@@ -270,7 +269,7 @@ impl Store {
     }
 
     pub fn last_devices(&self) -> &LastDevices {
-        &self.devices.ports
+        &self.ports.ports
     }
 
     /// Writes who the containers are and what they are assigned, if that has changed.
@@ -279,23 +278,26 @@ impl Store {
     /// A file cannot be written.
     pub fn put_assignments(
         &mut self,
-        policy: LabelPolicy,
         inventory: &Inventory,
         assigned: &Assignments,
     ) -> anyhow::Result<()> {
-        let devices = PortDevices {
+        let ports = Ports {
             ports: assigned.last_devices.clone(),
         };
-        if devices != self.devices {
-            write(&self.directory, PORTS, &devices)?;
-            self.devices = devices;
+        if ports != self.ports {
+            write(&self.directory, PORTS, &ports)?;
+            self.ports = ports;
         }
         let known = inventory.containers.iter().map(|(id, container)| {
             let assignment = assigned.by_container.get(id);
             let assignment = assignment.and_then(|assignment| assignment.as_ref().ok());
+            let labels = container.own_labels();
+            let of_image = |(key, _): &(&String, _)| !labels.contains_key(*key);
+            let of_image = container.labels.iter().filter(of_image);
             let known = KnownContainer {
                 name: container.name.clone(),
-                labels: container.counting_labels(policy),
+                image_labels: of_image.map(|(k, v)| (k.clone(), v.clone())).collect(),
+                labels,
                 wrapper_grants: self.wrapper_grants(id),
                 assignments: assignment.map(KnownPort::all).unwrap_or_default(),
                 every_port: Some(assignment.is_some_and(|assignment| assignment.every)),

@@ -69,10 +69,7 @@ fn what_the_wrapper_grants_belongs_to_the_start_that_follows() {
         ..Inventory::default()
     };
     let assigned = Assignments::default();
-    let policy = LabelPolicy::default();
-    store
-        .put_assignments(policy, &inventory, &assigned)
-        .unwrap();
+    store.put_assignments(&inventory, &assigned).unwrap();
     let grant = |_: &DevNum| Grant {
         defined: "r".into(),
         origin: Origin::Wrapper,
@@ -210,7 +207,7 @@ fn ports_without_the_daemon(config: &str, labels: &[(&str, &str)]) -> ContainerP
     let assigned = assign(&settings, &inventory, &LastDevices::default());
     Store::open(directory.path())
         .unwrap()
-        .put_assignments(settings.labels, &inventory, &assigned)
+        .put_assignments(&inventory, &assigned)
         .unwrap();
     Store::read(directory.path()).ports(&id).unwrap()
 }
@@ -238,4 +235,30 @@ fn without_the_daemon_a_port_that_was_never_plugged_in_has_the_names_of_its_defi
         ports.ports[0].names,
         ["/dev/zwave", "/dev/serial/by-id/usb-0658_0200-if00"]
     );
+}
+
+#[test]
+fn a_label_of_the_image_does_not_become_the_containers_own_when_the_policy_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let id = ContainerId("a".repeat(64));
+    let label = ("ttyplugd.enable", "true");
+    let mut container = crate::model::fixtures::container("app", &[label]);
+    container.image_labels = Some(container.labels.clone());
+    let inventory = Inventory {
+        containers: [(id.clone(), container.clone())].into(),
+        ..Inventory::default()
+    };
+    let settings = crate::config::fixtures::settings("labels = \"image\"");
+    let assigned = assign(&settings, &inventory, &LastDevices::default());
+    let mut store = Store::open(directory.path()).unwrap();
+    store.put_assignments(&inventory, &assigned).unwrap();
+
+    let store = Store::read(directory.path());
+    let known = store.container(&id).unwrap();
+    assert_eq!(known.labels, container.labels);
+    assert!(known.own_labels().is_empty());
+    // The image is gone, and the configuration is another one.
+    container.image_labels = None;
+    let recognised = container.recognised(store.own_labels(&id));
+    assert!(recognised.own_labels().is_empty());
 }

@@ -253,7 +253,7 @@ fn the_manual_page_of_the_configuration_has_every_key_and_label() {
 #[test]
 fn the_manual_page_of_the_runtime_has_every_option() {
     let items = items(&read("man/ttyplug-runtime.8"));
-    let source = read("src/runtime/mod.rs");
+    let source = read("src/runtime/options.rs");
     let options = source.lines().filter_map(|line| {
         let (option, rest) = line.trim().strip_prefix("\"--")?.split_once('"')?;
         rest.starts_with(" => &mut options").then_some(option)

@@ -156,7 +156,7 @@ fn a_runtime_that_is_too_old_is_not_asked_to_hold() {
     for (version, reason) in [
         ("runc version 1.0.3\nlibseccomp: 2.5.4", "older than 1.1"),
         ("runc version 1.1.5\nlibseccomp: 2.4.4", "older than 2.5"),
-        ("something else", "which version"),
+        ("something else", "unknown runtime version"),
     ] {
         let wrapper = Wrapper::new();
         wrapper.runtime(version);
@@ -210,5 +210,5 @@ fn a_runtime_that_is_not_there_is_an_error_that_is_logged() {
     fs::remove_file(wrapper.file("runtime")).expect("it is there");
     let output = wrapper.call(&["state", "c0ffee"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    wrapper.warned("cannot be executed");
+    wrapper.warned("cannot execute");
 }

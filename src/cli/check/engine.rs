@@ -11,7 +11,8 @@ use super::codes;
 use super::finding::{Level, Report};
 use crate::engine::daemon_json::{PROGRAM, RUNTIME};
 use crate::engine::runtimes::{EngineInfo, Registered};
-use crate::runtime::{Options, VERSION_LIMIT, oci_args};
+use crate::runtime::options::Options;
+use crate::runtime::{oci_args, version};
 use crate::sys::child;
 
 const SUBJECT: &str = "runtime";
@@ -105,7 +106,7 @@ impl Report {
         // If it does not start, its version is unknown; the engine reports it when it is used.
         let mut command = Command::new(&real);
         command.arg("--version").stdin(Stdio::null());
-        let Ok(output) = child::output(&mut command, VERSION_LIMIT) else {
+        let Ok(output) = child::output(&mut command, version::LIMIT) else {
             return true;
         };
         let version = String::from_utf8_lossy(&output.stdout);

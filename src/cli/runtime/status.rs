@@ -9,7 +9,7 @@ use super::docker_setup::DockerSetup;
 use crate::cli::output::{print, print_json, printable};
 use crate::engine::daemon_json::{EngineFile, Registration};
 use crate::engine::runtimes::User;
-use crate::runtime::{VERSION_LIMIT, oci_args};
+use crate::runtime::{oci_args, version};
 use crate::sys::child;
 use crate::sys::seccomp::kernel_can_notify;
 use crate::sys::trusted_file::WholeFile;
@@ -115,7 +115,7 @@ impl Status {
         };
         let mut command = Command::new(&registration.path);
         command.args(&registration.runtime_args).arg("--version");
-        let output = child::output(command.stdin(Stdio::null()), VERSION_LIMIT);
+        let output = child::output(command.stdin(Stdio::null()), version::LIMIT);
         let version = match output {
             Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
             Err(error) => {

@@ -3,6 +3,8 @@
 //! Attempt, fall back, settle. A port is ready as soon as it has been seen in place; what goes on
 //! record, to the log and to the applications comes after that.
 
+use std::pin::pin;
+
 use tokio::sync::Notify;
 
 use crate::config::settings::InjectPolicy;
@@ -156,25 +158,36 @@ impl Handle<'_> {
         })?;
         let record = &seen.plan.record;
         self.start.begin_command(record);
-        let is_done = Notify::new();
-        let look = async {
-            for _ in 0..MOST_EARLY_LOOKS {
-                is_done.notified().await;
-                if let Ok(seen) = self.look(record).await {
-                    self.set_ready(seen.ready(self));
-                }
-            }
-            std::future::pending().await
-        };
-        let outcome = tokio::select! {
-            outcome = engine.exec(self.id, argv, &is_done) => Outcome::Exec(outcome),
-            outcome = look => outcome,
-        };
+        let output = Notify::new();
+        let outcome = self.look_at_output(engine.exec(self.id, argv, &output), &output, record);
+        let outcome = Outcome::Exec(outcome.await);
         // It ran in this start if this start is still there.
         if outcome.has_ended() && !self.start.has_ended() {
             self.start.end_command();
         }
         Ok(outcome)
+    }
+
+    /// Waits for the end of a command, and looks at what it has made whenever it says something.
+    async fn look_at_output<T>(
+        &self,
+        command: impl Future<Output = T>,
+        output: &Notify,
+        record: &Record,
+    ) -> T {
+        let mut command = pin!(command);
+        for _ in 0..MOST_EARLY_LOOKS {
+            tokio::select! {
+                ended = &mut command => return ended,
+                () = output.notified() => {
+                    // What cannot be seen now is seen when the command has ended.
+                    if let Ok(seen) = self.look(record).await {
+                        self.set_ready(seen.ready(self));
+                    }
+                }
+            }
+        }
+        command.await
     }
 
     fn falls_back(&self, after: &Seen) -> bool {

@@ -25,12 +25,24 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it on the files in `directory`, and does not wait for anything.
     pub(crate) fn spawn(directory: &Path, docker_host: &str) -> Self {
+        Self::spawn_by(Command::new(PROGRAM), directory, docker_host)
+    }
+
+    /// The same without a capability, e.g. `sys_admin` (setpriv(1)).
+    pub(crate) fn spawn_without(capability: &str, directory: &Path, docker_host: &str) -> Self {
+        let without = format!("-{capability}");
+        let mut command = Command::new("setpriv");
+        command.args(["--inh-caps", &without, "--bounding-set", &without, PROGRAM]);
+        Self::spawn_by(command, directory, docker_host)
+    }
+
+    fn spawn_by(mut command: Command, directory: &Path, docker_host: &str) -> Self {
         let address = directory.join("notify");
         // The daemon before this one had the same.
         let _ = fs::remove_file(&address);
         let socket = UnixDatagram::bind(&address).expect("a socket can be made");
         let process = Process::start(
-            Command::new(PROGRAM)
+            command
                 .arg("run")
                 .arg("--config")
                 .arg(directory.join("config.toml"))

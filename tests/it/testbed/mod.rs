@@ -152,6 +152,14 @@ impl Testbed {
         daemon
     }
 
+    /// The daemon without a capability, e.g. `sys_admin`.
+    pub(crate) fn daemon_without(&self, capability: &str) -> Daemon {
+        let directory = self.directory.path();
+        let mut daemon = Daemon::spawn_without(capability, directory, &docker_host());
+        daemon.notifies("READY=1");
+        daemon
+    }
+
     /// A command of `ttyplugd` on the same files.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let files = match arguments {

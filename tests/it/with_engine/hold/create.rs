@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::testbed::{Port, Testbed, eventually, run};
 
-use super::super::setup::{odd_runtime, port_for};
+use super::super::setup::{ENABLE, odd_runtime, port_for};
 use super::{
     LONG, NODE, Opened, Opening, held_port, holding, open, opener, says, setup, stick, unplugged,
     wrapped, zwave,
@@ -116,11 +116,10 @@ fn a_restarted_container_is_held_by_what_is_known_of_it_without_the_daemon() {
 #[test]
 fn a_label_that_does_not_count_holds_nothing_without_the_daemon_either() {
     let bed = Testbed::with_runtime("labels = \"off\"");
-    let daemon = bed.daemon();
-    let container = zwave().label("ttyplugd.enable=true").start();
+    let (_bed, container, daemon, _port) = setup(bed, zwave().label(ENABLE));
     daemon.stop();
     container.docker(&["restart", "--time", "0"]);
-    let opened = &open(&container, &["once", "/dev/ttyUSB0"])[0];
-    assert_eq!(opened.result, "ENOENT", "{opened:?}");
-    opened.at_once();
+    open(&container, &["once", "/dev/ttyUSB0"])[0]
+        .is("ENOENT")
+        .at_once();
 }
