@@ -63,16 +63,18 @@ fi
 dir=$(mktemp -d -t ttyplugd-test.XXXXXX)
 running=()
 
-# What lanes mount something over, and what engines make on file systems that lanes share. Of that,
-# empty directories are removed that did not exist before. A directory in use as a mount point can be
-# removed where it is not mounted (umount(2)), and the machine's own udevd removes empty ones.
+# What lanes mount something over. A mount point can be removed where it is not one (umount(2)), and
+# the machine's own udevd removes directories of links that are empty.
 mount_points=(/etc/docker /dev/serial /dev/char)
+kept=("${mount_points[@]/%//.${dir##*/}}")
+# Of this, and of what engines and mount(8) make on file systems that lanes share, that is removed
+# which did not exist before.
 strays=()
-for path in /run/mount /dev/mqueue /sys/fs/cgroup/docker $(printf '%s/docker\n' /sys/fs/cgroup/*/) \
-    "${mount_points[@]}"; do
-    [ -e "$path" ] || strays+=("$path")
+for path in /run/mount /dev/mqueue "${mount_points[@]}"; do [ -e "$path" ] || strays+=("$path"); done
+groups=()
+for path in /sys/fs/cgroup/docker $(printf '%s/docker\n' /sys/fs/cgroup/*/); do
+    [ -e "$path" ] || groups+=("$path")
 done
-strays+=("${mount_points[@]/%//.ttyplugd-test}")
 
 clean_up() {
     set +e
@@ -93,7 +95,8 @@ clean_up() {
     for id in $(find "$dir"/*/docker/containers -mindepth 1 -maxdepth 1 -printf '%f\n'); do
         find /sys/fs/cgroup -depth -type d -path "*/docker/$id*" -exec rmdir {} \;
     done 2>/dev/null
-    for path in "${strays[@]}"; do find "$path" -depth -type d -exec rmdir {} \; 2>/dev/null; done
+    for path in "${groups[@]}"; do find "$path" -depth -type d -exec rmdir {} \;; done 2>/dev/null
+    rmdir "${kept[@]}" "${strays[@]}" 2>/dev/null
     umount --lazy "$dir"
     rmdir "$dir"
 
@@ -111,7 +114,7 @@ trap 'exit 143' TERM HUP
 
 # The engine syncs a lot, which makes a container's start on a disk take twice the time.
 mount -t tmpfs tmpfs "$dir"
-mkdir -p "${mount_points[@]/%//.ttyplugd-test}"
+mkdir -p "${kept[@]}"
 "$here/images.sh" make "$dir" 9<&-
 unset DOCKER_CONTEXT DOCKER_TLS_VERIFY DOCKER_CERT_PATH
 export TTYPLUGD_TEST_DIR DOCKER_HOST DOCKER_CONFIG TTYPLUGD_TEST_TTYS
