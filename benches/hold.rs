@@ -17,7 +17,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use serde_json::{Value, json};
 
 use figures::{Row, Statistic, median, print_rows, verdict};
@@ -72,6 +72,16 @@ fn main() {
     let rounds = std::env::args().find_map(|word| word.parse().ok());
     let rounds = rounds.unwrap_or(ROUNDS).max(1);
 
+    let (mut rows, keeper) = held_opens(rounds);
+    for containers in [1, 32, 128] {
+        println!("plugs into {containers} containers with keepers ...");
+        rows.extend(plugs(rounds.div_ceil(5), containers));
+    }
+    print(&rows, &keeper);
+    write_json(&rows, &keeper);
+}
+
+fn held_opens(rounds: usize) -> (Vec<Row>, KeeperCost) {
     let bed = Testbed::with_runtime(CONFIG);
     let daemon = bed.daemon();
     let program = test_dir().join("hold");
@@ -95,9 +105,52 @@ fn main() {
     println!("starts of containers ...");
     rows.extend(starts(rounds.div_ceil(2)));
     keeper.last = Snapshot::when_at_rest(&bed, &told, keeper.first.descriptors);
+    (rows, keeper)
+}
 
-    print(&rows, &keeper);
-    write_json(&rows, &keeper);
+/// What a plug and the unplug after it cost the daemon where each of many containers has a keeper
+/// that follows it. Nodes are created from outside, so most of it is the daemon's own work.
+fn plugs(rounds: usize, containers: usize) -> Vec<Row> {
+    let config = "inject = \"namespace\"\n[[port]]\nname = \"many\"\nnode = \"/dev/many\"\n\
+                  match = { serial = \"T63\" }\ncontainers = [\"many-*\"]\n";
+    let bed = Testbed::with_runtime(config);
+    let daemon = bed.daemon();
+    let runtime = ["--runtime", "ttyplug"];
+    let many: Vec<Container> = (0..containers)
+        .map(|n| Recipe::new(&format!("many-{n}")).with(&runtime).start())
+        .collect();
+    let port = Port::new(63);
+    let mut costs = Vec::new();
+    // The first round warms up and is not counted.
+    for _ in 0..=rounds {
+        let before = processor_time(&daemon);
+        for action in ["node made", "node removed"] {
+            let done = daemon.count(&[action]) + many.len();
+            match action {
+                "node made" => drop(plug(&port)),
+                _ => port.unplug(),
+            }
+            daemon.logs_again(done - 1, &[action]);
+            settle();
+            sleep(REST);
+        }
+        costs.push((processor_time(&daemon) - before) / MS);
+    }
+    let costs: Vec<f64> = costs.split_off(1);
+    let each = costs.iter().map(|cost| cost / many.len() as f64).collect();
+    let of =
+        format!("plug and unplug, {containers} containers with keepers: daemon's processor time");
+    vec![
+        Row::new(&of, "ms", costs),
+        Row::new("… per container", "ms", each),
+    ]
+}
+
+/// How long the daemon has kept a processor busy so far, in nanoseconds (clock_getcpuclockid(3)).
+fn processor_time(daemon: &Daemon) -> f64 {
+    let clock = clock_getcpuclockid(daemon.pid()).expect("it runs");
+    let time = clock_gettime(clock).expect("it runs");
+    Duration::from(time).as_secs_f64() * 1e9
 }
 
 fn compile(program: &Path) {
