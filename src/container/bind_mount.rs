@@ -3,12 +3,10 @@
 //! A tmpfs that was mounted by such a container lets nobody open a device on it (mount(2),
 //! MS_NODEV is implied: kernel, fs/super.c, SB_I_NODEV). A node on a tmpfs of the host's can be
 //! opened, and stays so when it is bound into the container's tree of mounts.
-#![allow(unsafe_code)]
 
-use std::ffi::CStr;
 use std::fs::{Permissions, set_permissions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -18,6 +16,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode as StatMode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, fchdir, setfsgid, setfsuid};
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::model::{DevNum, Mode};
 
@@ -41,7 +41,9 @@ pub fn bind(mounts: OwnedFd, directory: OwnedFd, name: String, bound: Bound) -> 
     in_a_thread(move || {
         let node = detached(bound)?;
         setns(mounts, CloneFlags::CLONE_NEWNS)?;
-        move_mount(&node, &directory, &name)
+        // The name is not followed if it is a link, without MOVE_MOUNT_T_SYMLINKS (move_mount(2)).
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        Ok(move_mount(&node, "", &directory, name, flags)?)
     })
 }
 
@@ -97,41 +99,9 @@ fn detached(bound: Bound) -> io::Result<OwnedFd> {
     )?;
     set_permissions(&path, Permissions::from_mode(bound.mode.0))?;
     chown(&path, Some(bound.uid), Some(bound.gid))?;
-    open_tree(c"/run/node")
-}
-
-/// A copy of one mount that is attached nowhere (open_tree(2), OPEN_TREE_CLONE).
-fn open_tree(path: &CStr) -> io::Result<OwnedFd> {
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    // SAFETY: the path is a C string that outlives the call, which touches no other memory.
-    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Attaches a mount that is attached nowhere (move_mount(2)). `name` is not followed if it is a
-/// link, since MOVE_MOUNT_T_SYMLINKS is not asked for.
-fn move_mount(tree: &impl AsFd, directory: &impl AsFd, name: &str) -> io::Result<()> {
-    let name = std::ffi::CString::new(name)?;
-    // SAFETY: both names are C strings that outlive the call, and both descriptors are open.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            directory.as_fd().as_raw_fd(),
-            name.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    // A copy of one mount that is attached nowhere.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(open_tree(CWD, &path, flags)?)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 use crate::engine::daemon_json::{DEFAULT_FILE, has_runtimes, named_file};
 use crate::sys::{child, pidfd};
@@ -109,6 +109,6 @@ impl Dockerd {
     /// # Errors
     /// It has ended, or we are not root.
     pub fn reload(&self) -> io::Result<()> {
-        pidfd::send(&self.process, Signal::SIGHUP)
+        pidfd::send(&self.process, Signal::HUP)
     }
 }

@@ -1,13 +1,11 @@
 //! Signals by pidfd: the only safe way to signal a process that is not a child, since its number may
 //! be used again at any moment (pidfd_open(2)).
-#![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 /// Kills a process that leads a process group, and all of the group, if its control groups
 /// (/proc/PID/cgroup) are those of a member. What a runtime executes in a container leads a group
@@ -23,9 +21,9 @@ pub fn kill_member(pid: i32, is_member: impl Fn(&str) -> bool) -> io::Result<()>
     if !is_member(&cgroup) {
         return Err(io::Error::other("the process is not of that container"));
     }
-    send(&process, Signal::SIGKILL)?;
+    send(&process, Signal::KILL)?;
     // The number of a group is not used again while it has members (credentials(7)).
-    let _ = nix::sys::signal::killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    let _ = Pid::from_raw(pid).map(|group| kill_process_group(group, Signal::KILL));
     Ok(())
 }
 
@@ -34,14 +32,8 @@ pub fn kill_member(pid: i32, is_member: impl Fn(&str) -> bool) -> io::Result<()>
 /// # Errors
 /// There is none.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open takes two integers and accesses no memory.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Whether the process of a descriptor has ended, which is when it can be read (pidfd_open(2)).
@@ -55,16 +47,7 @@ pub fn has_ended(process: &impl AsFd) -> bool {
 /// # Errors
 /// It has ended, or may not be signalled.
 pub fn send(process: &impl AsFd, signal: Signal) -> io::Result<()> {
-    let fd = process.as_fd().as_raw_fd();
-    let no_info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: the descriptor is open for the duration of the call; a null siginfo means that the
-    // kernel fills it in as kill(2) does (pidfd_send_signal(2)).
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, no_info, 0) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    Ok(pidfd_send_signal(process, signal)?)
 }
 
 #[cfg(test)]

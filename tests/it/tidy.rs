@@ -84,15 +84,13 @@ const PURE_FILES: [&str; 12] = [
 ];
 
 /// The files that may contain `unsafe`.
-const UNSAFE: [&str; 9] = [
-    "container/bind_mount",
+const UNSAFE: [&str; 7] = [
     "container/bpf",
     "keeper/seccomp_notify",
     "monitor",
     "sys/async_fd",
     "sys/descriptors",
     "sys/localtime",
-    "sys/pidfd",
     "sys/seccomp",
 ];
 
