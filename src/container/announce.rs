@@ -1,5 +1,7 @@
-//! Tells the applications in a container of its ports as udevd tells those on the host: in the
-//! container's network namespace, where udevd's own messages are not heard (udev(7), netlink(7)).
+//! Sends uevents about a container's ports to the applications in it, as udevd does on the host.
+//!
+//! They are sent in the container's network namespace, which udevd's own messages do not reach
+//! (udev(7), netlink(7)).
 
 use std::fs::File;
 use std::io;
@@ -17,38 +19,39 @@ use nix::sys::socket::{
 use crate::container::rootfs::Rootfs;
 use crate::container::uevent::{Action, Announcement};
 
-/// The multicast group of udevd's messages; 1 is the kernel's (systemd,
+/// The multicast group of udevd's messages; the kernel's is 1 (systemd,
 /// src/libsystemd/sd-device/device-monitor-private.h).
 const UDEV: u32 = 2;
 
-/// Sends a message in a container's network namespace, unless that is the host's, where udevd has
-/// sent its own.
+/// Sends one uevent per announcement in a container's network namespace. It sends nothing in the
+/// host's, where udevd has sent its own.
 ///
 /// # Errors
-/// The container is gone, or CAP_SYS_ADMIN or CAP_NET_ADMIN is missing.
+/// The container has ended, or CAP_SYS_ADMIN or CAP_NET_ADMIN is missing.
 pub fn announce(
     rootfs: &Rootfs,
     action: Action,
     announcements: &[Announcement],
 ) -> anyhow::Result<()> {
-    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    static SEQUENCE: AtomicU64 = AtomicU64::new(1);
     let network = File::from(rootfs.namespace("net")?);
-    // Ours is the host's: udevd's messages are heard in no other. Two names of one namespace are one
-    // file (namespaces(7)).
+    // The daemon runs in the host's namespace, since udevd's messages reach no other. Two
+    // descriptors of one namespace have the same device and inode number (namespaces(7)).
     let host = std::fs::metadata("/proc/self/ns/net")?;
     let own = network.metadata()?;
     if (host.dev(), host.ino()) == (own.dev(), own.ino()) {
         return Ok(());
     }
-    let number = |_: &Announcement| NUMBER.fetch_add(1, Ordering::Relaxed);
-    let messages = announcements.iter().map(|a| a.message(action, number(a)));
-    let messages: Vec<_> = messages.collect();
-    // A thread has a network namespace of its own, and ends with it (setns(2)).
+    let message = |announcement: &Announcement| {
+        announcement.message(action, SEQUENCE.fetch_add(1, Ordering::Relaxed))
+    };
+    let messages: Vec<_> = announcements.iter().map(message).collect();
+    // setns(2) changes the network namespace of the calling thread alone, and this thread ends.
     let sender = thread::Builder::new().name("ttyplugd-announce".into());
     let sender = sender.spawn(move || send(&network, &messages))?;
     let sent = sender.join();
-    sent.unwrap_or_else(|_| Err(io::Error::other("the thread that announces has panicked")))
-        .context("the applications in the container cannot be told of the port")
+    sent.unwrap_or_else(|_| Err(io::Error::other("the sending thread panicked")))
+        .context("cannot send uevents in the container")
 }
 
 fn send(network: &File, messages: &[Vec<u8>]) -> io::Result<()> {
@@ -59,10 +62,15 @@ fn send(network: &File, messages: &[Vec<u8>]) -> io::Result<()> {
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkKObjectUEvent,
     )?;
-    let everybody = NetlinkAddr::new(0, 1 << (UDEV - 1));
+    let all_listeners = NetlinkAddr::new(0, 1 << (UDEV - 1));
     for message in messages {
-        match sendto(socket.as_raw_fd(), message, &everybody, MsgFlags::empty()) {
-            // Nobody listens.
+        match sendto(
+            socket.as_raw_fd(),
+            message,
+            &all_listeners,
+            MsgFlags::empty(),
+        ) {
+            // No application listens.
             Err(nix::errno::Errno::ECONNREFUSED | nix::errno::Errno::ESRCH) => {}
             sent => drop(sent?),
         }

@@ -1,8 +1,8 @@
-//! Nodes for containers whose users are other users on the host: bound, not made.
+//! Bind-mounts nodes into containers whose users are remapped.
 //!
-//! A tmpfs that was mounted by such a container lets nobody open a device on it (mount(2),
-//! MS_NODEV is implied: kernel, fs/super.c, SB_I_NODEV). A node on a tmpfs of the host's can be
-//! opened, and stays so when it is bound into the container's tree of mounts.
+//! The kernel refuses to open any device on a tmpfs that was mounted in a user namespace (kernel,
+//! fs/super.c, SB_I_NODEV). A node on a tmpfs of the host can be opened, also after it was
+//! bind-mounted into the container.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -21,51 +21,53 @@ use nix::unistd::{Gid, Uid, fchdir, setfsgid, setfsuid};
 
 use crate::model::{DevNum, Mode};
 
-/// Where the host's tmpfs is for a moment, in a tree of mounts that nobody else sees.
+/// Where the new tmpfs is mounted for a moment, in a mount namespace that no other thread is in.
 const STAGE: &str = "/run";
 
-/// A node as the container is to see it, with its owner in the host's numbers.
+/// A character device node to make.
 #[derive(Debug, Clone, Copy)]
-pub struct Bound {
+pub struct Node {
     pub devnum: DevNum,
     pub mode: Mode,
     pub uid: u32,
     pub gid: u32,
 }
 
-/// Binds a node over the file `name` in `directory`, which is in the mount namespace `mounts`.
+/// Bind-mounts a node over the file `name` in `directory`, which is in the mount namespace `mounts`.
+/// The node's owner is in the host's numbers.
 ///
 /// # Errors
-/// What the kernel says; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed (setns(2)).
-pub fn bind(mounts: OwnedFd, directory: OwnedFd, name: String, bound: Bound) -> io::Result<()> {
+/// The kernel's; CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed (setns(2)).
+pub fn bind(mounts: OwnedFd, directory: OwnedFd, name: String, node: Node) -> io::Result<()> {
     in_a_thread(move || {
-        let node = detached(bound)?;
+        let node = detached(node)?;
         setns(mounts, CloneFlags::CLONE_NEWNS)?;
         move_mount(&node, &directory, &name)
     })
 }
 
-/// Takes away what is mounted over `name`.
+/// Unmounts `name` in `directory`, which is in the mount namespace `mounts`.
 ///
 /// # Errors
-/// What the kernel says.
-pub fn unbind(mounts: OwnedFd, directory: OwnedFd, name: String) -> io::Result<()> {
+/// The kernel's.
+pub fn unmount(mounts: OwnedFd, directory: OwnedFd, name: String) -> io::Result<()> {
     in_a_thread(move || {
         setns(mounts, CloneFlags::CLONE_NEWNS)?;
         fchdir(directory)?;
-        // Who has it open may go on (umount2(2), MNT_DETACH).
+        // A process that has the node open keeps it (umount2(2), MNT_DETACH).
         let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
         Ok(umount2(name.as_str(), flags)?)
     })
 }
 
-/// A thread of its own can change its mount namespace, root and working directory once it does not
-/// share them (setns(2), unshare(2), CLONE_FS), and ends with all that.
+/// Runs `work` in a new thread, which may change its mount namespace, root and working directory: it
+/// shares them with no other thread (setns(2); unshare(2), CLONE_FS).
 fn in_a_thread(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
     let thread = thread::Builder::new().name("ttyplugd-bind".into());
     let thread = thread.spawn(|| {
         unshare(CloneFlags::CLONE_FS)?;
-        // Who starts the thread may be acting as somebody else (setfsuid(2)).
+        // The thread inherits the caller's file system user, which may be the container's root
+        // (setfsuid(2)).
         setfsuid(Uid::from_raw(0));
         setfsgid(Gid::from_raw(0));
         work()
@@ -73,8 +75,8 @@ fn in_a_thread(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Re
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// A node on a new tmpfs that is mounted nowhere any more.
-fn detached(bound: Bound) -> io::Result<OwnedFd> {
+/// Makes a node on a new tmpfs, and returns a mount of that node which is attached nowhere.
+fn detached(node: Node) -> io::Result<OwnedFd> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none = None::<&str>;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -88,19 +90,19 @@ fn detached(bound: Bound) -> io::Result<OwnedFd> {
         Some("size=64k,mode=0755"),
     )?;
     let path = Path::new(STAGE).join("node");
-    let device = makedev(bound.devnum.major.into(), bound.devnum.minor.into());
+    let device = makedev(node.devnum.major.into(), node.devnum.minor.into());
     mknod(
         &path,
         SFlag::S_IFCHR,
         StatMode::S_IRUSR | StatMode::S_IWUSR,
         device,
     )?;
-    set_permissions(&path, Permissions::from_mode(bound.mode.0))?;
-    chown(&path, Some(bound.uid), Some(bound.gid))?;
+    set_permissions(&path, Permissions::from_mode(node.mode.0))?;
+    chown(&path, Some(node.uid), Some(node.gid))?;
     open_tree(c"/run/node")
 }
 
-/// A copy of one mount that is attached nowhere (open_tree(2), OPEN_TREE_CLONE).
+/// Copies one mount; the copy is attached nowhere (open_tree(2), OPEN_TREE_CLONE).
 fn open_tree(path: &CStr) -> io::Result<OwnedFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     // SAFETY: the path is a C string that outlives the call, which touches no other memory.
@@ -113,8 +115,8 @@ fn open_tree(path: &CStr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches a mount that is attached nowhere (move_mount(2)). `name` is not followed if it is a
-/// link, since MOVE_MOUNT_T_SYMLINKS is not asked for.
+/// Attaches a mount at `name` in a directory (move_mount(2)). It does not follow a link there, since
+/// MOVE_MOUNT_T_SYMLINKS is not set.
 fn move_mount(tree: &impl AsFd, directory: &impl AsFd, name: &str) -> io::Result<()> {
     let name = std::ffi::CString::new(name)?;
     // SAFETY: both names are C strings that outlive the call, and both descriptors are open.
@@ -138,7 +140,7 @@ fn move_mount(tree: &impl AsFd, directory: &impl AsFd, name: &str) -> io::Result
 mod tests {
     #[test]
     #[should_panic(expected = "an error of ours")]
-    fn a_panic_in_the_thread_is_one_of_its_caller() {
+    fn a_panic_in_the_thread_reaches_the_caller() {
         let _ = super::in_a_thread(|| panic!("an error of ours"));
     }
 }

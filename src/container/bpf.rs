@@ -1,4 +1,4 @@
-//! The BPF programs that a control group has as its device controller (bpf(2)).
+//! Reads and replaces the BPF device programs of a control group (bpf(2)).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -18,20 +18,20 @@ const CGROUP_DEVICE: u32 = 6;
 const ALLOW_MULTI: u32 = 1 << 1;
 const REPLACE: u32 = 1 << 2;
 
-/// The most programs that one control group can have (kernel, kernel/bpf/cgroup.c,
+/// The most programs that can be attached to one control group (kernel, kernel/bpf/cgroup.c,
 /// BPF_CGROUP_MAX_PROGS).
 const MOST_PROGRAMS: usize = 64;
 
-/// The programs of one control group, by their ids.
+/// The programs that are attached to one control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
     pub ids: Vec<u32>,
-    /// How they were attached.
+    /// With which flags they were attached (BPF_F_ALLOW_MULTI).
     flags: u32,
 }
 
-// The parts of union bpf_attr, as far as they are used. None of them has padding: the kernel refuses
-// bytes that it does not know and that are not zero.
+// The parts of union bpf_attr that are used here. None has padding: the kernel refuses bytes that it
+// does not know and that are not zero (kernel, kernel/bpf/syscall.c, `CHECK_ATTR`).
 
 #[repr(C)]
 #[derive(Default)]
@@ -43,7 +43,7 @@ struct Query {
     ids: u64,
     count: u32,
     reserved: u32,
-    // Some kernels write here whatever length they were given (opencontainers/cgroups,
+    // Some kernels write here even if the given length ends before it (opencontainers/cgroups,
     // devices/ebpf_linux.go).
     more: [u64; 4],
 }
@@ -74,7 +74,7 @@ struct GetInfo {
     info: u64,
 }
 
-/// The beginning of struct bpf_prog_info; the kernel fills in as much as there is room for.
+/// The beginning of struct bpf_prog_info. The kernel fills in as much as there is room for.
 #[repr(C)]
 #[derive(Default)]
 struct Info {
@@ -107,10 +107,10 @@ struct Load {
     name: [u8; 16],
 }
 
-/// Which programs the control group itself has, not those above it.
+/// The programs that are attached to this control group, without those of the groups above it.
 ///
 /// # Errors
-/// What the kernel says; CAP_NET_ADMIN or CAP_SYS_ADMIN is needed.
+/// The kernel's; CAP_NET_ADMIN or CAP_SYS_ADMIN is needed.
 pub fn attached(group: &impl AsFd) -> io::Result<Attached> {
     let mut ids = [0u32; MOST_PROGRAMS];
     let mut query = Query {
@@ -129,8 +129,10 @@ pub fn attached(group: &impl AsFd) -> io::Result<Attached> {
     })
 }
 
+/// Opens a program.
+///
 /// # Errors
-/// It is gone, or CAP_SYS_ADMIN is missing.
+/// There is no such program any more, or CAP_SYS_ADMIN is missing.
 pub fn by_id(id: u32) -> io::Result<OwnedFd> {
     let mut attribute = ById {
         id,
@@ -142,34 +144,34 @@ pub fn by_id(id: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The name that its maker gave a program; empty where it gave none.
+/// A program's name, as given when it was loaded; empty if none was given.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's.
 pub fn name(program: &impl AsFd) -> io::Result<String> {
     let name = info(program, &mut [])?.name;
     let length = name.iter().position(|byte| *byte == 0);
     Ok(String::from_utf8_lossy(&name[..length.unwrap_or(name.len())]).into_owned())
 }
 
-/// The instructions of a program, as the kernel has them after its checks.
+/// The instructions of a program, as the verifier has left them.
 ///
 /// # Errors
-/// The kernel does not tell, which it may be configured for (sysctl net.core.bpf_jit_harden).
+/// The kernel hides them (sysctl net.core.bpf_jit_harden).
 pub fn instructions(program: &impl AsFd) -> io::Result<Vec<Instruction>> {
     let length = info(program, &mut [])?.length;
     let bytes = usize::try_from(length).map_err(io::Error::other)?;
     let mut instructions = vec![Instruction::default(); bytes / size_of::<Instruction>()];
-    let told = info(program, &mut instructions)?.length;
-    if told != length || instructions.is_empty() {
+    let copied = info(program, &mut instructions)?.length;
+    if copied != length || instructions.is_empty() {
         return Err(io::Error::other(
-            "the kernel does not tell its instructions",
+            "the kernel hides the program's instructions (sysctl net.core.bpf_jit_harden)",
         ));
     }
     Ok(instructions)
 }
 
-/// What the kernel tells of a program, and its instructions, as many as there is room for.
+/// Information about a program, and as many of its instructions as there is room for.
 fn info(program: &impl AsFd, room: &mut [Instruction]) -> io::Result<Info> {
     let mut info = Info {
         length: u32::try_from(size_of_val(room)).map_err(io::Error::other)?,
@@ -181,16 +183,16 @@ fn info(program: &impl AsFd, room: &mut [Instruction]) -> io::Result<Info> {
         length: u32::try_from(size_of::<Info>()).map_err(io::Error::other)?,
         info: (&raw mut info).expose_provenance() as u64,
     };
-    // SAFETY: `info` is as long as said, and `room` as long as `info` says; any bytes are
-    // instructions.
+    // SAFETY: `info` is as long as `attribute` says, and `room` as long as `info` says. Any bytes are
+    // valid instructions.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attribute) }?;
     Ok(info)
 }
 
-/// Has the kernel check a program.
+/// Loads a program into the kernel.
 ///
 /// # Errors
-/// It is refused.
+/// The verifier refuses it, or CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, are missing.
 pub fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     let mut name = [0; 16];
     name[..8].copy_from_slice(b"ttyplugd");
@@ -198,7 +200,7 @@ pub fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
         kind: TYPE_CGROUP_DEVICE,
         count: u32::try_from(program.len()).map_err(io::Error::other)?,
         instructions: program.as_ptr().expose_provenance() as u64,
-        // Only who calls functions of the kernel has to say more.
+        // Only programs that call GPL-only functions of the kernel need another one.
         license: c"MIT".as_ptr().expose_provenance() as u64,
         name,
         ..Load::default()
@@ -209,10 +211,10 @@ pub fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Puts a program in the place of another one, with no moment between them.
+/// Replaces an attached program by another one, atomically.
 ///
 /// # Errors
-/// The other one is not there any more, or was attached in a way that does not let it be replaced.
+/// `old` is not attached any more, or was attached in a way that forbids replacing it.
 pub fn replace(
     group: &impl AsFd,
     attached: &Attached,
@@ -226,7 +228,7 @@ pub fn replace(
         flags: attached.flags,
         ..Attach::default()
     };
-    // A control group that takes one program only is given another one without a word of the first.
+    // Without BPF_F_ALLOW_MULTI there is only one program, and attaching replaces it.
     if attached.flags & ALLOW_MULTI != 0 {
         attribute.flags |= REPLACE;
         attribute.replaced = number(old);
@@ -242,10 +244,10 @@ fn number(fd: &impl AsFd) -> u32 {
 }
 
 /// # Safety
-/// Every address in `attribute` has to be of memory that is as long as the command expects.
+/// Every address in `attribute` has to point to memory that is as long as the command expects.
 unsafe fn bpf<T>(command: libc::c_int, attribute: &mut T) -> io::Result<libc::c_int> {
     let length = libc::c_ulong::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    // SAFETY: the attribute is as long as said; the rest is the caller's promise.
+    // SAFETY: `attribute` is `length` bytes long; the caller vouches for the addresses in it.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, length) };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -1,16 +1,19 @@
-//! A container's device cgroup: the second gate between it and a device, beside the node.
+//! Grants and revokes access to devices in a container's device cgroup. To open a device, a container
+//! needs this access as well as a node.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use crate::container::bpf;
+use crate::container::bpf::{self, Attached};
 use crate::container::device_program::{Program, Verdict};
 use crate::model::DevNum;
 use crate::model::device_access::{Access, AccessChange, AccessChanges, DeviceRules, Origin};
@@ -21,94 +24,95 @@ use crate::sys::mountinfo::{Mount, host_mounts};
 
 /// The control group that decides which devices a container may open.
 ///
-/// It is opened once per start of the container: a group of the same name that a later start has is
-/// never reached through these descriptors.
+/// It is opened once per start of the container. These descriptors never reach a group of the same
+/// name that belongs to a later start.
 #[derive(Debug)]
 pub struct DeviceGroup {
-    place: Place,
-    own: File,
-    /// Open where it exists.
+    path: GroupPath,
+    outer: File,
+    /// `None` if there is none, or it could not be opened.
     inner: Option<File>,
 }
 
-/// Where a control group is.
+/// The directories of a container's control group.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
-    path: PathBuf,
+struct GroupPath {
+    outer: PathBuf,
     version: Version,
-    /// The group in it that the first process is in or below, where there is one. crun makes one,
-    /// and puts its program there (crun(1), run.oci.systemd.subgroup).
+    /// The group in `outer` that the first process is in or below, if there is one. crun makes one
+    /// and attaches its device program there (crun(1), run.oci.systemd.subgroup).
     inner: Option<PathBuf>,
 }
 
+/// The version of the control groups that has the device controller (cgroups(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     One,
     Two,
 }
 
-/// What systemd calls its programs (systemd, src/core/bpf-devices.c).
+/// The name of systemd's own device programs (systemd, src/core/bpf-devices.c).
 const SYSTEMD: &str = "sd_devices";
 
-/// How long systemctl may take. The service manager itself gives up after 25 s (sd-bus,
-/// `BUS_DEFAULT_TIMEOUT`).
+/// How long systemctl may take. It gives up by itself after 25 s without an answer (systemd,
+/// src/libsystemd/sd-bus/bus-internal.h, `BUS_DEFAULT_TIMEOUT`).
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often a program is put in the place of one that somebody else replaces at the same time.
+/// How often an edit is tried while the engine or systemd replaces the same programs.
 const TRIES: usize = 8;
 
 impl DeviceGroup {
-    /// Finds the control group of a container whose first process is `pid`.
+    /// Opens the control group of the container whose first process is `pid`.
     ///
     /// # Errors
-    /// The container is gone, or it has none.
-    pub fn of(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
+    /// The container has ended, or its group cannot be found.
+    pub fn open(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))
-            .with_context(|| format!("container {id} is gone: no process {pid}"))?;
-        let mounts = host_mounts().context("the host's mounts cannot be read")?;
-        let place = Place::find(&groups, &mounts.own, id)
-            .with_context(|| format!("container {id}: its device cgroup cannot be found"))?;
+            .with_context(|| format!("container {id} has ended: no process {pid}"))?;
+        let mounts = host_mounts().context("cannot read the host's mounts")?;
+        let path = GroupPath::find(&groups, &mounts.own, id)
+            .with_context(|| format!("cannot find the device cgroup of container {id}"))?;
         let open = |path: &Path| {
             let file = File::open(path);
-            file.with_context(|| format!("{} cannot be opened", path.display()))
+            file.with_context(|| format!("cannot open {}", path.display()))
         };
         Ok(Self {
-            own: open(&place.path)?,
-            inner: place.inner.as_deref().and_then(|inner| open(inner).ok()),
-            place,
+            outer: open(&path.outer)?,
+            inner: path.inner.as_deref().and_then(|inner| open(inner).ok()),
+            path,
         })
     }
 
-    /// Makes changes, and looks whether they are in force. Returns those that are and were not
-    /// before, and what the kernel says where one cannot be made.
+    /// Changes access, and verifies it. Returns the changes that are in force now and were not before,
+    /// and the first error.
     pub fn change(&self, changes: &AccessChanges) -> (AccessChanges, anyhow::Result<()>) {
         let mut made = AccessChanges::new();
-        let done = match self.place.version {
+        let done = match self.path.version {
             Version::One => self.write_all(changes, &mut made),
             Version::Two => self.edit(changes, &mut made),
         };
-        let path = self.place.path.display();
-        let done = done.with_context(|| format!("the rights in {path} cannot be changed"));
+        let path = self.path.outer.display();
+        let done = done.with_context(|| format!("cannot change the device access rules in {path}"));
         (made, done)
     }
 
-    /// What may be opened now, where that can be read.
+    /// The rules in force; `None` under version 2, whose programs cannot be read as rules.
     ///
     /// # Errors
-    /// The group is gone.
+    /// The group was removed.
     pub fn in_force(&self) -> anyhow::Result<Option<DeviceRules>> {
-        match self.place.version {
+        match self.path.version {
             Version::One => Ok(Some(self.list()?)),
             Version::Two => Ok(None),
         }
     }
 
-    /// Version 1 has a list (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
+    /// Reads the rules of version 1 (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
     fn list(&self) -> anyhow::Result<DeviceRules> {
         let mut list = String::new();
         let read = self.file("devices.list", OFlag::O_RDONLY);
         read.and_then(|mut file| file.read_to_string(&mut list))
-            .with_context(|| format!("{}/devices.list", self.place.path.display()))?;
+            .with_context(|| format!("cannot read {}/devices.list", self.path.outer.display()))?;
         Ok(DeviceRules {
             rules: list.lines().map(str::to_owned).collect(),
             ..DeviceRules::default()
@@ -116,11 +120,11 @@ impl DeviceGroup {
     }
 
     fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {
-        let file = openat(&self.own, name, flags | OFlag::O_CLOEXEC, Mode::empty())?;
+        let file = openat(&self.outer, name, flags | OFlag::O_CLOEXEC, Mode::empty())?;
         Ok(File::from(file))
     }
 
-    /// One that cannot be made keeps no other from being made.
+    /// Makes all changes under version 1. After an error it goes on with the next one.
     fn write_all(&self, changes: &AccessChanges, made: &mut AccessChanges) -> anyhow::Result<()> {
         let mut all = Ok(());
         for (devnum, change) in changes {
@@ -133,18 +137,21 @@ impl DeviceGroup {
         all
     }
 
-    /// What it has is left alone: a wider rule has the right in it, and one of the definition's for
-    /// this very device is put together with ours.
+    /// Makes one change under version 1, and verifies it. Returns `false` if it was in force already.
+    ///
+    /// A rule of the container's definition that covers the device is never changed. If it names this
+    /// one device, the kernel merges it with ours (kernel, security/device_cgroup.c,
+    /// `dev_exception_add`).
     fn write(&self, devnum: DevNum, change: AccessChange) -> anyhow::Result<bool> {
         let (file, access) = match change {
             AccessChange::Grant if self.list()?.allow(devnum) => return Ok(false),
             AccessChange::Grant => ("devices.allow", Access::BOTH),
             AccessChange::Revoke(grant) => {
-                let taken = own(&self.list()?, devnum).without(grant.defined);
-                if taken.is_none() {
+                let added = access_by_own_rule(&self.list()?, devnum).without(grant.defined);
+                if added.is_none() {
                     return Ok(false);
                 }
-                ("devices.deny", taken)
+                ("devices.deny", added)
             }
         };
         let rule = format!("c {devnum} {access}");
@@ -153,29 +160,35 @@ impl DeviceGroup {
         let list = self.list()?;
         let is_done = match change {
             AccessChange::Grant => list.allow(devnum),
-            AccessChange::Revoke(grant) => own(&list, devnum).without(grant.defined).is_none(),
+            AccessChange::Revoke(grant) => access_by_own_rule(&list, devnum)
+                .without(grant.defined)
+                .is_none(),
         };
-        anyhow::ensure!(is_done, "the kernel took {rule:?} and lists it otherwise");
+        anyhow::ensure!(
+            is_done,
+            "the kernel accepted {rule:?} but lists something else"
+        );
         Ok(true)
     }
 
-    /// Version 2 has programs, all of which have to agree.
+    /// Makes all changes under version 2, where every attached program has to allow an access (kernel,
+    /// Documentation/admin-guide/cgroup-v2.rst, "Device controller").
     fn edit(&self, changes: &AccessChanges, made: &mut AccessChanges) -> anyhow::Result<()> {
-        let groups: Vec<&File> = std::iter::once(&self.own).chain(&self.inner).collect();
+        let groups: Vec<&File> = std::iter::once(&self.outer).chain(&self.inner).collect();
         for _ in 0..TRIES {
             if edit_once(&groups, changes, made)? {
                 return Ok(());
             }
         }
-        anyhow::bail!("somebody else keeps changing them")
+        anyhow::bail!("the engine or systemd changes them at the same time")
     }
 
-    /// Has the service manager know of rights that were granted in a group of its own, which it
-    /// would take back when it reads its units again: it puts its own list in force then
-    /// (systemd.resource-control(5), DeviceAllow=).
+    /// Adds granted devices to systemd's unit of the container. At a daemon-reload systemd puts its
+    /// own list in force, and would revoke what is not in it (systemd.resource-control(5),
+    /// DeviceAllow=). Does nothing if systemd does not manage the group.
     ///
     /// # Errors
-    /// It does not take them.
+    /// systemctl fails or takes too long.
     pub fn tell_systemd(&self, granted: impl Iterator<Item = DevNum>) -> anyhow::Result<()> {
         let Some(unit) = self.unit() else {
             return Ok(());
@@ -200,14 +213,14 @@ impl DeviceGroup {
         Ok(())
     }
 
-    /// The unit that it belongs to, where the engine asked the service manager for one.
+    /// The systemd unit of the group; `None` if the engine manages its groups itself.
     pub fn unit(&self) -> Option<&str> {
-        let name = self.place.path.file_name()?.to_str()?;
+        let name = self.path.outer.file_name()?.to_str()?;
         name.ends_with(".scope").then_some(name)
     }
 }
 
-impl Place {
+impl GroupPath {
     fn find(groups: &str, mounts: &[Mount], id: &ContainerId) -> Option<Self> {
         let below = |kind: &str, option: &str, path: &str| {
             let is_it = |m: &&Mount| m.kind == kind && m.has_option(option);
@@ -215,67 +228,96 @@ impl Place {
             let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
             Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
         };
-        // Where version 1 has the controller, version 2 decides nothing.
+        // A controller is in one version at a time (cgroups(7)).
         if let Some(its) = memberships(groups).find(|its| its.has_controller("devices")) {
-            let path = below("cgroup", "devices", its.container(&id.0)?)?;
             return Some(Self {
-                path,
+                outer: below("cgroup", "devices", its.container(&id.0)?)?,
                 version: Version::One,
                 inner: None,
             });
         }
         let its = memberships(groups).find(|its| its.is_v2())?;
         let own = its.container(&id.0)?;
-        let path = below("cgroup2", "", own)?;
+        let outer = below("cgroup2", "", own)?;
         let inner = its.path[own.len()..].split('/').nth(1);
         Some(Self {
-            inner: inner.map(|name| path.join(name)),
-            path,
+            inner: inner.map(|name| outer.join(name)),
+            outer,
             version: Version::Two,
         })
     }
 }
 
-/// What the rule for one device and no other says.
-fn own(list: &DeviceRules, devnum: DevNum) -> Access {
+/// The access by the rule that names exactly this device.
+fn access_by_own_rule(list: &DeviceRules, devnum: DevNum) -> Access {
     let start = format!("c {devnum} ");
     let access = list.rules.iter().find_map(|rule| rule.strip_prefix(&start));
     access.map(Access::from).unwrap_or_default()
 }
 
-/// Returns whether all programs say now what they should; another look tells. What is new in one of
-/// them is added to `made`.
+/// A device program, and the group to which it is attached.
+struct DeviceProgram<'a> {
+    fd: OwnedFd,
+    group: &'a File,
+    attached: Rc<Attached>,
+    /// systemd has made it.
+    is_systemds: bool,
+}
+
+/// Edits every program. Returns whether nothing was left to edit; only another call can tell that an
+/// edit is in force. New changes are added to `made`.
 fn edit_once(
     groups: &[&File],
     changes: &AccessChanges,
     made: &mut AccessChanges,
 ) -> anyhow::Result<bool> {
-    let attached = groups
-        .iter()
-        .map(|group| Ok((*group, bpf::attached(group)?)));
-    let attached: Vec<_> = attached.collect::<io::Result<_>>()?;
-    let mut programs = Vec::new();
-    for (group, attached) in &attached {
-        for id in &attached.ids {
-            match bpf::by_id(*id) {
-                Ok(program) => {
-                    let is_systemds = bpf::name(&program)? == SYSTEMD;
-                    programs.push((is_systemds, program, *group, attached));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    // systemd takes its own away by what it is, so that one that was edited would stay for ever. It
-    // knows what was granted (`tell_systemd`), and what another one denies is denied.
-    let only_systemd = programs.iter().all(|(is_systemds, ..)| *is_systemds);
+    let Some(programs) = device_programs(groups)? else {
+        return Ok(false);
+    };
+    // systemd replaces its own program when it reloads, and would leave an edited one attached for
+    // ever. Beside other programs it need not be edited: it allows what it was told of
+    // (`tell_systemd`), and one program that denies is enough.
+    let only_systemd = programs.iter().all(|program| program.is_systemds);
     let edited = programs
         .iter()
-        .filter(|(is_systemds, ..)| only_systemd || !is_systemds);
-    let mut settled = true;
-    for (_, old, group, attached) in edited {
-        let mut program = Program::read(&bpf::instructions(old)?)?;
+        .filter(|program| only_systemd || !program.is_systemds);
+    let mut is_settled = true;
+    for program in edited {
+        is_settled &= !program.edit(changes, only_systemd, made)?;
+    }
+    Ok(is_settled)
+}
+
+/// The programs of all groups; `None` if one has just been replaced.
+fn device_programs<'a>(groups: &[&'a File]) -> anyhow::Result<Option<Vec<DeviceProgram<'a>>>> {
+    let mut programs = Vec::new();
+    for group in groups.iter().copied() {
+        let attached = Rc::new(bpf::attached(group)?);
+        for id in &attached.ids {
+            let fd = match bpf::by_id(*id) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                program => program?,
+            };
+            programs.push(DeviceProgram {
+                is_systemds: bpf::name(&fd)? == SYSTEMD,
+                fd,
+                group,
+                attached: attached.clone(),
+            });
+        }
+    }
+    Ok(Some(programs))
+}
+
+impl DeviceProgram<'_> {
+    /// Replaces it by one with the verdicts of `changes`. Returns whether that was needed.
+    fn edit(
+        &self,
+        changes: &AccessChanges,
+        only_systemd: bool,
+        made: &mut AccessChanges,
+    ) -> anyhow::Result<bool> {
+        let mut program = Program::read(&bpf::instructions(&self.fd)?)?;
         let before = program.verdicts.clone();
         for (devnum, change) in changes {
             let verdict = verdict(*change, only_systemd);
@@ -288,24 +330,24 @@ fn edit_once(
             };
         }
         if program.verdicts == before {
-            continue;
+            return Ok(false);
         }
-        settled = false;
         let new = bpf::load(&program.instructions()).context("the kernel refuses the program")?;
-        match bpf::replace(*group, attached, old, &new) {
+        match bpf::replace(self.group, &self.attached, &self.fd, &new) {
+            // It was replaced meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            done => done.context("the program cannot be replaced")?,
+            done => done.context("cannot replace the program")?,
         }
+        Ok(true)
     }
-    Ok(settled)
 }
 
-/// What a program is to say of a device before all else.
+/// The verdict that a change puts in front of a program; `None` removes ours.
 fn verdict(change: AccessChange, is_systemds: bool) -> Option<Verdict> {
     match change {
         AccessChange::Grant => Some(Verdict::Allow),
-        // To take the verdict out again would not do: a container that was created while the port was
-        // there has the right in the rest of its program as well, and systemd was told of it.
+        // Removing our verdict is not enough here: the rest of the program allows the device too,
+        // since the container was created with it, or since systemd was told of it.
         AccessChange::Revoke(grant) if grant.origin == Origin::Wrapper || is_systemds => {
             Verdict::deny(grant.added())
         }
@@ -325,8 +367,8 @@ mod tests {
 
     fn find(groups: &str) -> Option<(String, Version)> {
         let id = ContainerId("c0ffee".into());
-        let group = Place::find(groups, &parse_mountinfo(MOUNTS), &id)?;
-        let path = group.inner.unwrap_or(group.path);
+        let group = GroupPath::find(groups, &parse_mountinfo(MOUNTS), &id)?;
+        let path = group.inner.unwrap_or(group.outer);
         Some((path.to_str().unwrap().to_owned(), group.version))
     }
 
@@ -353,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_is_what_the_rest_of_the_program_would_give() {
+    fn revoking_denies_what_the_rest_of_the_program_would_allow() {
         let revoked = |defined: &str, origin| {
             let grant = Grant {
                 defined: defined.into(),

@@ -1,58 +1,60 @@
-//! The BPF program that is a container's device cgroup on cgroup v2, and how verdicts on single
-//! devices are put in front of it. Pure.
+//! Edits the BPF program that decides under cgroup v2 which devices a container may open. Pure.
 //!
-//! The kernel gives the program of a running container back as instructions. What is put in front
-//! of them decides about single devices and falls through for every other one, so that all other
-//! rights stay bit for bit what they were, whoever made them
-//! (kernel, Documentation/admin-guide/cgroup-v2.rst, "Device controller").
+//! The kernel returns the program of a running container as instructions. ttyplugd puts verdicts on
+//! single devices in front of them. For every other device these fall through to the unchanged
+//! instructions of the engine (kernel, Documentation/admin-guide/cgroup-v2.rst, "Device
+//! controller").
 
 use std::collections::BTreeMap;
 
 use crate::model::DevNum;
 use crate::model::device_access::Access;
 
-/// One instruction, as the kernel reads it (kernel, include/uapi/linux/bpf.h, struct bpf_insn).
+/// One BPF instruction (kernel, include/uapi/linux/bpf.h, struct bpf_insn).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Instruction {
     code: u8,
-    /// Destination and source, in one half each; see [`registers`].
+    /// The numbers of the destination and the source register, four bits each; see [`registers`].
     registers: u8,
     offset: i16,
-    /// A number of 32 bits with a sign, which is extended to 64.
+    /// A signed number of 32 bits. The kernel extends it to 64.
     immediate: u32,
 }
 
-/// What is decided about a device, whatever the rest of the program says of it.
+/// The decision about one device. The rest of the program is not asked then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may be opened for reading and writing.
+    /// The device may be opened for reading, writing or both.
     Allow,
-    /// It may not be opened for any of these.
+    /// The device may not be opened for any of these.
     Deny(Access),
 }
 
 impl Verdict {
-    /// To deny nothing is no verdict. The kernel would leave out what can never be reached in it, and
-    /// it would not be known again (kernel, kernel/bpf/verifier.c, `opt_remove_dead_code`).
+    /// `None` for no access. The kernel would remove the unreachable instructions of such a verdict,
+    /// and it could not be recognised any more (kernel, kernel/bpf/verifier.c,
+    /// `opt_remove_dead_code`).
     pub fn deny(access: Access) -> Option<Self> {
         (!access.is_none()).then_some(Self::Deny(access))
     }
 }
 
-/// A program: first what is decided about single devices, then the engine's own instructions.
+/// A device program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
+    /// They come first.
     pub verdicts: BTreeMap<DevNum, Verdict>,
+    /// The instructions of the engine.
     rest: Vec<Instruction>,
 }
 
-/// A program that cannot be edited.
+/// Why a program cannot be edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    #[error("it has instructions that no container engine writes")]
+    #[error("the device program has instructions that no container engine writes")]
     Instruction,
-    #[error("a jump in it leads outside")]
+    #[error("the device program has a jump that leads out of it")]
     Jump,
 }
 
@@ -70,7 +72,8 @@ const CALL: u8 = 0x85;
 const JUMP_FAR: u8 = 0x06;
 const LOAD_DOUBLE: u8 = 0x18;
 
-// struct bpf_cgroup_dev_ctx: where it has access and kind, major and minor number, and their bits.
+// The offsets and bits of struct bpf_cgroup_dev_ctx (kernel, include/uapi/linux/bpf.h). The lower
+// half of the first word is the kind of device, the upper half the access.
 const ACCESS: i16 = 0;
 const MAJOR: i16 = 4;
 const MINOR: i16 = 8;
@@ -78,10 +81,11 @@ const CHARACTER: u32 = 2;
 const READ: u32 = 2;
 const WRITE: u32 = 4;
 
-/// How many instructions a verdict takes.
+/// How many instructions a verdict has.
 const BLOCK: i16 = 13;
 
-/// Bit fields begin at the low end of a byte where the lowest byte of a number comes first.
+/// A C compiler puts the first bit field of struct bpf_insn, the destination, into the low bits on a
+/// little-endian machine and into the high bits on a big-endian one.
 const fn registers(destination: u8, source: u8) -> u8 {
     if cfg!(target_endian = "little") {
         source << 4 | destination
@@ -99,13 +103,13 @@ const fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: u32) ->
     }
 }
 
-/// The instructions of a verdict. Registers 2 and 3 are free: a program begins with its context in
-/// register 1 and may not read another before it has written it
-/// (kernel, Documentation/bpf/verifier.rst).
+/// The instructions of a verdict. They may overwrite registers 2 and 3: a program begins with its
+/// context in register 1, and may read no other register before it has written it (kernel,
+/// Documentation/bpf/verifier.rst).
 fn block(devnum: DevNum, verdict: Verdict) -> [Instruction; BLOCK as usize] {
     let to_the_end = |from: i16| BLOCK - from - 1;
-    // A node of it may be made or not as before: an access that is more than reading and writing is
-    // not allowed here, one that is neither is not denied.
+    // Whether a node may be made (BPF_DEVCG_ACC_MKNOD) is left to the rest of the program: an access
+    // with that bit is not allowed here, and that bit is not denied.
     let (access, jump, result) = match verdict {
         Verdict::Allow => (!bits(Access::BOTH), JUMP_UNLESS_VALUE, 1),
         Verdict::Deny(access) => (bits(access), JUMP_IF_VALUE, 0),
@@ -119,7 +123,6 @@ fn block(devnum: DevNum, verdict: Verdict) -> [Instruction; BLOCK as usize] {
         instruction(MOVE, 3, 2, 0, 0),
         instruction(AND_VALUE, 3, 0, 0, 0xffff),
         instruction(JUMP_UNLESS_VALUE, 3, 0, to_the_end(7), CHARACTER),
-        // The access is in the upper half.
         instruction(SHIFT_RIGHT_VALUE, 2, 0, 0, 16),
         instruction(AND_VALUE, 2, 0, 0, access),
         instruction(jump, 2, 0, to_the_end(10), 0),
@@ -134,7 +137,7 @@ fn bits(access: Access) -> u32 {
     read | write
 }
 
-/// The verdict that `instructions` begin with.
+/// The verdict with which `instructions` begin.
 fn first_verdict(instructions: &[Instruction]) -> Option<(DevNum, Verdict)> {
     let begin = instructions.get(..BLOCK as usize)?;
     let devnum = DevNum {
@@ -148,15 +151,15 @@ fn first_verdict(instructions: &[Instruction]) -> Option<(DevNum, Verdict)> {
 }
 
 impl Program {
-    /// Takes apart what the kernel has given back.
+    /// Splits the instructions that the kernel has returned into verdicts and the rest.
     ///
     /// # Errors
-    /// It is no program of a container engine.
+    /// The program is not one of a container engine.
     pub fn read(instructions: &[Instruction]) -> Result<Self, Unknown> {
         let mut rest = as_loaded(instructions)?;
         let mut verdicts = BTreeMap::new();
         while let Some((devnum, verdict)) = first_verdict(&rest) {
-            // The first one of a device is the one that decides.
+            // The first verdict on a device decides.
             verdicts.entry(devnum).or_insert(verdict);
             rest.drain(..BLOCK as usize);
         }
@@ -171,44 +174,44 @@ impl Program {
     }
 }
 
-/// A move that the kernel has put in for processors of 32 bits, and takes from nobody
-/// (kernel, kernel/bpf/verifier.c, `opt_subreg_zext_lo32_rnd_hi32`; include/linux/filter.h,
-/// `insn_is_zext`).
-fn is_put_in(instruction: &Instruction) -> bool {
+/// Whether this is a move that the verifier inserts for 32-bit processors, and refuses in a program
+/// to load (kernel, kernel/bpf/verifier.c, `opt_subreg_zext_lo32_rnd_hi32`;
+/// include/linux/filter.h, `insn_is_zext`).
+fn is_inserted(instruction: &Instruction) -> bool {
     instruction.code == MOVE_32 && instruction.immediate == 1
 }
 
-/// Whether an instruction goes on elsewhere.
+/// Whether an instruction jumps.
 fn is_jump(instruction: &Instruction) -> bool {
-    // BPF_JMP and BPF_JMP32, but for what ends the program.
+    // The classes BPF_JMP and BPF_JMP32 without BPF_EXIT.
     matches!(instruction.code & 0x07, 0x05 | 0x06) && instruction.code != EXIT
 }
 
-/// The instructions as they were loaded, without what the kernel has put in.
+/// The instructions as they were loaded, without those that the verifier has inserted.
 fn as_loaded(instructions: &[Instruction]) -> Result<Vec<Instruction>, Unknown> {
     let known = |i: &Instruction| ![CALL, JUMP_FAR, LOAD_DOUBLE].contains(&i.code);
     if !instructions.iter().all(known) {
         return Err(Unknown::Instruction);
     }
-    // The new place of each instruction, and of the end.
-    let mut places = Vec::with_capacity(instructions.len() + 1);
-    let mut place = 0i32;
+    // The new index of each instruction, and of the end.
+    let mut indexes = Vec::with_capacity(instructions.len() + 1);
+    let mut next = 0i32;
     for instruction in instructions {
-        places.push(place);
-        place += i32::from(!is_put_in(instruction));
+        indexes.push(next);
+        next += i32::from(!is_inserted(instruction));
     }
-    places.push(place);
+    indexes.push(next);
     let mut loaded = Vec::with_capacity(instructions.len());
     for (index, instruction) in instructions.iter().enumerate() {
-        if is_put_in(instruction) {
+        if is_inserted(instruction) {
             continue;
         }
         let mut instruction = *instruction;
         if is_jump(&instruction) {
             let target = (index + 1).checked_add_signed(instruction.offset.into());
             let target = target.filter(|target| *target < instructions.len());
-            let target = places[target.ok_or(Unknown::Jump)?];
-            let offset = target - places[index] - 1;
+            let target = indexes[target.ok_or(Unknown::Jump)?];
+            let offset = target - indexes[index] - 1;
             instruction.offset = i16::try_from(offset).map_err(|_| Unknown::Jump)?;
         }
         loaded.push(instruction);
@@ -221,11 +224,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a program says, by an interpreter of the few instructions that are in use.
+    /// Interprets a program, and returns its answer.
     fn run(program: &[Instruction], kind: u64, access: u64, devnum: DevNum) -> u64 {
         let mut registers = [0u64; 11];
         let mut at = 0;
-        // No jump leads back, so that it ends.
+        // It ends, since no jump leads back.
         loop {
             let i = program[at];
             at += 1;
@@ -307,7 +310,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_put_in_front_is_found_again_and_taken_away(verdicts in verdicts()) {
+        fn verdicts_are_recognised_and_removed(verdicts in verdicts()) {
             let mut program = Program::read(&engines()).unwrap();
             program.verdicts = verdicts;
             let mut again = Program::read(&program.instructions()).unwrap();
@@ -317,24 +320,24 @@ mod tests {
         }
 
         #[test]
-        fn what_the_kernel_puts_in_is_taken_out(
+        fn inserted_instructions_are_removed(
             verdicts in verdicts(), asked in devnum(), access in 1..8u64,
         ) {
             let mut program = Program::read(&engines()).unwrap();
             program.verdicts = verdicts;
-            // After every load, as for a processor of 32 bits; jumps lead where they did.
+            // One after every load, as for a 32-bit processor; the jumps keep their targets.
             let plain = program.instructions();
-            let mut places = vec![0i32];
+            let mut indexes = vec![0i32];
             for i in &plain {
                 let length = if i.code == LOAD_WORD { 2 } else { 1 };
-                places.push(places.last().unwrap() + length);
+                indexes.push(indexes.last().unwrap() + length);
             }
             let mut with = Vec::new();
             for (index, i) in plain.iter().enumerate() {
                 let mut i = *i;
                 if is_jump(&i) {
                     let target = (index + 1).checked_add_signed(i.offset.into()).unwrap();
-                    i.offset = i16::try_from(places[target] - places[index] - 1).unwrap();
+                    i.offset = i16::try_from(indexes[target] - indexes[index] - 1).unwrap();
                 }
                 with.push(i);
                 if i.code == LOAD_WORD {

@@ -1,9 +1,9 @@
-//! Carries out a plan from outside the container, through descriptors of its directories: nothing
-//! is needed in its image, and it may be paused.
+//! Carries out a plan from the host, through descriptors of the container's directories. This needs
+//! no program in its image, and works while it is paused.
 //!
-//! A directory that was resolved below the container's root and found to be one to write in stays
-//! the same however the container renames or links things meanwhile; all that follows are plain
-//! names in it.
+//! A directory is resolved below the container's root and checked once. Its descriptor then stays on
+//! that directory whatever the container renames or links, and every later step uses plain names in
+//! it.
 
 use std::fs::{Permissions, set_permissions};
 use std::io;
@@ -16,26 +16,30 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{Mode as StatMode, SFlag, fstat, makedev, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, setfsgid, setfsuid, symlinkat, unlinkat};
 
-use crate::container::bind_mount::{Bound, bind, unbind};
-use crate::container::rootfs::{Entered, PATH_ONLY, Place, RootError, proc_path};
+use crate::container::bind_mount::{Node, bind, unmount};
+use crate::container::rootfs::{Directory, Entered, PATH_ONLY, RootError, proc_path};
+use crate::container::script::LOOK_IN_DEV;
 use crate::model::{DevNum, Mode, NodePath, TEMPORARY_PREFIX};
 use crate::plan::{Found, Made, Op};
 
-/// An operation that could not be carried out.
+/// A step that the kernel refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {errno}")]
+#[error("{step}: {errno}")]
 pub struct Refused {
-    what: &'static str,
+    /// E.g. `cannot make the node`.
+    step: &'static str,
     errno: Errno,
 }
 
+/// Why an operation could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectError {
     #[error(transparent)]
     Root(#[from] RootError),
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("{0} has come in the way")]
+    /// It has appeared since the plan was made.
+    #[error("{0} is in the way")]
     InTheWay(Found),
 }
 
@@ -43,27 +47,27 @@ impl InjectError {
     /// What the operator can do about it.
     pub fn fix(&self) -> &'static str {
         match self {
-            Self::Root(RootError::Other(_)) => "wait for the next try",
-            Self::Root(RootError::Forbidden(_)) => "take that mount out of its definition",
-            Self::InTheWay(_) => "look at what the container does in its /dev",
+            Self::Root(RootError::Other(_)) => "wait; ttyplugd tries again",
+            Self::Root(RootError::Forbidden(_)) => {
+                "remove that mount from the container's definition"
+            }
+            Self::InTheWay(_) => LOOK_IN_DEV,
             Self::Refused(refused) => match refused.errno {
-                Errno::ENOSPC => {
-                    "remove what fills the container's /dev, or give it a larger tmpfs"
-                }
+                Errno::ENOSPC => "free space in the container's /dev, or give it a larger tmpfs",
                 Errno::EROFS => "mount a writable tmpfs there, or none",
                 Errno::EPERM | Errno::EACCES => {
                     "run ttyplugd as root with the capabilities of its unit file"
                 }
-                _ => "look at what the container does in its /dev",
+                _ => LOOK_IN_DEV,
             },
         }
     }
 }
 
-/// Carries out `ops` in their order. What follows a failed one of the same port is skipped.
+/// Carries out `ops` in order. After a failure it skips the remaining operations of the same port.
 ///
 /// # Errors
-/// The first failure.
+/// The first failure; the operations of other ports have been carried out.
 pub fn inject(entered: &Entered<'_>, ops: &[Op]) -> Result<(), InjectError> {
     let root = entered.on_host(0, 0)?;
     let _acting = ActingAs::new(root);
@@ -80,14 +84,15 @@ pub fn inject(entered: &Entered<'_>, ops: &[Op]) -> Result<(), InjectError> {
     first
 }
 
-/// The container's root, as whom things are made in it: on a file system that was mounted in a user
-/// namespace nobody can make anything who is nobody there (kernel, fs/namei.c, may_create).
-/// Where users are not remapped that is root itself. It concerns this thread alone (setfsuid(2)).
+/// This thread acts as the container's root user while this lives (setfsuid(2)).
+///
+/// The kernel lets only users who have an id in a user namespace create files on a file system that
+/// was mounted in it (kernel, fs/namei.c, `may_create`). Without remapped users this is root.
 struct ActingAs;
 
 impl ActingAs {
     fn new((uid, gid): (u32, u32)) -> Self {
-        // The group first: after the user it may not be allowed any more.
+        // The group first: changing it may be forbidden once the user has changed.
         setfsgid(Gid::from_raw(gid));
         setfsuid(Uid::from_raw(uid));
         Self
@@ -104,29 +109,19 @@ impl Drop for ActingAs {
 impl Entered<'_> {
     fn carry_out(&self, op: &Op) -> Result<(), InjectError> {
         match op {
-            Op::Sweep { path } => {
-                let (directory, name) = path.rsplit_once('/').unwrap_or_default();
-                let place = self.directory(directory)?;
-                // What stands in for a directory that is gone is another one.
-                match place.exists() {
-                    true => place.remove(name),
-                    false => Ok(()),
-                }
-            }
+            Op::Sweep { path } => self.sweep(path),
             Op::RemoveLink { path, target } => self.remove(path, &Made::Link(target.clone())),
             Op::RemoveNode {
                 path,
                 devnum,
-                bound: false,
-            } => self.remove(path, &Made::Node(*devnum)),
-            Op::RemoveNode {
-                path,
-                devnum,
-                bound: true,
-            } => {
-                let place = self.directory(path.directory())?;
-                self.unbind(&place, path.name(), *devnum)
-            }
+                bound,
+            } => match bound {
+                true => {
+                    let directory = self.directory(path.directory())?;
+                    self.unmount(&directory, path.name(), *devnum)
+                }
+                false => self.remove(path, &Made::Node(*devnum)),
+            },
             Op::MakeNode {
                 path,
                 devnum,
@@ -137,125 +132,135 @@ impl Entered<'_> {
                 replaces,
                 ..
             } => {
-                let place = self.enter(path.directory())?;
-                if *bind {
-                    let (uid, gid) = (*uid, *gid);
-                    let bound = self.bound(*devnum, *mode, uid, gid)?;
-                    return self.bind(&place, path.name(), replaces, bound);
+                let node = Node {
+                    devnum: *devnum,
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                };
+                let directory = self.enter(path.directory())?;
+                match bind {
+                    true => self.bind(&directory, path.name(), replaces, node),
+                    false => directory.put(path.name(), replaces, |name| {
+                        directory.make_node(name, node)
+                    }),
                 }
-                place.put(path.name(), replaces, |name| {
-                    place.make_node(name, *devnum, *mode, *uid, *gid)
-                })
             }
             Op::MakeLink {
                 path,
                 target,
                 replaces,
             } => {
-                let place = self.enter(path.directory())?;
-                place.put(path.name(), replaces, |name| {
-                    symlinkat(target.as_str(), &place.fd, name)
-                        .map_err(refused("the link cannot be made"))
+                let directory = self.enter(path.directory())?;
+                directory.put(path.name(), replaces, |name| {
+                    symlinkat(target.as_str(), &directory.fd, name)
+                        .map_err(refused("cannot make the link"))
                 })
             }
         }
     }
 
+    fn sweep(&self, path: &str) -> Result<(), InjectError> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+        let directory = self.directory(directory)?;
+        // If it is gone, this is a directory above it, where the name belongs to the container.
+        match directory.exists() {
+            true => directory.remove(name),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes what we have made at a path, and nothing else.
     fn remove(&self, path: &NodePath, made: &Made) -> Result<(), InjectError> {
-        let place = self.directory(path.directory())?;
-        if place.exists() && made.is(&place.look(path.name()).map_err(RootError::from)?) {
-            place.remove(path.name())?;
+        let directory = self.directory(path.directory())?;
+        if directory.exists() && made.is(&directory.find(path.name()).map_err(RootError::from)?) {
+            directory.remove(path.name())?;
         }
         Ok(())
     }
 
-    /// The node's owner in the host's numbers.
+    /// A user and a group of the container in the host's numbers.
     fn on_host(&self, uid: u32, gid: u32) -> Result<(u32, u32), Refused> {
         let users = self.rootfs.users.on_host(uid, gid);
-        users.ok_or_else(|| refused("its owner is nobody on the host")(Errno::EOVERFLOW))
+        users.ok_or_else(|| refused("the owner has no id on the host")(Errno::EOVERFLOW))
     }
 
-    fn bound(&self, devnum: DevNum, mode: Mode, uid: u32, gid: u32) -> Result<Bound, Refused> {
-        let (uid, gid) = self.on_host(uid, gid)?;
-        Ok(Bound {
-            devnum,
-            mode,
-            uid,
-            gid,
-        })
-    }
-
-    /// A mount needs something to be mounted over: an empty file that nobody may open, which is
-    /// seen for the moment between the two.
+    /// Bind-mounts a node over an empty file, which is made for that and nobody may open. The
+    /// container sees that file until the node is mounted.
     fn bind(
         &self,
-        place: &Place,
+        directory: &Directory,
         name: &str,
         replaces: &Found,
-        bound: Bound,
+        mut node: Node,
     ) -> Result<(), InjectError> {
+        (node.uid, node.gid) = self.on_host(node.uid, node.gid)?;
         if let Found::Mount(Some(devnum)) = replaces {
-            self.unbind(place, name, *devnum)?;
+            self.unmount(directory, name, *devnum)?;
         }
-        place.put(name, replaces, |name| {
-            mknodat(&place.fd, name, SFlag::S_IFREG, StatMode::empty(), 0)
-                .map_err(refused("the file to bind to cannot be made"))
+        directory.put(name, replaces, |name| {
+            mknodat(&directory.fd, name, SFlag::S_IFREG, StatMode::empty(), 0)
+                .map_err(refused("cannot make the file to mount the node on"))
         })?;
-        let (mounts, directory) = self.target(place)?;
-        let done = bind(mounts, directory, name.to_owned(), bound);
+        let (mounts, fd) = self.mount_target(directory)?;
+        let done = bind(mounts, fd, name.to_owned(), node);
         if done.is_err() {
-            let _ = place.remove(name);
+            let _ = directory.remove(name);
         }
-        Ok(done.map_err(because("the node cannot be bound"))?)
+        Ok(done.map_err(refused_io("cannot bind-mount the node"))?)
     }
 
-    fn unbind(&self, place: &Place, name: &str, devnum: DevNum) -> Result<(), InjectError> {
-        if !place.exists() {
+    /// Unmounts a node of ours and removes the file below it.
+    fn unmount(
+        &self,
+        directory: &Directory,
+        name: &str,
+        devnum: DevNum,
+    ) -> Result<(), InjectError> {
+        if !directory.exists() {
             return Ok(());
         }
-        let found = place.look(name).map_err(RootError::from)?;
+        let found = directory.find(name).map_err(RootError::from)?;
         let bound = Made::Bound(devnum);
         if bound.is(&found) {
-            let (mounts, directory) = self.target(place)?;
-            unbind(mounts, directory, name.to_owned())
-                .map_err(because("the node cannot be unmounted"))?;
+            let (mounts, fd) = self.mount_target(directory)?;
+            unmount(mounts, fd, name.to_owned()).map_err(refused_io("cannot unmount the node"))?;
         }
         if bound.left(&found) {
-            place.remove(name)?;
+            directory.remove(name)?;
         }
         Ok(())
     }
 
-    fn target(&self, place: &Place) -> Result<(OwnedFd, OwnedFd), InjectError> {
+    /// The container's mount namespace, and a directory in it.
+    fn mount_target(&self, directory: &Directory) -> Result<(OwnedFd, OwnedFd), InjectError> {
         let mounts = self.rootfs.namespace("mnt").map_err(RootError::from)?;
-        let directory = place
-            .fd
-            .try_clone()
-            .map_err(because("it cannot be reached"))?;
-        Ok((mounts, directory))
+        let fd = directory.fd.try_clone();
+        Ok((mounts, fd.map_err(refused_io("cannot open the directory"))?))
     }
 
-    /// The directory; what is missing of it is made.
-    fn enter(&self, directory: &str) -> Result<Place, InjectError> {
-        let place = self.directory(directory)?;
-        if place.exists() {
-            return Ok(place);
+    /// Opens a directory, and makes it if it is missing.
+    fn enter(&self, path: &str) -> Result<Directory, InjectError> {
+        let directory = self.directory(path)?;
+        if directory.exists() {
+            return Ok(directory);
         }
-        let mut fd = place.fd;
-        for name in place.missing.split('/').filter(|name| !name.is_empty()) {
+        let mut fd = directory.fd;
+        for name in directory.missing.split('/').filter(|name| !name.is_empty()) {
             fd = make_directory(&fd, name, self.on_host(0, 0)?)?;
         }
-        // Looked at anew: somebody else may have made it, and of another kind.
-        let place = self.directory(directory)?;
-        match place.exists() {
-            true => Ok(place),
-            false => Err(refused("the directory cannot be made")(Errno::ENOENT).into()),
+        // It is checked anew: the container may have made it, as a link or on another mount.
+        let directory = self.directory(path)?;
+        match directory.exists() {
+            true => Ok(directory),
+            false => Err(refused("cannot make the directory")(Errno::ENOENT).into()),
         }
     }
 }
 
-impl Place {
-    /// Makes something under a temporary name and renames it into place, so that it appears whole.
+impl Directory {
+    /// Makes something under a temporary name and renames it into place: it appears complete, with
+    /// its mode and owner.
     fn put(
         &self,
         name: &str,
@@ -264,8 +269,8 @@ impl Place {
     ) -> Result<(), InjectError> {
         let temporary = temporary_name();
         let put = make(&temporary).map_err(InjectError::from).and_then(|()| {
-            // What has changed its kind since the plan was made is left alone.
-            let found = self.look(name).map_err(RootError::from)?;
+            // Another kind of file than the plan found is not replaced.
+            let found = self.find(name).map_err(RootError::from)?;
             let replaceable = matches!(
                 found,
                 Found::Nothing | Found::Node { .. } | Found::EmptyFile
@@ -274,44 +279,37 @@ impl Place {
                 return Err(InjectError::InTheWay(found));
             }
             renameat(&self.fd, temporary.as_str(), &self.fd, name)
-                .map_err(refused("it cannot be put in its place"))?;
+                .map_err(refused("cannot rename it into place"))?;
             Ok(())
         });
         if put.is_err() {
-            // What is left all the same is swept at the next try.
+            // If this fails too, the next try sweeps it.
             let _ = self.remove(&temporary);
         }
         put
     }
 
-    /// A name that a container has swapped for another thing meanwhile is not followed: from the
-    /// first look on everything is done to the node itself.
-    fn make_node(
-        &self,
-        name: &str,
-        devnum: DevNum,
-        mode: Mode,
-        uid: u32,
-        gid: u32,
-    ) -> Result<(), Refused> {
-        let device = makedev(devnum.major.into(), devnum.minor.into());
+    /// Makes a node. The container may replace it at any time; mode and owner are set through a
+    /// descriptor that was checked to be the node.
+    fn make_node(&self, name: &str, node: Node) -> Result<(), Refused> {
+        let device = makedev(node.devnum.major.into(), node.devnum.minor.into());
         let private = StatMode::S_IRUSR | StatMode::S_IWUSR;
         mknodat(&self.fd, name, SFlag::S_IFCHR, private, device)
-            .map_err(refused("the node cannot be made"))?;
-        let node = open_own(&self.fd, name, OFlag::empty())?;
-        let stat = fstat(&node).map_err(refused("the node cannot be looked at"))?;
+            .map_err(refused("cannot make the node"))?;
+        let made = open_made(&self.fd, name, OFlag::empty())?;
+        let stat = fstat(&made).map_err(refused("cannot read the node's attributes"))?;
         if stat.st_rdev != device
             || SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFCHR
         {
-            return Err(refused("the node was replaced")(Errno::EEXIST));
+            return Err(refused("the container replaced the node")(Errno::EEXIST));
         }
-        give(&node, mode, uid, gid)
+        set_mode_and_owner(&made, node.mode, (node.uid, node.gid))
     }
 
     fn remove(&self, name: &str) -> Result<(), InjectError> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(refused("it cannot be removed")(errno).into()),
+            Err(errno) => Err(refused("cannot remove it")(errno).into()),
         }
     }
 }
@@ -319,46 +317,46 @@ impl Place {
 fn make_directory(above: &OwnedFd, name: &str, owner: (u32, u32)) -> Result<OwnedFd, Refused> {
     match mkdirat(above, name, StatMode::S_IRWXU) {
         Ok(()) => {
-            let made = open_own(above, name, OFlag::O_DIRECTORY)?;
-            give(&made, Mode(0o755), owner.0, owner.1)?;
+            let made = open_made(above, name, OFlag::O_DIRECTORY)?;
+            set_mode_and_owner(&made, Mode(0o755), owner)?;
             Ok(made)
         }
-        Err(Errno::EEXIST) => open_own(above, name, OFlag::O_DIRECTORY),
-        Err(errno) => Err(refused("the directory cannot be made")(errno)),
+        Err(Errno::EEXIST) => open_made(above, name, OFlag::O_DIRECTORY),
+        Err(errno) => Err(refused("cannot make the directory")(errno)),
     }
 }
 
-/// Opens a name in a directory, and no link and no mount that has come in its place.
-fn open_own(directory: &OwnedFd, name: &str, flags: OFlag) -> Result<OwnedFd, Refused> {
+/// Opens an entry that was just made. Fails if a link or a mount is there by now.
+fn open_made(directory: &OwnedFd, name: &str, flags: OFlag) -> Result<OwnedFd, Refused> {
     let how = OpenHow::new()
         .flags(PATH_ONLY | OFlag::O_NOFOLLOW | flags)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV);
-    openat2(directory, name, how).map_err(refused("it was replaced while it was made"))
+    openat2(directory, name, how).map_err(refused("the container replaced it while it was made"))
 }
 
-/// Mode and owner, whatever the umask. A descriptor that was opened with O_PATH can be changed
-/// through its name in /proc alone (open(2), O_PATH).
-fn give(entry: &OwnedFd, mode: Mode, uid: u32, gid: u32) -> Result<(), Refused> {
+/// Sets mode and owner. fchmod(2) fails on a descriptor that was opened with O_PATH, so the mode is
+/// set through its name in /proc (open(2), O_PATH).
+fn set_mode_and_owner(entry: &OwnedFd, mode: Mode, (uid, gid): (u32, u32)) -> Result<(), Refused> {
     set_permissions(proc_path(entry), Permissions::from_mode(mode.0))
-        .map_err(because("its mode cannot be set"))?;
+        .map_err(refused_io("cannot set its mode"))?;
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     fchownat(entry, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
-        .map_err(refused("its owner cannot be set"))
+        .map_err(refused("cannot set its owner"))
 }
 
-fn refused(what: &'static str) -> impl FnOnce(Errno) -> Refused {
-    move |errno| Refused { what, errno }
+fn refused(step: &'static str) -> impl FnOnce(Errno) -> Refused {
+    move |errno| Refused { step, errno }
 }
 
-fn because(what: &'static str) -> impl FnOnce(io::Error) -> Refused {
+fn refused_io(step: &'static str) -> impl FnOnce(io::Error) -> Refused {
     move |error| Refused {
-        what,
+        step,
         errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
     }
 }
 
-/// New for everything that is made by this process; what another has left is no obstacle, since
-/// its number is part of the name.
+/// A name that is used once. It has the process id in it, so what an earlier daemon has left is not
+/// in the way.
 fn temporary_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

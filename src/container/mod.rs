@@ -1,5 +1,5 @@
-//! One container, worked on from outside: its root directory, its device cgroup and its network
-//! namespace.
+//! Reads and changes one container from the host: its root directory, its device cgroup and its
+//! network namespace.
 //!
 //! Imports: `model`, `plan`, `sys`.
 

@@ -1,6 +1,4 @@
-//! What a container's /dev looks like, seen from the host through /proc/PID/root.
-//!
-//! This reads and never writes.
+//! Reads a container's /dev from the host, through /proc/PID/root. It never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +9,23 @@ use crate::model::inventory::ContainerId;
 use crate::model::match_key::LINK_DIRECTORIES;
 use crate::plan::{Actual, Found};
 
-/// What has been seen in a container.
+/// The result of one look into a container.
 #[derive(Debug)]
 pub struct View {
     pub actual: Actual,
-    /// The real path inside the container of every directory that was looked at.
+    /// Every directory that was looked at, with its real path in the container.
     pub real: BTreeMap<String, String>,
-    /// The container's /etc/passwd and /etc/group, empty where there is none.
+    /// The contents of the container's /etc/passwd; empty if there is none.
     pub passwd: String,
+    /// The contents of its /etc/group; empty if there is none.
     pub group: String,
 }
 
-/// Looks at `paths` in a container.
+/// Looks up `paths` in a container.
 ///
 /// # Errors
-/// [`RootError::Forbidden`] if any directory that a port needs is not a tmpfs of this
-/// container alone; any other error if the container is gone or cannot be looked into.
+/// [`RootError::Forbidden`] if a directory of `paths` or of the links is not on a tmpfs of this
+/// container alone; any other error if the container has ended or cannot be read.
 pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> Result<View, RootError> {
     let tree = &entered.tree;
     let mut actual = Actual {
@@ -41,19 +40,18 @@ pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> Result<View
         .collect();
     let mut open = BTreeMap::new();
     for directory in directories {
-        let place = entered.directory(directory)?;
-        if place.exists() {
-            actual.leftovers.extend(place.leftovers(directory)?);
+        let opened = entered.directory(directory)?;
+        if opened.exists() {
+            actual.leftovers.extend(opened.leftovers(directory)?);
         }
-        real.insert(directory.to_owned(), place.real.clone());
-        open.insert(directory, place);
+        real.insert(directory.to_owned(), opened.real.clone());
+        open.insert(directory, opened);
     }
     for path in paths {
-        let place = &open[path.directory()];
-        let found = if place.exists() {
-            place.look(path.name())?
-        } else {
-            Found::Nothing
+        let directory = &open[path.directory()];
+        let found = match directory.exists() {
+            true => directory.find(path.name())?,
+            false => Found::Nothing,
         };
         actual.entries.insert(path.clone(), found);
     }
@@ -70,20 +68,19 @@ pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> Result<View
     })
 }
 
-/// Whether the container's users are other users on the host. A tmpfs that was mounted in a user
-/// namespace does not let device nodes be opened (mount_namespaces(7), user_namespaces(7)).
+/// Whether the container's users are remapped to other users of the host (user_namespaces(7)).
 ///
 /// # Errors
-/// The container is gone or cannot be looked into.
+/// The container has ended or cannot be read.
 pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
     Ok(!Process::open(pid, id)?.users()?.is_host())
 }
 
-/// The programs that the script needs and that a running container has neither in `path`, its
-/// image's own, nor where they usually are.
+/// The programs that the script needs and a running container lacks: they are neither in `path`, its
+/// image's PATH, nor in the usual directories.
 ///
 /// # Errors
-/// The container is gone or cannot be looked into.
+/// The container has ended or cannot be read.
 pub fn missing_programs(pid: i64, id: &ContainerId, path: &str) -> anyhow::Result<Vec<String>> {
     let root = Process::open(pid, id)?.root()?;
     let exists = |path: &str| root.resolve(path, PATH_ONLY).is_ok();

@@ -1,7 +1,7 @@
-//! A container's root directory, entered from the host through /proc/PID/root.
+//! Enters a container's root directory from the host, through /proc/PID/root.
 //!
-//! All paths stay below it, whatever links the container has made. It is also decided here where
-//! we may write at all: only in a tmpfs that belongs to this container alone.
+//! All paths stay below it, whatever links the container has made. This file also decides where
+//! ttyplugd may write: only on a tmpfs that belongs to this container alone.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -24,43 +24,46 @@ use crate::plan::Found;
 use crate::sys::cgroup::is_in_container;
 use crate::sys::mountinfo::{HostMounts, Mount, host_mounts, mount_id, mount_with_id};
 
-/// A mount that Docker made from outside: a bind mount or a volume.
+/// The paths in a container at which Docker has mounted a bind mount or a volume.
 pub type ForeignMounts = BTreeSet<String>;
 
-/// A directory in which nothing may be made or removed.
+/// A directory in which ttyplugd may neither make nor remove anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{directory} {reason}")]
 pub struct Forbidden {
     pub directory: String,
+    /// E.g. `is the host's own /dev`.
     pub reason: &'static str,
 }
 
+/// Why a container cannot be worked on.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// It has ended, or cannot be read.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
 
-/// One start of a container, as it is worked on from outside. It is opened once per start; what is
-/// below its root is looked up anew each time, since the container can change all of it.
+/// The file systems of one start of a container. It is opened once per start. Everything below its
+/// root is looked up anew each time, since the container can change all of it.
 #[derive(Debug)]
 pub struct Rootfs {
     process: Process,
-    /// Which users of the host its users are. A map is written once (user_namespaces(7)).
+    /// How its users are mapped to the host's. A map is written once (user_namespaces(7)).
     pub users: Users,
-    /// Where bind mounts and volumes are mounted.
+    /// Its bind mounts and volumes.
     foreign: ForeignMounts,
-    /// What was found out about the mount of its /dev.
+    /// The mount of its /dev, once it was checked.
     dev: Mutex<Option<JudgedMount>>,
 }
 
-/// A mount, and whether we may write on it, as long as the host's mounts stay the same.
+/// A mount, and whether ttyplugd may write on it. This holds until the host's mounts change.
 #[derive(Debug)]
 struct JudgedMount {
-    /// A directory on it. While it is open the kernel gives the mount's id to no other (kernel,
-    /// fs/namespace.c, cleanup_mnt).
+    /// A directory on it. While it is open, the kernel gives the mount's id to no other mount
+    /// (kernel, fs/namespace.c, `cleanup_mnt`).
     _pin: OwnedFd,
     id: u64,
     host: Arc<HostMounts>,
@@ -68,8 +71,10 @@ struct JudgedMount {
 }
 
 impl Rootfs {
+    /// Opens the container whose first process is `pid`.
+    ///
     /// # Errors
-    /// The container is gone or cannot be looked into.
+    /// The container has ended or cannot be read.
     pub fn open(pid: i64, id: &ContainerId, foreign: ForeignMounts) -> anyhow::Result<Self> {
         let process = Process::open(pid, id)?;
         Ok(Self {
@@ -80,26 +85,28 @@ impl Rootfs {
         })
     }
 
+    /// Opens its root directory for one look.
+    ///
     /// # Errors
-    /// The container is gone or cannot be looked into.
+    /// The container has ended or cannot be read.
     pub fn enter(&self) -> anyhow::Result<Entered<'_>> {
         Ok(Entered {
             rootfs: self,
             tree: self.process.root()?,
-            host: host_mounts().context("the host's mounts cannot be read")?,
+            host: host_mounts().context("cannot read the host's mounts")?,
             mounts: OnceCell::new(),
         })
     }
 
-    /// One of its namespaces, e.g. `mnt` (namespaces(7)).
+    /// Opens one of its namespaces, e.g. `mnt` (namespaces(7)).
     ///
     /// # Errors
-    /// The container is gone.
+    /// The container has ended.
     pub fn namespace(&self, kind: &str) -> anyhow::Result<OwnedFd> {
         self.process.namespace(kind)
     }
 
-    /// Lets go of the container's file systems.
+    /// Closes the descriptor that keeps its /dev in memory.
     pub fn leave(&self) {
         drop(self.judged().take());
     }
@@ -109,60 +116,61 @@ impl Rootfs {
     }
 }
 
-/// A container's root directory during one look, with the answer to where we may write in it.
+/// A container's root directory during one look. It knows where ttyplugd may write.
 #[derive(Debug)]
 pub struct Entered<'a> {
     pub rootfs: &'a Rootfs,
     pub tree: Tree,
     host: Arc<HostMounts>,
-    /// The container's mount table; read only where it is needed.
+    /// The container's /proc/PID/mountinfo, read when it is first needed.
     mounts: OnceCell<String>,
 }
 
 impl Entered<'_> {
-    /// The directory, or the nearest one above it that exists, if it is one to write in.
+    /// Opens a directory in which ttyplugd may write, or the nearest one above it that exists.
     ///
     /// # Errors
-    /// [`RootError::Forbidden`] if it is not.
-    pub fn directory(&self, directory: &str) -> Result<Place, RootError> {
-        let place = self.tree.directory(directory)?;
-        match self.may_write(directory, &place)? {
-            Ok(()) => Ok(place),
+    /// [`RootError::Forbidden`] if ttyplugd may not write there.
+    pub fn directory(&self, path: &str) -> Result<Directory, RootError> {
+        let directory = self.tree.directory(path)?;
+        match self.may_write(path, &directory)? {
+            Ok(()) => Ok(directory),
             Err(reason) => {
-                // When a container has ended, what its mounts were mounted on comes to light.
+                // The end of a container unmounts its tmpfs, and the image's /dev appears.
                 self.is_there()?;
-                let directory = directory.to_owned();
+                let directory = path.to_owned();
                 Err(Forbidden { directory, reason }.into())
             }
         }
     }
 
-    /// A process that has ended has no root directory, be it waited for or not (kernel,
-    /// fs/proc/base.c, proc_root_link).
+    /// Checks that the container still runs: an ended process has no root directory, not even as a
+    /// zombie (kernel, fs/proc/base.c, `proc_root_link`).
     ///
     /// # Errors
-    /// The container is gone.
+    /// The container has ended.
     pub fn is_there(&self) -> anyhow::Result<()> {
         self.rootfs.process.root().map(drop)
     }
 
-    /// What is known of the mount of /dev need not be found out again.
+    /// Whether ttyplugd may write in a directory, or why not. The answer for the mount of /dev is
+    /// kept.
     fn may_write(
         &self,
-        directory: &str,
-        place: &Place,
+        path: &str,
+        directory: &Directory,
     ) -> anyhow::Result<Result<(), &'static str>> {
         let known = |judged: &&JudgedMount| {
-            judged.id == place.mount && Arc::ptr_eq(&judged.host, &self.host)
+            judged.id == directory.mount && Arc::ptr_eq(&judged.host, &self.host)
         };
         if let Some(judged) = self.rootfs.judged().as_ref().filter(known) {
             return Ok(judged.verdict);
         }
-        let verdict = self.judge(place.mount)?;
-        if directory == "/dev" {
+        let verdict = self.judge(directory.mount)?;
+        if path == "/dev" {
             *self.rootfs.judged() = Some(JudgedMount {
-                _pin: place.fd.try_clone()?,
-                id: place.mount,
+                _pin: directory.fd.try_clone()?,
+                id: directory.mount,
                 host: self.host.clone(),
                 verdict,
             });
@@ -170,17 +178,19 @@ impl Entered<'_> {
         Ok(verdict)
     }
 
-    /// A tmpfs of this container alone is a tmpfs, mounted whole, that Docker did not bring in from
-    /// outside and that is mounted nowhere on the host. devtmpfs is the host's own /dev, whatever
-    /// part of it was mounted wherever.
+    /// Whether a mount is a tmpfs of this container alone: the whole of a tmpfs that is neither a
+    /// bind mount nor a volume, and is mounted nowhere on the host. A devtmpfs is always the host's
+    /// own /dev or a part of it (kernel, drivers/base/devtmpfs.c).
     fn judge(&self, id: u64) -> anyhow::Result<Result<(), &'static str>> {
         let Some(mount) = self.mount(id)? else {
-            return Ok(Err("is on a mount that the container does not show"));
+            return Ok(Err(
+                "is on a mount that is missing in the container's mountinfo",
+            ));
         };
         Ok(match mount.kind.as_str() {
             "devtmpfs" => Err("is the host's own /dev"),
             "tmpfs" if mount.root != "/" || self.rootfs.foreign.contains(&mount.point) => {
-                Err("was mounted from outside the container")
+                Err("is a bind mount or a volume")
             }
             "tmpfs" if self.host.filesystems.contains(&mount.device) => {
                 Err("is shared with the host")
@@ -190,7 +200,7 @@ impl Entered<'_> {
         })
     }
 
-    /// One of the container's mounts, be it one that has come since it was entered.
+    /// One of the container's mounts. If it is new, the mount table is read again.
     fn mount(&self, id: u64) -> anyhow::Result<Option<Mount>> {
         let read = || self.rootfs.process.read("mountinfo");
         let known = match self.mounts.get() {
@@ -209,29 +219,31 @@ impl Entered<'_> {
 
 /// The first process of a container.
 ///
-/// A descriptor of /proc/PID stays with that one process and answers ESRCH once it is gone, even
-/// if its number is used again (proc(5)).
+/// A descriptor of /proc/PID belongs to that one process: its files fail with ESRCH once it has
+/// ended, even if its number is used again (proc(5)).
 #[derive(Debug)]
 pub struct Process(OwnedFd);
 
-/// A directory that is the root of all paths in it, whatever links there are below.
+/// A directory as the root of all paths below it, absolute links included.
 #[derive(Debug)]
 pub struct Tree(OwnedFd);
 
-/// A directory in a container, or, where it does not exist, the nearest one above that does.
+/// A directory in a container or, if it does not exist, the nearest one above it that does.
 #[derive(Debug)]
-pub struct Place {
+pub struct Directory {
     pub fd: OwnedFd,
-    /// What of its path does not exist yet, e.g. `/by-id`; empty where all of it does.
+    /// The part of the path that does not exist, e.g. `/by-id`; empty if all of it exists.
     pub missing: String,
+    /// The path in the container without links, with the missing part.
     pub real: String,
-    /// The id of the mount that it is on.
+    /// The id of its mount (mountinfo).
     pub mount: u64,
 }
 
+/// Opens a file as a reference alone: no driver's `open` is called (open(2), O_PATH).
 pub const PATH_ONLY: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-/// Which users of the host a container's users are (user_namespaces(7), "User and group ID
+/// How a container's users are mapped to the host's (user_namespaces(7), "User and group ID
 /// mappings").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Users {
@@ -239,7 +251,7 @@ pub struct Users {
     gid_map: Vec<IdRange>,
 }
 
-/// A line of such a map: first inside, first outside, how many.
+/// A line of a map: the first id inside, the first id outside, how many.
 type IdRange = [u32; 3];
 
 fn parse_id_map(text: &str) -> Vec<IdRange> {
@@ -252,13 +264,13 @@ fn parse_id_map(text: &str) -> Vec<IdRange> {
 }
 
 impl Users {
-    /// Whether they are the same users.
+    /// Whether every id is the same on the host.
     pub fn is_host(&self) -> bool {
         let all = [[0, 0, u32::MAX]];
         self.uid_map == all && self.gid_map == all
     }
 
-    /// A user and a group of the container in the host's numbers, where they are anybody there.
+    /// A user and a group of the container in the host's numbers; `None` if one is not mapped.
     pub fn on_host(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
         Some((mapped(&self.uid_map, uid)?, mapped(&self.gid_map, gid)?))
     }
@@ -272,8 +284,10 @@ fn mapped(map: &[IdRange], id: u32) -> Option<u32> {
 }
 
 impl Process {
+    /// Opens a process, and checks that it belongs to the container.
+    ///
     /// # Errors
-    /// The container is gone.
+    /// The container has ended.
     pub fn open(pid: i64, id: &ContainerId) -> anyhow::Result<Self> {
         let process = nix::fcntl::open(
             &PathBuf::from(format!("/proc/{pid}")),
@@ -281,32 +295,31 @@ impl Process {
             StatMode::empty(),
         );
         let process =
-            process.with_context(|| format!("container {id} is gone: no process {pid}"))?;
+            process.with_context(|| format!("container {id} has ended: no process {pid}"))?;
         let process = Self(process);
         anyhow::ensure!(
             is_in_container(&process.read("cgroup")?, &id.0),
-            "process {pid} is not of container {id} any more; it has just ended"
+            "container {id} has ended: process {pid} belongs to something else"
         );
         Ok(process)
     }
 
-    /// Its root directory.
+    /// Opens its root directory.
     ///
     /// # Errors
-    /// It has ended, or may not be looked into.
+    /// It has ended, or root or CAP_SYS_PTRACE is missing.
     pub fn root(&self) -> anyhow::Result<Tree> {
         let directory = PATH_ONLY | OFlag::O_DIRECTORY;
         match openat(&self.0, "root", directory, StatMode::empty()) {
             Ok(root) => Ok(Tree(root)),
-            Err(Errno::ENOENT | Errno::ESRCH) => anyhow::bail!("the container has just ended"),
+            Err(Errno::ENOENT | Errno::ESRCH) => anyhow::bail!("the container has ended"),
             Err(error) => Err(error).context(
-                "the container's root directory cannot be opened; this takes root and \
-                 CAP_SYS_PTRACE",
+                "cannot open the container's root directory; this takes root and CAP_SYS_PTRACE",
             ),
         }
     }
 
-    /// One of its files in /proc.
+    /// Reads one of its files in /proc.
     ///
     /// # Errors
     /// It has ended.
@@ -316,9 +329,11 @@ impl Process {
             let fd = openat(&self.0, name, flags, StatMode::empty())?;
             Ok(printable(&read_all(File::from(fd), u64::MAX)?))
         };
-        read().with_context(|| format!("/proc/PID/{name} of the container cannot be read"))
+        read().with_context(|| format!("cannot read /proc/PID/{name} of the container"))
     }
 
+    /// Reads how its users are mapped to the host's.
+    ///
     /// # Errors
     /// It has ended.
     pub fn users(&self) -> anyhow::Result<Users> {
@@ -332,11 +347,13 @@ impl Process {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let name = format!("ns/{kind}");
         openat(&self.0, name.as_str(), flags, StatMode::empty())
-            .with_context(|| format!("the container's {kind} namespace cannot be opened"))
+            .with_context(|| format!("cannot open the container's {kind} namespace"))
     }
 }
 
 impl Tree {
+    /// Opens a directory of the host.
+    ///
     /// # Errors
     /// There is no such directory.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -344,43 +361,44 @@ impl Tree {
         Ok(Self(nix::fcntl::open(path, flags, StatMode::empty())?))
     }
 
-    /// A directory below it, or the nearest one above that exists.
-    fn directory(&self, directory: &str) -> anyhow::Result<Place> {
-        let mut existing = directory;
+    /// Opens a directory, or the nearest one above it that exists.
+    fn directory(&self, path: &str) -> anyhow::Result<Directory> {
+        let mut existing = path;
         loop {
             match self.resolve(existing, PATH_ONLY | OFlag::O_DIRECTORY) {
                 Ok(fd) => {
                     let real = readlinkat(nix::fcntl::AT_FDCWD, &proc_path(&fd))?;
                     let real = printable(real.as_bytes());
-                    let missing = &directory[existing.len()..];
-                    return Ok(Place {
-                        mount: mount_id(&fd).context("the mount of a directory cannot be told")?,
+                    let missing = &path[existing.len()..];
+                    return Ok(Directory {
+                        mount: mount_id(&fd).context("cannot read a directory's mount id")?,
                         missing: missing.to_owned(),
                         real: format!("{}{missing}", real.trim_end_matches('/')),
                         fd,
                     });
                 }
-                // Below something that is no directory there is nothing either.
+                // ENOTDIR: something else than a directory is on the way, so nothing is below it.
                 Err(Errno::ENOENT | Errno::ENOTDIR) if existing != "/" => {
                     let up = existing.rfind('/').unwrap_or(0);
                     existing = if up == 0 { "/" } else { &existing[..up] };
                 }
                 Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("{existing} in the container is no directory"));
+                    return Err(error).with_context(|| {
+                        format!("cannot open the directory {existing} in the container")
+                    });
                 }
             }
         }
     }
 
-    /// Opens a path as the container would, but never through the links in /proc that lead
-    /// elsewhere (openat2(2), RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS).
+    /// Opens a path as the container would, but never through a magic link in /proc, which can lead
+    /// out of it (openat2(2), RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS).
     pub fn resolve(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         let how = OpenHow::new()
             .flags(flags)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        // EAGAIN: something was renamed meanwhile and the path could not be proved to stay below
-        // the root (openat2(2)). A container that keeps renaming is not waited for.
+        // EAGAIN: something was renamed during the walk, so the kernel could not prove that the path
+        // stays below the root (openat2(2)). The tries are limited: a container can rename for ever.
         for _ in 0..64 {
             match openat2(&self.0, path, how) {
                 Err(Errno::EAGAIN) => {}
@@ -390,8 +408,9 @@ impl Tree {
         Err(Errno::EAGAIN)
     }
 
-    /// Reads a regular file of at most 1 MiB; nothing else in a container is worth opening for
-    /// reading, since to open a FIFO blocks and to open a tty changes its modem lines.
+    /// Reads the first MiB of a regular file; empty for anything else. Opening a FIFO would block
+    /// (fifo(7)), and opening a tty raises its modem lines (kernel, drivers/tty/tty_port.c,
+    /// `tty_port_raise_dtr_rts`).
     pub fn read_small_file(&self, path: &str) -> String {
         let read = || -> io::Result<Vec<u8>> {
             let fd = self.resolve(path, PATH_ONLY)?;
@@ -404,36 +423,38 @@ impl Tree {
     }
 }
 
-/// How many temporary names are swept from one directory at a time. A container can make as many
-/// as it likes, and those that are left are swept the next time.
+/// How many temporary names are swept from one directory at a time. A container can make any number
+/// of them; the rest is swept the next time.
 const MOST_LEFTOVERS: usize = 32;
 
-impl Place {
+impl Directory {
+    /// Whether it exists itself.
     pub fn exists(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// The paths of temporary names that a killed run has left.
-    pub fn leftovers(&self, directory: &str) -> anyhow::Result<Vec<String>> {
+    /// The paths of temporary files that a killed daemon has left in it.
+    pub fn leftovers(&self, path: &str) -> anyhow::Result<Vec<String>> {
         let entries = fs::read_dir(proc_path(&self.fd))
-            .with_context(|| format!("{directory} in the container cannot be listed"))?;
+            .with_context(|| format!("cannot list {path} in the container"))?;
         let leftovers = entries.filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok()?;
             let ours = name.starts_with(TEMPORARY_PREFIX) && !entry.file_type().ok()?.is_dir();
-            ours.then(|| format!("{directory}/{name}"))
+            ours.then(|| format!("{path}/{name}"))
         });
         Ok(leftovers.take(MOST_LEFTOVERS).collect())
     }
 
-    pub fn look(&self, name: &str) -> anyhow::Result<Found> {
+    /// Finds out what has a name in it. A link is not followed.
+    pub fn find(&self, name: &str) -> anyhow::Result<Found> {
         let open = |more| {
             let how = OpenHow::new()
                 .flags(PATH_ONLY | OFlag::O_NOFOLLOW)
                 .resolve(ResolveFlag::RESOLVE_BENEATH | more);
             openat2(&self.fd, name, how)
         };
-        // EXDEV: something is mounted there (openat2(2), RESOLVE_NO_XDEV).
+        // EXDEV: a mount is there (openat2(2), RESOLVE_NO_XDEV).
         let (entry, is_mount) = match open(ResolveFlag::RESOLVE_NO_XDEV) {
             Err(Errno::EXDEV) => (open(ResolveFlag::empty()), true),
             entry => (entry, false),
@@ -442,7 +463,8 @@ impl Place {
             Ok(entry) => entry,
             Err(Errno::ENOENT) => return Ok(Found::Nothing),
             Err(error) => {
-                return Err(error).with_context(|| format!("{name:?} cannot be looked at"));
+                return Err(error)
+                    .with_context(|| format!("cannot open {name:?} in the container"));
             }
         };
         let stat = fstat(&entry)?;
@@ -468,7 +490,7 @@ impl Place {
             SFlag::S_IFIFO => Found::Other("a FIFO"),
             SFlag::S_IFSOCK => Found::Other("a socket"),
             SFlag::S_IFLNK => Found::Link {
-                // An empty path means the link that the descriptor itself is (readlinkat(2)).
+                // An empty path reads the link of the descriptor itself (readlinkat(2)).
                 target: printable(readlinkat(&entry, "")?.as_bytes()),
             },
             _ => Found::Other("something unknown"),
@@ -480,24 +502,24 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-/// How much is read at a time. What is in /proc has no size by which one could tell (proc(5)), and
-/// is mostly smaller than that.
-const AT_A_TIME: usize = 4096;
+/// The first size of a buffer, in bytes. Files in /proc report no size (proc(5)), and most are
+/// smaller than this.
+const BUFFER: usize = 4096;
 
 fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(AT_A_TIME);
+    let mut bytes = Vec::with_capacity(BUFFER);
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The name that a descriptor has in our own /proc.
+/// The path of an open descriptor in /proc (proc(5), /proc/pid/fd).
 pub fn proc_path(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 #[cfg(test)]
 impl Rootfs {
-    /// The root directory of the tests themselves, for tests that only need a start to have one.
+    /// The root directory of the test process, for tests in which a start only needs to have one.
     pub(crate) fn own() -> Self {
         let open = || -> anyhow::Result<Self> {
             let flags = PATH_ONLY | OFlag::O_DIRECTORY;

@@ -1,28 +1,28 @@
-//! The shell script that carries out a plan inside a container, and its arguments. Pure.
+//! The shell script that carries out a plan in a container, and its arguments. Pure.
 //!
-//! The script is constant. Everything that a configuration, a label or a USB device supplied
-//! reaches it as a positional parameter, which the shell never reads as code
-//! (POSIX.1-2017, Shell Command Language, 2.5.1).
+//! The script is constant. Names from a configuration, a label or a USB device reach it as
+//! positional parameters, which the shell never parses as code (POSIX.1-2017, Shell Command Language, 2.5.1).
 
 use std::collections::BTreeMap;
 
 use crate::model::{NodePath, TEMPORARY_PREFIX};
 use crate::plan::{Op, Plan};
 
-/// Each operation enters its directory and then uses plain names in it, so nobody can swap a
-/// component of the path for a link in between. `cd -P` sets PWD to the real path (POSIX.1-2017,
-/// cd, step 9), which has to be the one that was looked at from outside. Missing directories are
-/// made one by one, each in the one above it that was entered in this way.
+/// Each operation enters its directory and then uses plain names in it: nobody can replace a
+/// component of the path by a link in between. `cd -P` sets PWD to the real path (POSIX.1-2017,
+/// cd, step 9), which has to be the one that was seen from the host. Missing directories are made
+/// one by one, each in the entered one above it.
 ///
-/// A node gets its number, owner and mode under a temporary name; mv then is one rename(2), since
-/// both names are in one directory. mv would move *into* a directory, hence the check, and what
-/// has appeared or changed its kind since the look from outside is left alone.
+/// A node gets its number, owner and mode under a temporary name. mv then is one rename(2), since
+/// both names are in one directory. mv would move *into* a directory, so the script checks for one,
+/// and for a file with content.
 ///
-/// A failure skips what follows of the same port and lets the other ports go on. The exit status
-/// is that of the first step that failed, see [`Step`]. A shell returns 126 or 127 for a command
+/// After a failure the script skips the rest of the same port and goes on with the other ports. The
+/// exit status is that of the first step that failed, see [`Step`]. A shell returns 126 or 127 for a command
 /// that it cannot execute or find (POSIX.1-2017, Shell Command Language, 2.8.2).
 ///
-/// It says when it has done everything, which is known before it has ended.
+/// At its end it prints `done`, which the daemon reads some milliseconds before the engine reports
+/// the exit.
 const SCRIPT: &str = r#"
 PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
@@ -81,7 +81,10 @@ done
 exit $status
 "#;
 
-/// A step of the script that can fail; the numbers are those in the script.
+/// The fix where only the container can be the cause.
+pub const LOOK_IN_DEV: &str = "check what the container does in its /dev";
+
+/// A step of the script that can fail, with its number in the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Find = 10,
@@ -111,43 +114,38 @@ impl Step {
     ];
 
     fn cause_and_fix(self) -> (&'static str, &'static str) {
-        let occupied = "look at what the container does in its /dev";
-        let full = "make the directory writable, and remove what fills it";
+        let occupied = LOOK_IN_DEV;
+        let full = "make the directory writable, and free space in it";
         match self {
             Self::Find => (
                 "the image lacks a program",
                 "use an image that has mknod, chown, chmod, mv, ln, rm and mkdir",
             ),
-            Self::Enter => (
-                "a directory has been replaced or cannot be entered",
-                occupied,
-            ),
-            Self::Mkdir => ("a directory cannot be made", full),
+            Self::Enter => ("a directory was replaced or cannot be entered", occupied),
+            Self::Mkdir => ("cannot make a directory", full),
             Self::Mknod => (
-                "the node cannot be made",
-                "leave it the capability MKNOD (cap_drop) and a writable /dev, and do not remap \
-                 its users",
+                "cannot make the node",
+                "let the container keep the capability MKNOD (cap_drop), a writable /dev and the \
+                 host's users",
             ),
             Self::Chown => (
-                "the node's owner cannot be set",
-                "leave the container the capability CHOWN (cap_drop)",
+                "cannot set the node's owner",
+                "let the container keep the capability CHOWN (cap_drop)",
             ),
             Self::Chmod => (
-                "the node's mode cannot be set",
-                "leave the container the capability FOWNER (cap_drop)",
+                "cannot set the node's mode",
+                "let the container keep the capability FOWNER (cap_drop)",
             ),
             Self::Check => ("a directory or a file with content is in the way", occupied),
-            Self::Mv => ("the entry cannot be renamed into place", full),
-            Self::Ln => ("the link cannot be made", full),
-            Self::Rm => ("the entry cannot be removed", full),
+            Self::Mv => ("cannot rename the entry into place", full),
+            Self::Ln => ("cannot make the link", full),
+            Self::Rm => ("cannot remove the entry", full),
         }
     }
 }
 
-/// The command that carries out `plan`. `real` has the real path of every directory that it
-/// names, as found from outside.
-///
-/// `None` where a directory is missing in `real`: it was not looked at.
+/// The command that carries out `plan`. `real` maps every directory of the plan to its real path, as
+/// seen from the host. `None` if a directory is missing there.
 pub fn command(plan: &Plan, real: &BTreeMap<String, String>) -> Option<Vec<String>> {
     let mut argv: Vec<String> = ["/bin/sh", "-c", SCRIPT, "ttyplugd"]
         .map(str::to_owned)
@@ -195,7 +193,7 @@ fn real_directory<'a>(real: &'a BTreeMap<String, String>, path: &NodePath) -> Op
 /// The programs that the script needs in the image, besides /bin/sh.
 pub const PROGRAMS: [&str; 7] = ["chmod", "chown", "ln", "mkdir", "mknod", "mv", "rm"];
 
-/// Where they are looked for, beside the image's own PATH.
+/// Where they are searched, beside the image's own PATH.
 pub const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -209,36 +207,32 @@ fn step_of(status: i64) -> Option<Step> {
     Step::ALL.into_iter().find(|step| *step as i64 == status)
 }
 
-/// Why a command in a container failed, in the operator's words, and what to do about it.
+/// The cause of a failure and its fix, in words for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
     pub cause: String,
     pub fix: String,
 }
 
-/// Explains a failed command by its exit status. Its output comes from inside the container and is
-/// only ever shown.
+/// Explains a failed command by its exit status. Its output comes from the container: it is shown,
+/// and nothing depends on it.
 pub fn explain(status: i64, output: &str) -> Explained {
     let (cause, fix) = match (step_of(status), status) {
         (Some(step), _) => step.cause_and_fix(),
-        // What the engine reports where it cannot execute the command at all (moby,
-        // daemon/exec.go, `ContainerExecStart`).
+        // The engine could not execute the command (moby, daemon/exec.go, `ContainerExecStart`).
         (None, 126 | 127) => (
             "/bin/sh cannot be executed in the container",
-            "use an image with a shell, and no security profile that forbids it",
+            "use an image with /bin/sh, and a security profile that allows it",
         ),
-        (None, 0) => (
-            "the container has undone it immediately",
-            "look at what the container does in its /dev",
-        ),
+        (None, 0) => ("the container undid it immediately", LOOK_IN_DEV),
         // Killed by a signal (POSIX.1-2017, Shell Command Language, 2.8.2).
         (None, 129..) => (
             "the command in the container was killed",
-            "look at the container's memory limit and at the kernel's log",
+            "check the container's memory limit and the kernel's log",
         ),
         (None, _) => (
             "the command in the container failed",
-            "look at what its output says",
+            "check the output of the command",
         ),
     };
     let cause = match shorten(output).as_str() {
@@ -252,8 +246,8 @@ pub fn explain(status: i64, output: &str) -> Explained {
     }
 }
 
-/// One printable line of at most 300 characters, the same for the same failure: the number in a
-/// temporary name is another one at each try.
+/// Makes one printable line of at most 300 characters. It replaces the number in a temporary name,
+/// which differs at each try: equal failures have equal texts.
 pub fn shorten(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let words =
@@ -336,12 +330,12 @@ mod tests {
         shells
     }
 
-    /// The step that fails, in every shell, and what is said then.
+    /// The step that fails, which is the same in every shell, and the error output.
     fn failed(dev: &Path, ops: &[Op]) -> (Step, String) {
         failed_below(&[], dev, ops)
     }
 
-    /// The same below another program, which executes the shell.
+    /// The same when `program` executes the shell.
     fn failed_below(program: &[&str], dev: &Path, ops: &[Op]) -> (Step, String) {
         let runs = shells().into_iter().map(|shell| {
             let argv = argv(dev, ops.to_vec());
@@ -466,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_changed_since_the_look_is_left_alone() {
+    fn an_entry_that_has_changed_its_kind_is_left_alone() {
         let dev = tempfile::tempdir().unwrap();
         let dev = dev.path().canonicalize().unwrap();
         std::fs::write(dev.join("log"), "content").unwrap();
@@ -607,14 +601,14 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_explained_by_their_status_and_show_what_was_said() {
+    fn failures_are_explained_by_their_status_and_show_the_output() {
         for (status, said, expected) in [
             (
                 10,
                 "sh: 16: mknod: not found",
                 "the image lacks a program (sh: 16: mknod: not found)",
             ),
-            (13, "not found", "the node cannot be made (not found)"),
+            (13, "not found", "cannot make the node (not found)"),
             (
                 126,
                 "",
@@ -626,7 +620,7 @@ mod tests {
                 "the command in the container was killed (exit status 137)",
             ),
             (1, "", "the command in the container failed (exit status 1)"),
-            (0, "done", "the container has undone it immediately"),
+            (0, "done", "the container undid it immediately"),
         ] {
             assert_eq!(explain(status, said).cause, expected);
         }

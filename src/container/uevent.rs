@@ -1,4 +1,4 @@
-//! udev's messages as libudev reads them (systemd, src/libsystemd/sd-device/device-monitor.c,
+//! Writes udevd's messages as libudev reads them (systemd, src/libsystemd/sd-device/device-monitor.c,
 //! `monitor_netlink_header`). Pure.
 
 use std::collections::BTreeMap;
@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use crate::model::device::Device;
 use crate::model::{DevNum, NodePath};
 
-/// What a device is to an application in a container: what udev says of it, with the names that it
-/// has there.
+/// A device as a container sees it: its udev properties, with the paths that it has there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     pub devnum: DevNum,
@@ -17,20 +16,21 @@ pub struct Announcement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Add,
-    /// It is there as before, and udev says something else of it.
+    /// The node stays; its properties have changed.
     Change,
     Remove,
 }
 
 const SUBSYSTEM: &str = "tty";
 
-/// Marks the format, in network order.
+/// Marks libudev's format, in network byte order.
 const MAGIC: u32 = 0xfeed_cafe;
 
-/// How long the header is.
+/// The length of the header in bytes.
 const HEADER: u32 = 40;
 
 impl Announcement {
+    /// `node` and `links` are the device's paths in the container.
     pub fn new(device: &Device, node: &NodePath, links: &[NodePath]) -> Self {
         let mut properties = device.properties.clone();
         let links: Vec<&str> = links.iter().map(NodePath::as_str).collect();
@@ -50,21 +50,21 @@ impl Announcement {
         }
     }
 
-    /// The message, as udevd would send it. `number` is not 0 and goes up.
-    pub fn message(&self, action: Action, number: u64) -> Vec<u8> {
+    /// The message, as udevd would send it. `sequence` is not 0 and grows with every message.
+    pub fn message(&self, action: Action, sequence: u64) -> Vec<u8> {
         let action = match action {
             Action::Add => "add",
             Action::Change => "change",
             Action::Remove => "remove",
         };
-        let number = number.to_string();
-        let own = [("ACTION", action), ("SEQNUM", &number)];
+        let sequence = sequence.to_string();
+        let own = [("ACTION", action), ("SEQNUM", &sequence)];
         let others = self.properties.iter();
         let others = others.filter(|(key, _)| own.iter().all(|(own, _)| own != key));
         let others = others.map(|(key, value)| (key.as_str(), value.as_str()));
         let mut properties = Vec::new();
         for (key, value) in own.into_iter().chain(others) {
-            // What has a NUL in it would be two properties.
+            // A NUL would end the property and begin another one.
             if !key.contains(['\0', '=']) && !value.contains('\0') {
                 properties.extend(format!("{key}={value}\0").into_bytes());
             }
@@ -82,7 +82,7 @@ impl Announcement {
             HEADER.to_ne_bytes(),
             HEADER.to_ne_bytes(),
             length.to_ne_bytes(),
-            // What follows is for filters in the kernel, and in network order.
+            // Socket filters read the fields from here on, in network byte order.
             hash(SUBSYSTEM).to_be_bytes(),
             0u32.to_be_bytes(),
             tags_high.to_be_bytes(),
@@ -95,7 +95,7 @@ impl Announcement {
     }
 }
 
-/// Four bits of 64, by which a filter in the kernel may pass a tag (systemd,
+/// Sets four bits of 64 for a tag, by which socket filters recognise it (systemd,
 /// src/libsystemd/sd-device/device-util.h, `string_bloom64`).
 fn bloom(tag: &str) -> u64 {
     let hash = hash(tag);
@@ -104,8 +104,8 @@ fn bloom(tag: &str) -> u64 {
         .fold(0, |bits, shift| bits | 1 << (hash >> shift & 63))
 }
 
-/// MurmurHash2 by Austin Appleby, with the seed 0, as libudev has it. Its words are in the order of
-/// the machine.
+/// MurmurHash2 by Austin Appleby with seed 0, over words in the machine's byte order (systemd,
+/// src/basic/MurmurHash2.c).
 fn hash(text: &str) -> u32 {
     const MIX: u32 = 0x5bd1_e995;
     let bytes = text.as_bytes();

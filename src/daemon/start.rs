@@ -230,7 +230,7 @@ impl Entrance {
             id: id.clone(),
             process: Arc::new(process),
             rootfs: Arc::new(rootfs),
-            group: DeviceGroup::of(running.pid, id).ok().map(Arc::new),
+            group: DeviceGroup::open(running.pid, id).ok().map(Arc::new),
         })
     }
 
@@ -245,7 +245,7 @@ impl Entrance {
     pub fn group(&self) -> anyhow::Result<Arc<DeviceGroup>> {
         match &self.group {
             Some(group) => Ok(group.clone()),
-            None => DeviceGroup::of(self.pid, &self.id).map(Arc::new),
+            None => DeviceGroup::open(self.pid, &self.id).map(Arc::new),
         }
     }
 }

@@ -412,6 +412,8 @@ impl Contents {
 
 fn is_own(entered: &Entered, path: &str) -> bool {
     let (directory, name) = path.rsplit_once('/').unwrap_or_default();
-    let found = entered.directory(directory).map(|place| place.look(name));
+    let found = entered
+        .directory(directory)
+        .map(|directory| directory.find(name));
     matches!(found, Ok(Ok(Found::Node { .. })))
 }

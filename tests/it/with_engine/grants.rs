@@ -116,7 +116,7 @@ fn zwave() -> Recipe {
 fn device_group(container: &Container) -> DeviceGroup {
     let pid = container.inspect("{{.State.Pid}}");
     let id = ContainerId(container.inspect("{{.Id}}"));
-    DeviceGroup::of(pid.parse().expect("it runs"), &id).expect("it has one")
+    DeviceGroup::open(pid.parse().expect("it runs"), &id).expect("it has one")
 }
 
 /// Changes the right to a port, as somebody else would.
