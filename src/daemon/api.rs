@@ -2,8 +2,8 @@
 //!
 //! `curl --unix-socket /run/ttyplugd/api.sock http://localhost/v1/status`
 //!
-//! Whoever watches gets a document whenever something has changed. It is put together when the
-//! reader has taken the last one, so that a slow reader misses some and costs nothing.
+//! A client that watches gets a document whenever something has changed. Each is composed when the
+//! client has read the one before: a slow client misses some, and costs no memory.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -33,24 +33,26 @@ use crate::daemon::status::document::Status;
 use crate::daemon::status::status;
 use crate::sys::socket::Listener;
 
+/// The name of the socket in the run directory.
 pub const SOCKET: &str = "api.sock";
 
-/// How long a connection may be open that does not watch.
+/// How long a connection without a watch may be open.
 pub const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
-/// How many connections there may be at once. Those that come then wait in the socket's queue.
+/// How many connections there may be at once. More of them wait in the socket's queue.
 const MOST_CONNECTIONS: usize = 64;
 
 /// How many of them may watch.
 const MOST_WATCHERS: usize = 32;
 
-/// The least time between two documents for one who watches: a burst of changes is few documents.
+/// The least time between two documents for a client that watches: a burst of changes makes few
+/// documents.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How much is read ahead of a request, and written ahead of a reader, in bytes.
+/// The size in bytes of a connection's buffers for reading and for writing.
 const BUFFER: usize = 64 << 10;
 
-/// The content type of a stream of documents, one JSON value a line.
+/// The content type of a stream of documents: one JSON value per line.
 pub const STREAM: &str = "application/x-ndjson";
 
 /// Answers requests from the daemon's state.
@@ -58,10 +60,10 @@ pub const STREAM: &str = "application/x-ndjson";
 pub struct Api(pub Rc<Shared>);
 
 impl Api {
-    /// Answers at `api.sock` in the run directory, for ever. Only root can connect to it.
+    /// Answers at `api.sock` in the run directory as long as the daemon runs. Only root can connect.
     ///
     /// # Errors
-    /// The socket cannot be made.
+    /// It cannot listen at the socket.
     pub fn serve(self, run_dir: &Path) -> anyhow::Result<()> {
         let path = run_dir.join(SOCKET);
         let listener = Listener::bind(&path)
@@ -141,7 +143,7 @@ impl Api {
         status(&state, state.clock.now())
     }
 
-    /// The status now, and a new one whenever it has changed.
+    /// The status, and again whenever it has changed.
     fn documents(
         &self,
         place: OwnedSemaphorePermit,
@@ -149,23 +151,24 @@ impl Api {
         let watching = Watching {
             api: self.clone(),
             changed: self.0.notifier.watchers(),
-            told: None,
+            last: None,
             not_before: Instant::now(),
             _place: place,
         };
         unfold(watching, |mut watching| async {
             let document = watching.next().await?;
             let line = text(&document) + "\n";
-            watching.told = Some(document);
+            watching.last = Some(document);
             Some((Ok(Frame::data(Bytes::from(line))), watching))
         })
     }
 }
 
+/// A client that watches.
 struct Watching {
     api: Api,
     changed: Changed,
-    told: Option<Status>,
+    last: Option<Status>,
     not_before: Instant,
     _place: OwnedSemaphorePermit,
 }
@@ -174,12 +177,12 @@ impl Watching {
     async fn next(&mut self) -> Option<Status> {
         sleep_until(self.not_before).await;
         let news = loop {
-            let Some(told) = &self.told else {
+            let Some(last) = &self.last else {
                 break self.api.status();
             };
             self.changed.next().await?;
             let status = self.api.status();
-            if !status.tells_the_same(told) {
+            if !status.is_same_as(last) {
                 break status;
             }
         };
@@ -189,6 +192,6 @@ impl Watching {
 }
 
 fn text(status: &Status) -> String {
-    // It has strings and numbers alone, which always can be written.
+    // It cannot fail: the document has only strings and numbers.
     serde_json::to_string(status).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Work that may hang: on a container's file systems, or on systemd. It has threads of its own and a
-//! time limit.
+//! Runs work that may hang, on a container's file systems or on systemd, in threads of its own and
+//! with a time limit.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,24 +14,24 @@ use crate::model::problem::{Failure, Problem};
 /// How long such work may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What of a container is worked on.
+/// The part of a container that the work uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
-    /// What is below its root directory, which the container can make hang.
+    /// Its root directory, which the container can make hang, e.g. by a FUSE file system.
     Root,
-    /// Its control group, which it cannot.
+    /// Its control group, which the container cannot make hang.
     Group,
 }
 
-/// The work that did not end in time. Its threads cannot be stopped, so no more is begun on the same
-/// part of the container, in whichever start, before they end.
+/// The work that did not end in time. A blocked thread cannot be stopped, so no more work begins on
+/// the same part of the container, in any start, until it ends.
 #[derive(Debug, Default)]
 pub struct Blocking {
     hanging: RefCell<BTreeMap<(ContainerId, Part), AbortHandle>>,
 }
 
 impl Blocking {
-    /// Does something in a container's root directory.
+    /// Runs work in a container's root directory.
     ///
     /// # Errors
     /// It takes too long, or panics.
@@ -43,7 +43,7 @@ impl Blocking {
         self.run(id, Part::Root, work).await
     }
 
-    /// Does something in a container's control group.
+    /// Runs work in a container's control group.
     ///
     /// # Errors
     /// It takes too long, or panics.
@@ -92,7 +92,7 @@ impl Part {
             Self::Root => Problem::passing(
                 Failure::Look,
                 "reading the container's /dev takes too long",
-                "look for a file system in the container that hangs",
+                "check for a hanging file system in the container",
             ),
             Self::Group => Problem::passing(
                 Failure::Right,

@@ -1,6 +1,7 @@
-//! Tells the keepers what opens wait for, and hears from them which do.
+//! Connects to the keepers: sends them the ports of their containers, and receives the held opens.
 //!
-//! A keeper never depends on this. It is found again by its socket, whoever of the two was first.
+//! A keeper works without the daemon. The daemon finds it by its socket, whichever of the two was
+//! started first.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -31,10 +32,10 @@ use crate::sys::logging::kind;
 /// How long a keeper may take to answer.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long to wait before a keeper is followed again whose connection has ended.
+/// How long to wait before connecting again to a keeper whose connection has ended.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 
-/// Follows all keepers that there are and that will be.
+/// Follows all keepers, present and future.
 ///
 /// # Errors
 /// The directory of their sockets cannot be made or watched.
@@ -44,8 +45,8 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(&directory);
-    made.with_context(|| format!("{} cannot be made", directory.display()))?;
-    // A wrapper renames a socket into its place when it can be connected to (inotify(7)).
+    made.with_context(|| format!("cannot make {}", directory.display()))?;
+    // A wrapper renames a socket into place once it accepts connections.
     let mut arrivals = Arrivals::watch(&directory, AddWatchFlags::IN_MOVED_TO)?;
     tokio::task::spawn_local(async move {
         let following = Rc::new(RefCell::new(BTreeSet::new()));
@@ -54,7 +55,11 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
         loop {
             let sockets = sockets(&directory).inspect_err(|error| {
                 if !is_logged {
-                    failed(&directory, error, "cannot look for keepers; retrying");
+                    warn(
+                        &directory,
+                        error,
+                        "cannot list the keepers' sockets; retrying",
+                    );
                 }
                 ended.notify_one();
             });
@@ -75,7 +80,7 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
                 news = arrivals.next() => if news.is_err() {
                     return;
                 },
-                // A keeper that has lost us without having ended is there still.
+                // A connection can end while the keeper lives on.
                 () = ended.notified() => sleep(FOLLOW_AGAIN).await,
             }
         }
@@ -83,12 +88,12 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn failed(file: &Path, error: &io::Error, message: &str) {
+fn warn(file: &Path, error: &io::Error, message: &str) {
     let file = file.display();
     tracing::warn!(message_id = kind::SOCKET_FAILED, %file, %error, "{message}");
 }
 
-/// The sockets of the keepers, without those that are not listened at yet.
+/// The names of the keepers' sockets, without those that do not accept connections yet.
 fn sockets(directory: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(directory) {
@@ -133,13 +138,13 @@ const FOLLOW: ToKeeper = ToKeeper {
     counts: false,
 };
 
-/// Tells one keeper what to wait for, whenever that changes, and hears who waits.
+/// Stays connected to one keeper until that connection ends.
 async fn follow(socket: &Path, shared: &Shared) {
     let Some(mut stream) = connect(socket).await else {
         return;
     };
     let mut container = None;
-    let ended = tell_and_hear(&mut stream, shared, &mut container).await;
+    let ended = exchange(&mut stream, shared, &mut container).await;
     if let (Some(id), Err(error)) = (container, ended) {
         tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
         shared.state.borrow_mut().held.remove(&id);
@@ -155,13 +160,13 @@ async fn connect(socket: &Path) -> Option<UnixStream> {
             Ok(stream) => return Some(stream),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                // It was killed.
+                // The keeper was killed.
                 let _ = fs::remove_file(socket);
                 return None;
             }
             Err(error) => {
                 if !is_logged {
-                    failed(socket, &error, "cannot connect to a keeper; retrying");
+                    warn(socket, &error, "cannot connect to a keeper; retrying");
                     is_logged = true;
                 }
                 sleep(FOLLOW_AGAIN).await;
@@ -170,7 +175,9 @@ async fn connect(socket: &Path) -> Option<UnixStream> {
     }
 }
 
-async fn tell_and_hear(
+/// Sends the ports whenever they change, and takes in every report. `container` is set by the first
+/// report.
+async fn exchange(
     stream: &mut UnixStream,
     shared: &Shared,
     container: &mut Option<ContainerId>,
@@ -184,37 +191,37 @@ async fn tell_and_hear(
     let first: FromKeeper = next(stream, &mut received).await?;
     let id = ContainerId(first.container.clone());
     *container = Some(id.clone());
-    heard(shared, &id, first);
+    on_report(shared, &id, first);
 
     let mut changed = shared.notifier.container(&id);
-    let mut told = None;
+    let mut sent = None;
     loop {
         let ports = shared.state.borrow().ports(&id);
-        if ports.is_some() && ports != told {
+        if ports.is_some() && ports != sent {
             let message = ToKeeper {
                 ttyplugd: VERSION,
                 ports: ports.clone(),
                 ..ToKeeper::default()
             };
             stream.write_all(&line(&message)).await?;
-            told = ports;
+            sent = ports;
         }
         tokio::select! {
             more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
-            message = next::<FromKeeper>(stream, &mut received) => heard(shared, &id, message?),
+            message = next::<FromKeeper>(stream, &mut received) => on_report(shared, &id, message?),
         }
     }
 }
 
-fn heard(shared: &Shared, id: &ContainerId, message: FromKeeper) {
+fn on_report(shared: &Shared, id: &ContainerId, report: FromKeeper) {
     let mut state = shared.state.borrow_mut();
-    for ended in message.released {
+    for ended in report.released {
         state.metrics.held(ended.reason, ended.waited_ms);
     }
-    let heard = HeldByKeeper {
+    let held = HeldByKeeper {
         at: state.clock.now().clock,
-        held: message.held,
+        held: report.held,
     };
-    state.held.insert(id.clone(), heard);
+    state.held.insert(id.clone(), held);
     shared.notifier.notify_watchers();
 }

@@ -1,4 +1,4 @@
-//! Reading the lines of [`protocol`](crate::hold::protocol) from a connection.
+//! Reads the lines of [`protocol`](crate::hold::protocol) from a connection.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use tokio::net::UnixStream;
 
 use crate::hold::protocol::take;
 
-/// Waits for the next message. What has come beyond it stays in `received`.
+/// Waits for the next message. Bytes after it stay in `received`.
 ///
 /// # Errors
-/// The connection ends, or what comes is no message.
+/// The connection ends, or a line is no valid message.
 pub async fn next<T: for<'de> serde::Deserialize<'de>>(
     stream: &mut UnixStream,
     received: &mut Vec<u8>,

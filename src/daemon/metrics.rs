@@ -1,9 +1,9 @@
-//! What is counted, and how Prometheus reads it. Pure: durations come in milliseconds of a clock
-//! that the caller keeps.
+//! Counts events, and writes the counts for Prometheus. Pure: durations are milliseconds of the
+//! caller's clock.
 //!
-//! The text is of format 0.0.4 (prometheus.io, "Exposition formats"), the names are by its
-//! "Metric and label naming". A label's value is always one of the words in this file: what
-//! containers and devices say is neither counted apart nor shown here.
+//! The text has format 0.0.4 (prometheus.io, "Exposition formats"), and the names follow "Metric and
+//! label naming". All values of labels are words of this program: no container and no device can
+//! add a series.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use crate::daemon::status::document::{PortState, Status};
 use crate::hold::held_opens::Reason;
 use crate::model::problem::Failure;
 
-/// Begins at zero with the daemon, as all counters of Prometheus may.
+/// A counter, which begins at zero when the daemon starts. Prometheus expects such resets.
 #[derive(Debug, Default)]
 pub struct Counter(Cell<u64>);
 
@@ -23,12 +23,12 @@ impl Counter {
     }
 }
 
-/// How often something took how long.
+/// A histogram of durations.
 #[derive(Debug)]
 pub struct Histogram {
-    /// Upper bounds, in milliseconds and in their order.
+    /// The upper bounds in milliseconds, in ascending order.
     bounds: &'static [u64],
-    /// One for each bound and one for all that is above.
+    /// One for each bound, and one for everything above.
     counts: Vec<Counter>,
     sum: Counter,
 }
@@ -50,21 +50,22 @@ impl Histogram {
     }
 }
 
-/// From below what an exec takes to what only an operator mends, in milliseconds.
+/// In milliseconds: from less than a docker exec takes, to what only an operator's fix ends.
 const READY_BOUNDS: [u64; 11] = [
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
 ];
 
-/// From below what a plug takes to above the holds that people configure, in milliseconds.
+/// In milliseconds: from less than a plug takes, to more than usual configured holds.
 const HOLD_BOUNDS: [u64; 10] = [
     100, 500, 1_000, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 3_600_000,
 ];
 
+/// All counts.
 #[derive(Debug)]
 pub struct Metrics {
     pub plugs: Counter,
     pub unplugs: Counter,
-    /// How long it took from a plug to a port that is ready in a container.
+    /// The time from a plug to a ready port in a running container.
     pub plug_to_ready: Histogram,
     pub resyncs: Counter,
     pub engine_reconnects: Counter,
@@ -106,56 +107,27 @@ impl Metrics {
         self.held.observe(milliseconds);
     }
 
-    /// All of it, with what the status says of this moment.
+    /// The whole text; gauges are taken from `status`.
     pub fn text(&self, status: &Status) -> String {
-        let in_state = |state| {
-            let ports = status.ports.iter();
-            ports
-                .filter(|port| port.state == state && !port.stopped)
-                .count()
-        };
-        let states = [
-            ("ready", in_state(PortState::Ready)),
-            ("waiting", in_state(PortState::Waiting)),
-            ("failed", in_state(PortState::Failed)),
-        ];
-        let up = status.engine && status.engine_error.is_none();
-
         let mut page = Page(String::new());
-        page.head(
-            "build_info",
-            "gauge",
-            "The version of the daemon; always 1.",
-        );
-        page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        page.head("engine_up", "gauge", "Whether the engine answers.");
-        page.sample("engine_up", &[], u64::from(up));
-        page.head(
-            "ports",
-            "gauge",
-            "Ports in containers that run, by their state.",
-        );
-        for (state, number) in states {
-            page.sample("ports", &[("state", state)], number as u64);
-        }
-        page.head("held_opens", "gauge", "Opens that wait for their port now.");
-        page.sample("held_opens", &[], status.held.len() as u64);
+        page.gauges(status);
+        self.write_ports(&mut page);
+        self.write_failures_and_holds(&mut page);
+        self.write_daemon(&mut page);
+        page.0
+    }
 
-        page.counter(
-            "plugs_total",
-            "Serial devices that were plugged in.",
-            &self.plugs,
-        );
-        page.counter(
-            "unplugs_total",
-            "Serial devices that were unplugged.",
-            &self.unplugs,
-        );
+    fn write_ports(&self, page: &mut Page) {
+        page.counter("plugs_total", "Serial devices plugged in.", &self.plugs);
+        page.counter("unplugs_total", "Serial devices unplugged.", &self.unplugs);
         page.histogram(
             "plug_to_ready_seconds",
-            "Time from a plug to the port being ready in a container that runs.",
+            "Time from a plug to the ready port in a running container.",
             &self.plug_to_ready,
         );
+    }
+
+    fn write_failures_and_holds(&self, page: &mut Page) {
         page.head("failures_total", "counter", "Failures by cause.");
         for (failure, counter) in &self.failures {
             let cause = [("cause", failure.word())];
@@ -170,30 +142,61 @@ impl Metrics {
             let outcome = [("outcome", reason.word())];
             page.sample("holds_total", &outcome, counter.0.get());
         }
-        page.histogram("hold_seconds", "For how long opens were held.", &self.held);
+        page.histogram("hold_seconds", "How long opens were held.", &self.held);
+    }
+
+    fn write_daemon(&self, page: &mut Page) {
         page.counter(
             "resyncs_total",
-            "Times that everything was looked at again.",
+            "Resyncs: all devices and containers were looked at again.",
             &self.resyncs,
         );
         page.counter(
             "engine_reconnects_total",
-            "Times that the engine was found again after it was lost.",
+            "Reconnections to the engine.",
             &self.engine_reconnects,
         );
         page.counter(
             "events_lost_total",
-            "Times that events of udev were lost; a resync follows.",
+            "Losses of uevents; each is followed by a resync.",
             &self.events_lost,
         );
-        page.0
     }
 }
 
-/// The text as it grows. Writing to a string cannot fail.
+/// The text. Writing to a string cannot fail.
 struct Page(String);
 
 impl Page {
+    fn gauges(&mut self, status: &Status) {
+        let in_state = |state| {
+            let ports = status.ports.iter();
+            ports
+                .filter(|port| port.state == state && !port.stopped)
+                .count()
+        };
+        let states = [
+            ("ready", in_state(PortState::Ready)),
+            ("waiting", in_state(PortState::Waiting)),
+            ("failed", in_state(PortState::Failed)),
+        ];
+        let up = status.engine && status.engine_error.is_none();
+        self.head(
+            "build_info",
+            "gauge",
+            "The version of the daemon; always 1.",
+        );
+        self.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.head("engine_up", "gauge", "Whether the engine answers.");
+        self.sample("engine_up", &[], u64::from(up));
+        self.head("ports", "gauge", "Ports in running containers, by state.");
+        for (state, number) in states {
+            self.sample("ports", &[("state", state)], number as u64);
+        }
+        self.head("held_opens", "gauge", "Opens that wait for their port now.");
+        self.sample("held_opens", &[], status.held.len() as u64);
+    }
+
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP ttyplugd_{name} {help}");
         let _ = writeln!(self.0, "# TYPE ttyplugd_{name} {kind}");
@@ -220,7 +223,7 @@ impl Page {
         self.head(name, "histogram", help);
         let bounds = histogram.bounds.iter().map(|bound| seconds(*bound));
         let bounds = bounds.chain(["+Inf".to_owned()]);
-        // A bucket has all that is below its bound, those of the buckets before it too.
+        // Buckets are cumulative: each counts everything up to its bound.
         let mut count = 0;
         for (bound, of_bucket) in bounds.zip(&histogram.counts) {
             count += of_bucket.0.get();
@@ -231,7 +234,7 @@ impl Page {
     }
 }
 
-/// Prometheus' base unit.
+/// A time in seconds, the base unit of Prometheus.
 fn seconds(milliseconds: u64) -> String {
     let text = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,7 +1,7 @@
 //! The daemon: one loop that turns events into state, and state into work.
 //!
-//! An event never acts. It changes the inventory; what each container should have is computed
-//! anew from that, and containers for which it has changed are reconciled, each on its own.
+//! An event only changes the inventory. The loop then computes anew what each container should have,
+//! and reconciles every container for which that has changed, each on its own.
 //!
 //! Imports: `model`, `config`, `hold`, `plan`, `sys`, `monitor`, `engine`, `container`, `store`.
 
@@ -26,11 +26,12 @@ use crate::daemon::scheduler::Scheduler;
 use crate::daemon::shared::Shared;
 use crate::daemon::state::State;
 use crate::daemon::status::{note, note_all};
+use crate::engine::Engine;
 use crate::engine::events::{News, watch};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::problem::Problem;
 use crate::monitor::{Monitor, Received, enumerate};
-use crate::plan::assign::assign;
+use crate::plan::assign::{Assignments, assign};
 use crate::store::Store;
 use crate::sys::logging::kind;
 
@@ -51,49 +52,51 @@ pub mod status;
 pub mod timeline;
 pub mod wrappers;
 
-/// Where the daemon keeps things.
+/// The directories that the daemon uses.
 #[derive(Debug, Clone)]
 pub struct Directories {
+    /// The configuration's.
     pub config: PathBuf,
+    /// The lock and the sockets.
     pub run: PathBuf,
+    /// The state that outlives the daemon.
     pub state: PathBuf,
 }
 
-/// Everything is looked at again this often, whether or not anything was heard.
+/// How often everything is looked at again, whatever events have come.
 const RESYNC: Duration = Duration::from_secs(60);
 
-/// How soon after the start all containers are looked at again. A command that a killed daemon had
-/// begun in one goes on without it, and may make after our first look what nobody wants any more.
+/// How long after connecting to the engine all containers are looked at again. A command of a killed
+/// daemon may still run in one, and make a node after the first look.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 
-/// How soon after udev's events were lost everything is looked at again.
+/// How long after a loss of uevents everything is looked at again: many more may still come.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 
-/// How long work that has begun may go on after we were told to stop.
+/// How long running work may take after the daemon was told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
 struct Daemon {
     directories: Directories,
     shared: Rc<Shared>,
     scheduler: Scheduler,
-    /// Has the engine list its containers again.
+    /// Makes `watch` list the engine's containers again.
     list_again: Rc<Notify>,
     next_resync: Instant,
-    /// Since the last resync, and a message has said so.
+    /// Uevents were lost since the last resync, and that was logged.
     events_lost: bool,
-    /// What outlives the daemon could not be written, and is tried again at the next turn.
+    /// The state could not be written. The next turn tries again.
     unsaved: bool,
     /// When the work was last dispatched.
     turn: Instant,
-    /// What the service manager was told last.
+    /// The last status that the service manager has got.
     status: String,
 }
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Another daemon is running, or udev or the state directory cannot be used. The configuration
-/// has been read already.
+/// Another daemon is running, udev or the state directory cannot be used, or a job panicked.
 pub async fn run(
     directories: Directories,
     settings: Settings,
@@ -105,8 +108,8 @@ pub async fn run(
     let mut hangup = signal(SignalKind::hangup())?;
     let store = Store::open(&directories.state)?;
 
-    // Listen before list, for udev here and for the engine in `watch`.
-    let mut monitor = listen()?;
+    // Subscribe before listing, or what changes in between is missed. `watch` does so for the engine.
+    let mut monitor = subscribe()?;
     let mut inventory = Inventory::default();
     inventory.replace_devices(enumerate()?);
 
@@ -126,11 +129,11 @@ pub async fn run(
         status: String::new(),
     };
     daemon.serve()?;
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
     daemon.dispatch();
     let shared = daemon.shared.clone();
 
-    // Half of what the service manager allows (sd_watchdog_enabled(3)).
+    // Half the service manager's limit, as recommended (sd_watchdog_enabled(3)).
     let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let mut next_watchdog = watchdog.map(|period| Instant::now() + period);
     loop {
@@ -147,18 +150,18 @@ pub async fn run(
         }
         if let (Some(period), Some(next)) = (watchdog, &mut next_watchdog) {
             if *next <= Instant::now() {
-                tell(&[NotifyState::Watchdog]);
+                notify(&[NotifyState::Watchdog]);
                 *next = Instant::now() + period;
             }
         }
         daemon.dispatch();
     }
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
     daemon.drain().await;
     Ok(())
 }
 
-/// Two daemons would each take the nodes of the other for somebody else's.
+/// Locks the run directory: two daemons would treat each other's nodes as foreign.
 fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
     let path = directory.join("lock");
     let open = || -> std::io::Result<File> {
@@ -179,7 +182,8 @@ fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
     })
 }
 
-fn listen() -> anyhow::Result<Monitor> {
+/// Subscribes to uevents. Without udevd none come, and a warning says so.
+fn subscribe() -> anyhow::Result<Monitor> {
     let monitor = Monitor::subscribe()?;
     if monitor.is_inactive() {
         tracing::warn!(
@@ -191,15 +195,15 @@ fn listen() -> anyhow::Result<Monitor> {
     Ok(monitor)
 }
 
-/// Without a service manager there is nobody to tell, which is no error.
-fn tell(states: &[NotifyState]) {
+/// Notifies the service manager, if there is one (sd_notify(3)).
+fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "cannot notify the service manager");
     }
 }
 
 impl Daemon {
-    /// Answers wrappers, keepers and operators from now on.
+    /// Opens the sockets for wrappers and for the API, and follows the keepers.
     fn serve(&self) -> anyhow::Result<()> {
         let run_dir = &self.directories.run;
         wrappers::serve(run_dir, self.shared.clone())?;
@@ -236,28 +240,32 @@ impl Daemon {
                     containers = containers.len(),
                     "connected to the engine"
                 );
-                let mut state = self.shared.state.borrow_mut();
-                let again = state.engine.connect(engine);
-                state.metrics.engine_reconnects.add(again.into());
-                drop(state);
+                self.on_connected(engine);
                 self.on_listed(containers);
                 self.mark_all();
                 self.look_again_soon();
             }
             News::Listed(containers) => self.on_listed(containers),
             News::Changed(id, container) => self.on_changed(id, container),
-            News::Lost(error) => {
-                let error = error.to_string();
-                if self.shared.state.borrow_mut().engine.lose(error.clone()) {
-                    tracing::warn!(
-                        message_id = kind::ENGINE_LOST,
-                        error,
-                        "the engine does not answer; waiting for it (systemctl status docker)"
-                    );
-                }
-                self.shared.notifier.notify_watchers();
-            }
+            News::Lost(error) => self.on_lost(error.to_string()),
         }
+    }
+
+    fn on_connected(&self, engine: Rc<Engine>) {
+        let mut state = self.shared.state.borrow_mut();
+        let again = state.engine.connect(engine);
+        state.metrics.engine_reconnects.add(again.into());
+    }
+
+    fn on_lost(&self, error: String) {
+        if self.shared.state.borrow_mut().engine.lose(error.clone()) {
+            tracing::warn!(
+                message_id = kind::ENGINE_LOST,
+                error,
+                "the engine does not answer; waiting for it (systemctl status docker)"
+            );
+        }
+        self.shared.notifier.notify_watchers();
     }
 
     fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
@@ -277,7 +285,7 @@ impl Daemon {
         self.shared.notifier.notify_all();
     }
 
-    /// `None` is a container that is gone.
+    /// `None` if the container was removed.
     fn on_changed(&mut self, id: ContainerId, container: Option<Container>) {
         let mut state = self.shared.state.borrow_mut();
         self.shared.notifier.notify_container(&id);
@@ -295,7 +303,7 @@ impl Daemon {
         state.inventory.containers.insert(id, container);
     }
 
-    /// A command that a killed daemon had begun in a container goes on without it.
+    /// See [`SECOND_LOOK`].
     fn look_again_soon(&self) {
         let list_again = self.list_again.clone();
         tokio::task::spawn_local(async move {
@@ -311,20 +319,20 @@ impl Daemon {
             match container.filter(|container| container.state != ContainerState::Stopped) {
                 Some(container) => {
                     let name = container.name.clone();
-                    state.problems.tell(&id, &name, Source::Work, problems);
+                    state.problems.report(&id, &name, Source::Work, problems);
                     note(state, &id);
                     self.shared.notifier.notify_watchers();
                 }
-                // It has ended meanwhile, and its problems with it.
+                // It has ended, and its problems with it.
                 None => state.stale = true,
             }
         }
     }
 
-    /// Reads the configuration again. One with mistakes leaves the old one in force.
+    /// Reads the configuration again. An invalid one leaves the old one in force.
     fn reload(&mut self) -> anyhow::Result<()> {
-        // Type=notify-reload wants to know when the reload began (sd_notify(3), MONOTONIC_USEC).
-        tell(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
+        // Type=notify-reload needs the time at which the reload began (sd_notify(3), MONOTONIC_USEC).
+        notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
         match config::load(&self.directories.config) {
             Ok(settings) => {
                 self.shared.state.borrow_mut().settings = settings;
@@ -334,7 +342,7 @@ impl Daemon {
         }
         self.mark_all();
         self.resync()?;
-        tell(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
         Ok(())
     }
 
@@ -344,9 +352,9 @@ impl Daemon {
         }
         if monitor.could_be_active() {
             tracing::info!("udevd is running; receiving hotplug events from now on");
-            *monitor = listen()?;
+            *monitor = subscribe()?;
         }
-        // Nothing is missed by what is read here: everything is looked at again.
+        // This resets the loss counter, and hides no loss: everything is looked at again.
         let lost = monitor.has_lost()?;
         let state = self.shared.state.borrow();
         state.metrics.events_lost.add(lost.into());
@@ -355,8 +363,8 @@ impl Daemon {
         self.resync()
     }
 
-    /// Looks at everything again: at the devices now, at the containers as soon as the engine has
-    /// listed them.
+    /// Looks at everything again: at the devices now, and at the containers once the engine has listed
+    /// them.
     fn resync(&mut self) -> anyhow::Result<()> {
         let devices = enumerate()?;
         let mut state = self.shared.state.borrow_mut();
@@ -367,7 +375,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// The operator or a new engine may have fixed what was wrong, whatever it was.
+    /// Schedules every container, and ends all pauses after failures: the operator or a new engine may
+    /// have removed the causes.
     fn mark_all(&mut self) {
         let state = self.shared.state.borrow();
         let serves_paused = state.settings.inject.serves_paused();
@@ -376,18 +385,18 @@ impl Daemon {
         }
     }
 
-    /// Computes what everybody should have, marks those for whom that has changed, and starts
-    /// the work that is due.
+    /// Computes anew what each container should have, if that may have changed, and starts the work
+    /// that is due.
     fn dispatch(&mut self) {
         self.turn = Instant::now();
-        // That work has ended changes nothing in what anybody should have.
         if self.shared.state.borrow().stale || self.unsaved {
             self.reassign();
         }
         self.scheduler.start(&self.shared, self.turn);
-        self.tell_status();
+        self.notify_status();
     }
 
+    /// Computes anew what each container should have, and schedules those for which it has changed.
     fn reassign(&mut self) {
         let state = &mut *self.shared.state.borrow_mut();
         let new = assign(
@@ -397,7 +406,8 @@ impl Daemon {
         );
         let old = std::mem::replace(&mut state.assigned, new);
         state.stale = false;
-        state.problems.devices(state.inventory.devices.values());
+        let devices = state.inventory.devices.values();
+        state.problems.report_refused_links(devices);
         let containers = &state.inventory.containers;
         state.lives.update(|id| Some(containers.get(id)?.state));
 
@@ -405,46 +415,32 @@ impl Daemon {
             .inventory
             .running(state.settings.inject.serves_paused());
         let running: BTreeSet<_> = running.map(|(id, _)| id.clone()).collect();
-        self.scheduler.keep(&running);
-        let ids: BTreeSet<_> = old
-            .by_container
-            .keys()
-            .chain(state.assigned.by_container.keys())
-            .collect();
-        let differs =
-            |id: &&&ContainerId| old.by_container.get(*id) != state.assigned.by_container.get(*id);
-        for id in ids.iter().filter(differs) {
-            if let Some(container) = state.inventory.containers.get(*id) {
-                let assignment = state.assigned.by_container.get(*id);
-                let problems = assignment
-                    .map(problems::of_assignment)
-                    .into_iter()
-                    .flatten();
-                let source = Source::Definition;
-                state.problems.tell(id, &container.name, source, problems);
-            }
-            if running.contains(*id) {
+        self.scheduler.retain(&running);
+        for id in &changed(&old, &state.assigned) {
+            report_definition(state, id);
+            if running.contains(id) {
                 self.scheduler.changed(id);
             }
             self.shared.notifier.notify_container(id);
         }
         note_all(state);
-        // Before the engine has told what there is, nothing is known to be gone.
+        // Until the engine has listed them, a missing container may still exist.
         if state.engine.connection().is_some() {
-            self.unsaved = !remember(state);
+            self.unsaved = !write_state(state);
         }
         self.shared.notifier.notify_assigned();
         self.shared.notifier.notify_watchers();
     }
 
+    /// When the loop has to run next without an event.
     fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
         let retry = self.scheduler.wake(self.turn);
         let wakes = retry.into_iter().chain([self.next_resync]).chain(watchdog);
         wakes.min().unwrap_or(self.next_resync)
     }
 
-    /// Tells the service manager, for `systemctl status`.
-    fn tell_status(&mut self) {
+    /// Sends the service manager the line that `systemctl status` shows.
+    fn notify_status(&mut self) {
         let state = self.shared.state.borrow();
         let devices = state.inventory.devices.values();
         let offered = devices.filter(|device| device.is_offered()).count();
@@ -461,24 +457,44 @@ impl Daemon {
         );
         drop(state);
         if status != self.status {
-            tell(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]);
             self.status = status;
         }
     }
 
-    /// Lets the work that has begun come to its end. Nodes stay: applications go on working.
+    /// Waits for the running work. The nodes stay, and applications go on using them.
     async fn drain(&mut self) {
         if !self.scheduler.drain(DRAIN_LIMIT).await {
             tracing::warn!(
                 message_id = kind::UNFINISHED,
-                "stopped during an operation; the next start completes it"
+                "stopped while an operation was running; it is completed at the next start"
             );
         }
     }
 }
 
-/// Writes what outlives the daemon. Returns whether it could be written.
-fn remember(state: &mut State) -> bool {
+/// The containers whose assignments differ.
+fn changed(old: &Assignments, new: &Assignments) -> BTreeSet<ContainerId> {
+    let (old, new) = (&old.by_container, &new.by_container);
+    let ids = old.keys().chain(new.keys());
+    ids.filter(|id| old.get(*id) != new.get(*id))
+        .cloned()
+        .collect()
+}
+
+/// Reports what is wrong in a container's definition.
+fn report_definition(state: &mut State, id: &ContainerId) {
+    let Some(container) = state.inventory.containers.get(id) else {
+        return;
+    };
+    let assignment = state.assigned.by_container.get(id);
+    let problems = assignment.map(problems::of_assignment).unwrap_or_default();
+    let source = Source::Definition;
+    state.problems.report(id, &container.name, source, problems);
+}
+
+/// Writes the state that outlives the daemon. Returns whether that succeeded.
+fn write_state(state: &mut State) -> bool {
     let State {
         inventory,
         assigned,
@@ -490,7 +506,7 @@ fn remember(state: &mut State) -> bool {
         .put_assignments(inventory, assigned)
         .and_then(|()| store.retain_records_of(&inventory.containers));
     let is_written = written.is_ok();
-    problems.store(written);
-    problems.keep(&inventory.containers);
+    problems.report_store(written);
+    problems.retain(&inventory.containers);
     is_written
 }

@@ -1,5 +1,4 @@
-//! Word that something has changed, to those whom it concerns. What it is now, they look up in the
-//! state.
+//! Notifies the parts of the daemon of changes. They look up the new values in the state.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,24 +7,25 @@ use tokio::sync::{Notify, watch};
 
 use crate::model::inventory::ContainerId;
 
+/// One sender for each kind of receiver.
 #[derive(Debug, Default)]
 pub struct Notifier {
-    /// For the connection to a container's keeper: what opens in it wait for.
+    /// For the connection to a container's keeper: its ports have changed.
     containers: RefCell<BTreeMap<ContainerId, watch::Sender<()>>>,
-    /// For wrappers: it was computed anew who is to have what.
+    /// For the connections to wrappers: the assignments were computed anew.
     assigned: watch::Sender<()>,
-    /// For those who watch the status.
+    /// For API clients that watch the status.
     watchers: watch::Sender<()>,
-    /// For the daemon's loop: there is something to compute.
+    /// For the loop: the assignments have to be computed anew.
     stale: Notify,
 }
 
-/// Waits for changes, and takes many as one.
+/// Waits for changes. Several changes between two calls count as one.
 #[derive(Debug)]
 pub struct Changed(watch::Receiver<()>);
 
 impl Notifier {
-    /// Something has changed for the opens of one container.
+    /// The ports of one container have changed.
     pub fn notify_container(&self, id: &ContainerId) {
         let mut containers = self.containers.borrow_mut();
         if let Some(sender) = containers.get(id) {
@@ -36,7 +36,7 @@ impl Notifier {
         self.notify_watchers();
     }
 
-    /// Something may have changed for the opens of every container.
+    /// The ports of any container may have changed.
     pub fn notify_all(&self) {
         self.containers
             .borrow_mut()
@@ -56,7 +56,7 @@ impl Notifier {
         self.stale.notify_one();
     }
 
-    /// What the opens of one container wait for.
+    /// Subscribes to the ports of one container.
     pub fn container(&self, id: &ContainerId) -> Changed {
         let mut containers = self.containers.borrow_mut();
         let sender = containers.entry(id.clone()).or_default();
@@ -77,7 +77,7 @@ impl Notifier {
 }
 
 impl Changed {
-    /// Waits for a change since the last call. `None` if there will be no more.
+    /// Waits for a change since the last call. `None` if no more can come.
     pub async fn next(&mut self) -> Option<()> {
         self.0.changed().await.ok()
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_for_one_container_wakes_nobody_elses_keeper() {
+    fn a_change_for_one_container_wakes_no_other_keeper() {
         let notifier = Notifier::default();
         let ids = ["a", "b"].map(|id| ContainerId(id.into()));
         let mut changed = ids.each_ref().map(|id| notifier.container(id));

@@ -1,4 +1,4 @@
-//! What is in the way, told to the operator once: when it begins, not at every try.
+//! Logs each problem once: when it begins, and not at every try.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -12,23 +12,24 @@ use crate::model::problem::{Failure, Problem};
 use crate::plan::assign::{Assignment, Conflict};
 use crate::sys::logging::kind;
 
-/// Where a problem was found; each finds its own anew every time.
+/// What has found a problem. Each source reports all of its problems every time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// The configuration and the labels, whatever the container looks like inside.
+    /// The configuration and the labels.
     Definition,
-    /// Serving the container.
+    /// The work on the container.
     Work,
 }
 
-/// What has been told.
+/// The problems that there are, all of which have been logged.
 #[derive(Debug, Default)]
 pub struct Problems {
     problems: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Problem>>>,
     metrics: Rc<Metrics>,
+    /// Why the state cannot be written.
     store: Option<String>,
-    /// Devices, by their place in sysfs, whose bad links have been told.
-    links: BTreeSet<String>,
+    /// The devpaths of the devices whose refused links have been logged.
+    refused_links: BTreeSet<String>,
 }
 
 impl Problems {
@@ -39,8 +40,8 @@ impl Problems {
         }
     }
 
-    /// These are all problems of a container that a source knows of now.
-    pub fn tell(
+    /// Takes in all problems that a source has found in a container, and logs the new ones.
+    pub fn report(
         &mut self,
         id: &ContainerId,
         name: &str,
@@ -49,8 +50,8 @@ impl Problems {
     ) {
         let problems: BTreeSet<_> = problems.into_iter().collect();
         let of_container = self.problems.entry(id.clone()).or_default();
-        let told = of_container.entry(source).or_default();
-        for problem in problems.difference(told) {
+        let known = of_container.entry(source).or_default();
+        for problem in problems.difference(known) {
             self.metrics.failed(problem.failure);
             tracing::warn!(
                 message_id = kind::TROUBLE,
@@ -61,23 +62,23 @@ impl Problems {
                 "{}", problem.cause
             );
         }
-        *told = problems;
+        *known = problems;
     }
 
-    /// The container has stopped, and what was in the way of serving it is no more.
+    /// Forgets the problems of the work on a container, which has stopped.
     pub fn stopped(&mut self, id: &ContainerId) {
         if let Some(of_container) = self.problems.get_mut(id) {
             of_container.remove(&Source::Work);
         }
     }
 
-    /// These are all containers that there are.
-    pub fn keep(&mut self, containers: &BTreeMap<ContainerId, Container>) {
+    /// Forgets all containers but these.
+    pub fn retain(&mut self, containers: &BTreeMap<ContainerId, Container>) {
         self.problems.retain(|id, _| containers.contains_key(id));
     }
 
-    /// What is in the way in one container.
-    pub fn of(&self, id: &ContainerId) -> impl Iterator<Item = &Problem> {
+    /// The problems of one container.
+    pub fn of_container(&self, id: &ContainerId) -> impl Iterator<Item = &Problem> {
         let of_container = self.problems.get(id).into_iter();
         of_container.flat_map(BTreeMap::values).flatten()
     }
@@ -88,8 +89,8 @@ impl Problems {
         self.problems.values().filter(affected).count()
     }
 
-    /// The state could be kept, or not.
-    pub fn store(&mut self, result: anyhow::Result<()>) {
+    /// Takes in whether the state could be written, and logs a new error.
+    pub fn report_store(&mut self, result: anyhow::Result<()>) {
         let error = result.err().map(|error| format!("{error:#}"));
         if let Some(error) = error
             .as_ref()
@@ -100,25 +101,26 @@ impl Problems {
         self.store = error;
     }
 
-    /// These are all devices that there are.
-    pub fn devices<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
-        let told = std::mem::take(&mut self.links);
+    /// Logs links that are no valid paths, once for each of these devices. They are all that there
+    /// are.
+    pub fn report_refused_links<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
+        let logged = std::mem::take(&mut self.refused_links);
         for device in devices.filter(|device| !device.refused_links.is_empty()) {
-            if !told.contains(&device.devpath) {
+            if !logged.contains(&device.devpath) {
                 tracing::warn!(
                     message_id = kind::NAMES_REFUSED,
                     serial_device = %device.node,
                     links = device.refused_links.join(" "),
-                    "stable names of the device are left out, because they are no valid paths; \
-                     look at the udev rule that gives them"
+                    "ignoring links of the device that are no valid paths; check the udev rule that \
+                     makes them"
                 );
             }
-            self.links.insert(device.devpath.clone());
+            self.refused_links.insert(device.devpath.clone());
         }
     }
 }
 
-/// What is wrong with what a container is to have.
+/// The problems in a container's definition.
 pub fn of_assignment(assignment: &Result<Assignment, LabelError>) -> Vec<Problem> {
     match assignment {
         Ok(assignment) => assignment
@@ -132,13 +134,13 @@ pub fn of_assignment(assignment: &Result<Assignment, LabelError>) -> Vec<Problem
             .collect(),
         Err(error) => vec![Problem::lasting(
             Failure::Definition,
-            format!("{error}; the container gets no port"),
+            format!("{error}; the container gets no ports"),
             "correct the label and create the container again",
         )],
     }
 }
 
-/// What is wrong with a configuration, which is not in force then.
+/// Logs why a configuration is not put in force.
 pub fn rejected(errors: &[ConfigError]) {
     for error in errors {
         tracing::error!(

@@ -1,7 +1,7 @@
-//! When to work on a container: at once when something has changed, and after a failure again,
-//! with pauses that grow. The retry policy is here and nowhere else.
+//! Decides when to work on a container: immediately after a change, and after a failure again with
+//! growing pauses. This file is the whole retry policy.
 //!
-//! There is no clock in here; whoever calls says what time it is.
+//! It reads no clock; the caller passes the time.
 
 use std::time::Instant;
 
@@ -16,19 +16,20 @@ pub struct Work {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// There is nothing to do.
+    /// Nothing is due.
     #[default]
     Idle,
-    /// There has been something to do since then.
+    /// Work has been due since then.
     Due { since: Instant },
-    /// It has failed, and is tried again at that time.
+    /// The work has failed, and is tried again at that time.
     Waiting { until: Instant },
-    /// It is being done. What has changed since it began is not in it, and has to be done after.
+    /// The work is running. `again` is the time of the first change since it began, which has to be
+    /// worked on afterwards.
     Running { again: Option<Instant> },
 }
 
 impl Work {
-    /// Something has changed for this container: now is the time to try, whatever failed before.
+    /// Something has changed for this container. The work is due now, even if it waits after a failure.
     pub fn changed(&mut self, now: Instant) {
         self.stage = match self.stage {
             Stage::Idle | Stage::Waiting { .. } => Stage::Due { since: now },
@@ -39,15 +40,15 @@ impl Work {
         };
     }
 
-    /// Everything is looked at again, and this container with it. That is no news of the
-    /// container: if it is waiting after a failure it waits on.
+    /// Everything is looked at again, and this container with it. Nothing has changed for it, so it
+    /// goes on waiting after a failure.
     pub fn revisit(&mut self, now: Instant) {
         if !matches!(self.stage, Stage::Waiting { .. }) {
             self.changed(now);
         }
     }
 
-    /// Begins the work if it is time to. Returns since when there has been something to do.
+    /// Begins the work if it is due. Returns since when.
     pub fn begin(&mut self, now: Instant) -> Option<Instant> {
         let since = match self.stage {
             Stage::Due { since } => since,
@@ -58,7 +59,7 @@ impl Work {
         Some(since)
     }
 
-    /// The work has come to its end; `retry` if it failed in a way that may pass.
+    /// The work has ended; `retry` if it failed in a way that may pass.
     pub fn end(&mut self, now: Instant, retry: bool) {
         let pause = backoff(self.failures);
         self.failures = if retry { self.failures + 1 } else { 0 };
@@ -73,9 +74,8 @@ impl Work {
         matches!(self.stage, Stage::Running { .. })
     }
 
-    /// When it will be time for the next try, if one is waited for. One whose time has come and
-    /// that was not begun waits for something else, an engine or the end of a pause, and what
-    /// brings that brings it here again.
+    /// The time of the next try, if it is in the future. A try that is due and was not begun waits for
+    /// the engine or for the end of a pause, and the event of that wakes the loop.
     pub fn wake(&self, now: Instant) -> Option<Instant> {
         match self.stage {
             Stage::Waiting { until } if until > now => Some(until),

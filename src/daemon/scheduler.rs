@@ -1,6 +1,4 @@
-//! The work on containers: who has some, who has a turn, and what has come of it.
-//!
-//! Each container is worked on by one job at a time, and nobody waits for a container that hangs.
+//! Runs the work on containers: one job at a time for each, and no container waits for one that hangs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -20,12 +18,12 @@ use crate::engine::Engine;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::Problem;
 
-/// How many containers are worked on at once where commands are executed in them. Each exec keeps
-/// the engine, its shim and a runtime busy; more of them at a time make each one slower and none of
-/// them sooner. What is done from outside keeps nobody busy but us.
+/// In how many containers commands are executed at once. Each exec keeps the engine, its shim and a
+/// runtime busy, and more of them make each one slower. Namespace injection has no such limit: it
+/// needs neither of them.
 const AT_ONCE: usize = 8;
 
-/// How long one container may keep its place among them.
+/// How long one container may keep its slot.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -48,26 +46,27 @@ impl Default for Scheduler {
 impl Scheduler {
     /// Something has changed for a container.
     pub fn changed(&mut self, id: &ContainerId) {
-        self.of(id).changed(Instant::now().into_std());
+        self.work(id).changed(Instant::now().into_std());
     }
 
     /// Everything is looked at again, and this container with it.
     pub fn revisit(&mut self, id: &ContainerId) {
-        self.of(id).revisit(Instant::now().into_std());
+        self.work(id).revisit(Instant::now().into_std());
     }
 
-    fn of(&mut self, id: &ContainerId) -> &mut Work {
+    fn work(&mut self, id: &ContainerId) -> &mut Work {
         self.work.entry(id.clone()).or_default()
     }
 
-    /// There is nothing to do in any other container. Work that has begun comes to its own end
-    /// first, so that there are never two at a time on one container.
-    pub fn keep(&mut self, containers: &BTreeSet<ContainerId>) {
+    /// Forgets all containers but these. Running work ends first: there are never two jobs at a time
+    /// on one container.
+    pub fn retain(&mut self, containers: &BTreeSet<ContainerId>) {
         self.work
             .retain(|id, work| work.is_running() || containers.contains(id));
     }
 
-    /// Starts the work that is due in containers that run. Much of it needs no engine.
+    /// Starts the work that is due in running containers, even without the engine: much of it needs
+    /// none.
     pub fn start(&mut self, shared: &Rc<Shared>, now: Instant) {
         let state = shared.state.borrow();
         let serves_paused = state.settings.inject.serves_paused();
@@ -78,7 +77,8 @@ impl Scheduler {
             let Some(since) = work.begin(now.into_std()) else {
                 continue;
             };
-            // One whose ports are all unplugged is looked up, to be known when they come.
+            // A container whose ports are all unplugged is worked on too: it is known then when they
+            // are plugged in.
             if !state.assigned.by_container.contains_key(id) && !state.store.has_record(id) {
                 work.end(now.into_std(), false);
                 continue;
@@ -97,21 +97,21 @@ impl Scheduler {
         }
     }
 
-    /// Waits for the end of a job, and returns all that have ended: whose they were, and what is in
-    /// the way there. `None` if there is none to wait for.
+    /// Waits for the end of a job, and returns the containers and problems of all jobs that have
+    /// ended. `None` if no job is running.
     pub async fn next(&mut self) -> Option<anyhow::Result<Vec<(ContainerId, Vec<Problem>)>>> {
         let mut ended = vec![self.running.join_next().await?];
         ended.extend(std::iter::from_fn(|| self.running.try_join_next()));
         let ended = ended.into_iter().map(|job| {
-            let (id, problems) = job.context("a container's work has panicked")?;
+            let (id, problems) = job.context("the work on a container panicked")?;
             let retry = problems.iter().any(|problem| problem.retry);
-            self.of(&id).end(Instant::now().into_std(), retry);
+            self.work(&id).end(Instant::now().into_std(), retry);
             Ok((id, problems))
         });
         Some(ended.collect())
     }
 
-    /// When the next try is due.
+    /// When the next retry is due.
     pub fn wake(&self, now: Instant) -> Option<Instant> {
         let retries = self
             .work
@@ -120,8 +120,8 @@ impl Scheduler {
         retries.map(Instant::from_std).min()
     }
 
-    /// Lets the work that has begun come to its end, and begins no more. Returns whether all of it
-    /// has ended in time.
+    /// Waits for the running work, and begins none that waits for a slot. Returns whether all of it has
+    /// ended in time.
     pub async fn drain(&mut self, limit: Duration) -> bool {
         self.slots.close();
         let drain = async { while self.running.join_next().await.is_some() {} };
@@ -129,7 +129,7 @@ impl Scheduler {
     }
 }
 
-/// Works on one container; with `slots` when one is free.
+/// Works on one container; with `slots`, once one is free.
 async fn run(
     shared: Rc<Shared>,
     engine: Option<Rc<Engine>>,
@@ -154,16 +154,16 @@ async fn run(
     (id, problems)
 }
 
-/// Does work when it has its turn. A turn is over after a while, even if the work is not: who
-/// takes longer is waiting for something that hangs, and must not keep the others waiting.
+/// Does work in a slot. Work that takes longer than its turn goes on without the slot: it waits for
+/// something that hangs, and must not delay the others.
 ///
-/// Returns `None` if there are no more turns, because the daemon is about to stop.
-async fn in_turn<T>(turns: &Semaphore, work: impl Future<Output = T>) -> Option<T> {
-    let turn = turns.acquire().await.ok()?;
+/// Returns `None` if the daemon is stopping.
+async fn in_turn<T>(slots: &Semaphore, work: impl Future<Output = T>) -> Option<T> {
+    let slot = slots.acquire().await.ok()?;
     let mut work = pin!(work);
     if let Ok(result) = timeout(LONGEST_TURN, work.as_mut()).await {
         return Some(result);
     }
-    drop(turn);
+    drop(slot);
     Some(work.await)
 }

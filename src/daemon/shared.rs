@@ -1,4 +1,4 @@
-//! What the loop, the work on containers and the connections of the daemon share.
+//! The state that the loop, the work on containers and the connections of the daemon share.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use crate::daemon::state::State;
 
 #[derive(Debug)]
 pub struct Shared {
-    /// Borrowed for a moment at a time, never over an await.
+    /// Never borrowed across an await.
     pub state: RefCell<State>,
     pub notifier: Notifier,
     pub blocking: Blocking,

@@ -1,4 +1,4 @@
-//! What is known of a container's starts: one record each, which goes when the start does.
+//! Everything that is known of one start of a container. The next start replaces it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ use crate::plan::Record;
 use crate::plan::assign::WantedPort;
 use crate::sys::pidfd;
 
-/// Whether a container runs.
+/// Whether a container runs, and in which start.
 #[derive(Debug)]
 pub enum Life {
     /// It has stopped, or a wrapper is creating it. Its next start has a new /dev, in which nothing
     /// is ready.
     NotStarted {
-        /// What a command of the last start may still make in the next one.
+        /// Entries that a command of the last start may still make in the next one.
         unfinished: Record,
     },
     Running(Rc<Start>),
@@ -39,7 +39,7 @@ impl Life {
     }
 }
 
-/// The containers that were looked at, each with its life.
+/// The containers that the daemon has worked on, each with its life.
 #[derive(Debug, Default)]
 pub struct Lives(BTreeMap<ContainerId, Life>);
 
@@ -48,7 +48,7 @@ impl Lives {
         self.0.get(id)
     }
 
-    /// The start in which a container runs, where that is known.
+    /// The start in which a container runs, if it is known.
     pub fn start(&self, id: &ContainerId) -> Option<&Rc<Start>> {
         match self.0.get(id)? {
             Life::Running(start) => Some(start),
@@ -56,13 +56,13 @@ impl Lives {
         }
     }
 
-    /// Whether a container still runs in this start.
+    /// Whether this is still the start in which a container runs.
     pub fn is_current(&self, id: &ContainerId, start: &Rc<Start>) -> bool {
         self.start(id).is_some_and(|now| Rc::ptr_eq(now, start))
     }
 
-    /// A container was started. Returns what a command of an earlier start may have made in this
-    /// one.
+    /// A container was started. Returns the entries that a command of an earlier start may have made
+    /// in this one.
     pub fn begin(&mut self, id: &ContainerId, start: Rc<Start>) -> Record {
         let before = self.0.insert(id.clone(), Life::Running(start));
         before.map(Life::into_unfinished).unwrap_or_default()
@@ -76,8 +76,7 @@ impl Lives {
         self.0.insert(id.clone(), life);
     }
 
-    /// Forgets containers that are gone, and ends the starts of those that have stopped. `state` is
-    /// `None` for a container that is gone.
+    /// Forgets removed containers, for which `state` is `None`, and ends the starts of stopped ones.
     pub fn update(&mut self, state: impl Fn(&ContainerId) -> Option<ContainerState>) {
         self.0.retain(|id, _| state(id).is_some());
         let stopped = |id: &&ContainerId| state(id) == Some(ContainerState::Stopped);
@@ -88,22 +87,22 @@ impl Lives {
     }
 }
 
-/// One start of a container, and all that was found out about it. The next start replaces it; what
-/// still holds the old one changes nothing of the new.
+/// One start of a container, and everything that was found out about it. The next start replaces it:
+/// work that still holds the old one cannot change the new one.
 #[derive(Debug)]
 pub struct Start {
-    /// As the engine described it last: a start can be paused and renamed.
+    /// The engine's last description: a running container can be paused and renamed.
     running: RefCell<Rc<Running>>,
     entrance: Entrance,
-    /// Nothing was compared with the plan yet. A command of an earlier daemon may still run.
+    /// It was not compared with a plan yet. A command of an earlier daemon may still run in it.
     unseen: Cell<bool>,
-    /// A command in the container could not do what was then done from outside.
+    /// A command in the container has failed where namespace injection then worked.
     exec_fails: Cell<bool>,
-    /// What the last command in it was told to make, until that was seen in place.
+    /// The entries that the last command in it has to make, until they were seen in place.
     unfinished: RefCell<Record>,
     /// Nodes that are in place and may be opened; `None` before the first look.
     ready: RefCell<Option<BTreeMap<NodePath, DevNum>>>,
-    /// What the applications in it were told of, or would have been if they had listened.
+    /// The uevents that were sent in it, whether or not an application received them.
     announced: RefCell<BTreeMap<NodePath, Announcement>>,
 }
 
@@ -124,8 +123,7 @@ impl Start {
         self.running.borrow().clone()
     }
 
-    /// Takes in how the engine describes the container now. Returns whether this is still the same
-    /// start.
+    /// Takes in the engine's description of the container. Returns whether it is of this start.
     pub fn describe(&self, now: &Running) -> bool {
         let known = self.running();
         let same = known.started_at == now.started_at && known.pid == now.pid;
@@ -156,12 +154,12 @@ impl Start {
         self.exec_fails.set(true);
     }
 
-    /// A command begins that is to make this.
+    /// A command begins that has to make these entries.
     pub fn begin_command(&self, made: &Record) {
         self.unfinished.replace(made.clone());
     }
 
-    /// What the last command was to make has been seen in this start.
+    /// The command has ended in this start.
     pub fn end_command(&self) {
         self.unfinished.take();
     }
@@ -176,7 +174,7 @@ impl Start {
         devnum == Some(&want.devnum)
     }
 
-    /// These are all nodes that are ready. Returns whether that is news.
+    /// Sets all nodes that are ready. Returns whether that is a change.
     pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) -> bool {
         let ready = Some(ready);
         self.ready.replace(ready.clone()) != ready
@@ -192,7 +190,7 @@ impl Start {
 }
 
 impl Drop for Start {
-    /// The last descriptor of a tmpfs frees all that is in it, which can take a while.
+    /// Closing the last descriptor of a tmpfs frees everything in it, which can take a while.
     fn drop(&mut self) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let rootfs = self.entrance.rootfs.clone();
@@ -201,8 +199,8 @@ impl Drop for Start {
     }
 }
 
-/// The descriptors through which a start is worked on. They are opened once, and nothing of a later
-/// start can be reached through them.
+/// The descriptors through which the daemon works on a start. They are opened once, and never reach
+/// anything of a later start.
 #[derive(Debug, Clone)]
 pub struct Entrance {
     pid: i64,
@@ -210,20 +208,20 @@ pub struct Entrance {
     /// The first process (pidfd_open(2)).
     process: Arc<OwnedFd>,
     pub rootfs: Arc<Rootfs>,
-    /// `None` where it could not be found at first.
+    /// `None` if it could not be opened at first.
     group: Option<Arc<DeviceGroup>>,
 }
 
 impl Entrance {
-    /// Opens them. This reads /proc, so it has no place on the loop.
+    /// Opens them. This reads /proc, which can block, so it must not run on the loop.
     ///
     /// # Errors
-    /// The container is gone, or may not be looked into.
+    /// The container has ended, or cannot be read.
     pub fn open(running: &Running, id: &ContainerId) -> anyhow::Result<Self> {
         let pid = i32::try_from(running.pid).context("the engine gives an invalid process id")?;
         let process = pidfd::open(pid)
-            .with_context(|| format!("container {id} is gone: no process {pid}"))?;
-        // That this is a process of the container is checked after its descriptor was opened.
+            .with_context(|| format!("container {id} has ended: no process {pid}"))?;
+        // This checks that the process belongs to the container, now that its number cannot be reused.
         let rootfs = Rootfs::open(running.pid, id, running.foreign.clone())?;
         Ok(Self {
             pid: running.pid,
@@ -238,10 +236,10 @@ impl Entrance {
         pidfd::has_ended(&*self.process)
     }
 
-    /// The control group that decides which devices it may open.
+    /// The control group that decides which devices the container may open.
     ///
     /// # Errors
-    /// It cannot be found.
+    /// It cannot be opened.
     pub fn group(&self) -> anyhow::Result<Arc<DeviceGroup>> {
         match &self.group {
             Some(group) => Ok(group.clone()),
@@ -252,7 +250,7 @@ impl Entrance {
 
 #[cfg(test)]
 impl Start {
-    /// A start whose first process are the tests themselves.
+    /// A start whose first process is the test process.
     pub(crate) fn own(started_at: &str) -> Rc<Self> {
         let pid = std::process::id();
         let running = Running {
@@ -280,7 +278,7 @@ mod tests {
     use crate::plan::Made;
 
     #[test]
-    fn what_a_command_may_still_make_is_kept_for_the_next_start() {
+    fn entries_that_a_command_may_still_make_pass_to_the_next_start() {
         let id = ContainerId("1".repeat(64));
         let node = "/dev/zwave".parse().expect("it is a path");
         let made = Made::Node("188:0".parse().expect("it is a number"));
@@ -290,7 +288,7 @@ mod tests {
         let first = Start::own("1");
         assert_eq!(lives.begin(&id, first.clone()), Record::new());
         first.begin_command(&unfinished);
-        // Stopped, asked for by a wrapper, and started.
+        // Stopped, created by a wrapper, and started.
         lives.update(|_| Some(ContainerState::Stopped));
         lives.end(&id);
         assert_eq!(lives.begin(&id, Start::own("2")), unfinished);

@@ -1,4 +1,4 @@
-//! What the daemon knows: what there is, who is to have what, and what has been seen.
+//! The daemon's knowledge: the devices and containers, the assignments, and each start as last seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -20,36 +20,36 @@ use crate::plan::{Made, merged};
 use crate::store::Store;
 use crate::sys::clock::Clock;
 
-/// All that is known, and what of it outlives the daemon.
+/// All that the daemon knows. `store` is the part that outlives it.
 #[derive(Debug)]
 pub struct State {
     pub settings: Settings,
     pub inventory: Inventory,
     pub assigned: Assignments,
-    /// What there is may have changed since `assigned` was computed.
+    /// The inventory or the configuration may have changed since `assigned` was computed.
     pub stale: bool,
     pub store: Store,
     pub engine: EngineState,
     pub lives: Lives,
-    /// Opens that wait, as the keepers tell.
+    /// Held opens, as the keepers report them.
     pub held: BTreeMap<ContainerId, HeldByKeeper>,
     pub problems: Problems,
     pub timeline: Timeline,
-    /// Devices that were plugged in since the timeline was last brought up to date.
+    /// Devices that were plugged in since the timeline was last updated.
     pub plugged: BTreeSet<String>,
     pub clock: Clock,
     pub metrics: Rc<Metrics>,
 }
 
-/// What is known of the engine.
+/// The connection to the engine.
 #[derive(Debug)]
 pub enum EngineState {
-    /// It has not answered this daemon yet. Who the containers are is known from the state directory.
+    /// It has not answered this daemon yet. Containers are known from the state directory.
     Unknown {
         error: Option<String>,
     },
     Connected(Rc<Engine>),
-    /// It has told which containers there are, and does not answer any more.
+    /// It has listed its containers, and does not answer any more.
     Lost {
         error: String,
     },
@@ -63,7 +63,7 @@ impl EngineState {
         }
     }
 
-    /// Whether it has told which containers there are.
+    /// Whether it has listed its containers.
     pub fn has_listed(&self) -> bool {
         !matches!(self, Self::Unknown { .. })
     }
@@ -77,14 +77,14 @@ impl EngineState {
         }
     }
 
-    /// It answers. Returns whether it did before.
+    /// The engine answers. Returns whether it has done so before.
     pub fn connect(&mut self, engine: Rc<Engine>) -> bool {
         let again = self.has_listed();
         *self = Self::Connected(engine);
         again
     }
 
-    /// It does not answer. Returns whether that is news.
+    /// The engine does not answer. Returns whether that, or the error, is new.
     pub fn lose(&mut self, error: String) -> bool {
         let news = self.error() != Some(&error);
         *self = match self.has_listed() {
@@ -95,7 +95,7 @@ impl EngineState {
     }
 }
 
-/// What a keeper has told, and when, by the daemon's clock.
+/// A keeper's last report.
 #[derive(Debug)]
 pub struct HeldByKeeper {
     pub at: u64,
@@ -123,7 +123,7 @@ impl State {
         }
     }
 
-    /// Takes in what udev has told.
+    /// Takes in uevents.
     pub fn apply(&mut self, events: Vec<DeviceEvent>) {
         for event in events {
             let change = self.inventory.apply(event);
@@ -132,7 +132,7 @@ impl State {
         self.stale = true;
     }
 
-    /// Takes in all devices that there are.
+    /// Takes in all devices of the host.
     pub fn replace_devices(&mut self, devices: Vec<Device>) {
         let changes = self.inventory.replace_devices(devices);
         self.count(changes);
@@ -154,14 +154,14 @@ impl State {
         }
     }
 
-    /// The start in which a container runs, if it is the one that the engine describes.
+    /// The known start of a container, if it is the one that the engine describes.
     pub fn known_start(&self, id: &ContainerId, running: &Running) -> Option<Rc<Start>> {
         let start = self.lives.start(id)?;
         start.describe(running).then(|| start.clone())
     }
 
-    /// A container runs in a start that was not known. What a command of an earlier one may have made
-    /// in it is on its record.
+    /// Begins a new start of a container. Its record has what a command of an earlier start may have
+    /// made in it.
     pub fn begin(&mut self, id: &ContainerId, running: Running, entrance: Entrance) -> Rc<Start> {
         let started_at = running.started_at.clone();
         let start = Rc::new(Start::new(running, entrance));
@@ -173,9 +173,9 @@ impl State {
         start
     }
 
-    /// A container is being created. So it does not run, whatever was known of it: its new start has
-    /// a new /dev, in which nothing is ready. An engine that starts creates its containers first and
-    /// tells of them afterwards; until then a container is who it was.
+    /// A container is being created. So it does not run, whatever was known: its new start has a new
+    /// /dev, in which nothing is ready. An engine that boots starts containers before it answers;
+    /// until then they are known from the state directory.
     pub fn being_created(&mut self, id: &ContainerId) {
         self.lives.end(id);
         if let Some(container) = self.inventory.containers.get_mut(id) {
@@ -190,13 +190,13 @@ impl State {
         }
     }
 
-    /// Whether a port's node has been seen in place and may be opened.
+    /// Whether a port's node was seen in place and may be opened.
     pub fn is_ready(&self, id: &ContainerId, want: &WantedPort) -> bool {
         let start = self.lives.start(id);
         start.is_some_and(|start| start.is_ready(want))
     }
 
-    /// Whether a node is bound in.
+    /// Whether a node of ours is bind-mounted.
     pub fn is_bound(&self, id: &ContainerId, node: &NodePath) -> bool {
         let Some(start) = self.lives.start(id) else {
             return false;
@@ -206,9 +206,9 @@ impl State {
         made.into_iter().any(|made| matches!(made, Made::Bound(_)))
     }
 
-    /// What opens in a container may have to wait for. `None` while nobody can tell: the engine has
-    /// not said who it is, or it runs and was not looked at yet, so its ports may have been ready for
-    /// long.
+    /// The ports for which opens in a container may have to wait. `None` while that is unknown: the
+    /// engine has not described the container, or it runs and was not looked at yet, so its ports may
+    /// be ready already.
     pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
         let container = self.inventory.containers.get(id)?;
         let known = match self.lives.get(id) {

@@ -1,5 +1,5 @@
-//! Since when each port is as it is, and how long it took from a plug to a port that is ready.
-//! Pure; times are milliseconds of a clock that the caller keeps.
+//! Since when each port is in its state, and how long it took from a plug to the ready port. Pure:
+//! times are milliseconds of the caller's clock.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use crate::daemon::status::document::PortState;
 use crate::model::NodePath;
 use crate::model::inventory::{Container, ContainerId, ContainerState};
 
-/// One port in one container, and where it is known from.
+/// One port in one container, as it is now.
 #[derive(Debug)]
 pub struct Row<'a> {
     pub id: &'a ContainerId,
@@ -17,7 +17,7 @@ pub struct Row<'a> {
     pub node: Option<&'a NodePath>,
     pub device: Option<&'a str>,
     pub state: PortState,
-    /// Why it is not ready, and what to do about it.
+    /// The cause and the fix if it is not ready.
     pub why: Option<(&'a str, Cow<'a, str>)>,
 }
 
@@ -31,7 +31,7 @@ pub struct Timeline {
 struct Entry {
     state: PortState,
     since: u64,
-    /// When its device was plugged in, while it is on its way into a container that runs.
+    /// When its device was plugged in; `None` once the port was ready or its container did not run.
     plugged: Option<u64>,
 }
 
@@ -46,15 +46,15 @@ impl Entry {
         Self {
             state: row.state,
             since: since.map_or(now, |before| before.since),
-            // What a stopped or a paused container lacks is not on its way.
+            // A stopped or paused container gets no ports, however long that lasts.
             plugged: plugged.filter(|_| row.container.state == ContainerState::Running),
         }
     }
 }
 
 impl Timeline {
-    /// These are all ports of a container now, and these devices were plugged in just now. Returns
-    /// how long it took those that have become ready after a plug.
+    /// Takes in all ports of a container and the devices that were plugged in just now. Returns, in
+    /// milliseconds, how long each port took that has become ready after a plug.
     pub fn update(
         &mut self,
         now: u64,
@@ -81,12 +81,12 @@ impl Timeline {
         took
     }
 
-    /// Forgets all containers but these.
-    pub fn keep(&mut self, has_ports: impl Fn(&ContainerId) -> bool) {
+    /// Forgets the containers without ports.
+    pub fn retain(&mut self, has_ports: impl Fn(&ContainerId) -> bool) {
         self.ports.retain(|id, _| has_ports(id));
     }
 
-    /// Since when a port is as it was last seen.
+    /// Since when a port is in its state.
     pub fn since(&self, id: &ContainerId, port: &str) -> Option<u64> {
         Some(self.ports.get(id)?.get(port)?.since)
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_has_its_state_since_that_has_changed() {
+    fn a_ports_state_dates_from_its_last_change() {
         let app = app(ContainerState::Running);
         let mut timeline = Timeline::default();
         let mut since = |now, state| {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_from_a_plug_to_a_ready_port_is_timed_once() {
+    fn the_time_from_a_plug_to_a_ready_port_is_taken_once() {
         use PortState::{Failed, Ready, Waiting};
         let (app, none) = (app(ContainerState::Running), BTreeSet::new());
         let mut timeline = Timeline::default();
@@ -155,7 +155,7 @@ mod tests {
         assert!(took(210, usb, Failed, &none).is_empty());
         assert_eq!(took(250, usb, Ready, &none), [50]);
         assert!(took(260, usb, Ready, &none).is_empty());
-        // Out and in again before anybody has looked: the port was ready all the time.
+        // Unplugged and plugged in again before anything was seen: the port was ready all the time.
         assert!(took(270, usb, Ready, &plugged("ttyUSB0")).is_empty());
         // A new start of the container is no plug.
         assert!(took(280, usb, Waiting, &none).is_empty());
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_plugged_in_while_a_container_did_not_run_is_not_timed() {
+    fn a_plug_while_the_container_does_not_run_is_not_timed() {
         for away in [ContainerState::Stopped, ContainerState::Paused] {
             let (away, back) = (app(away), app(ContainerState::Running));
             let usb = Some("ttyUSB0");

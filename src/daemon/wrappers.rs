@@ -1,4 +1,5 @@
-//! Tells the wrappers what to prepare: `runtime.sock` in the run directory.
+//! Answers the runtime wrappers at `runtime.sock` in the run directory: which nodes and which access a
+//! container is to be created with.
 
 use std::io;
 use std::path::Path;
@@ -20,17 +21,17 @@ use crate::plan::assign::WantedPort;
 use crate::sys::logging::kind;
 use crate::sys::socket::Listener;
 
-/// How long a wrapper may take to say which container it creates.
+/// How long a wrapper may take to send the id of its container.
 const QUESTION_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a container that is being created may take to become known. Its `create` event has
-/// come before the runtime was started, and is on its way through the engine's event stream.
+/// How long the daemon waits until it knows a container that is being created. The engine has sent
+/// the `create` event before it started the wrapper, so the event is on its way.
 const KNOWN_LIMIT: Duration = Duration::from_millis(300);
 
 /// Answers wrappers as long as the daemon runs.
 ///
 /// # Errors
-/// The socket cannot be made.
+/// It cannot listen at the socket.
 pub fn serve(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
     let path = wrapper_socket(run_dir);
     let listener =
@@ -68,12 +69,14 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
     let _ = timeout(KNOWN_LIMIT, known).await;
     match prepare(shared, &id) {
         Some(created) => stream.write_all(&line(&created)).await,
-        // Not known in time: the wrapper goes by the configuration, and its keeper hears more later.
+        // Not known in time: the wrapper uses the configuration alone, and the keeper gets the ports
+        // later.
         None => Ok(()),
     }
 }
 
-/// What a container is to be created with; what it is granted by that is on record.
+/// The answer. What it grants is put on record first. `None` while the container's ports are
+/// unknown.
 fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     let state = &mut *shared.state.borrow_mut();
     let nodes = state.assigned.wants(id).iter().map(node_to_make);
@@ -87,7 +90,8 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
         let numbers = created.nodes.iter().map(|node| node.number).collect();
         if let Err(error) = state.store.remember_wrapper_grants(id, numbers) {
             tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error:#}");
-            // What is not written down would never be revoked. Its ports come when it runs.
+            // A grant that is not on record would never be revoked. The daemon makes the nodes once the
+            // container runs.
             created.nodes.clear();
         }
     }

@@ -1,5 +1,5 @@
-//! Which ports the applications in a container are told of, and when: after a node has appeared, and
-//! after it has gone.
+//! Sends uevents to the applications in a container: after a node has appeared, after its properties
+//! have changed, and after it was removed.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use crate::sys::logging::kind;
 type Announced = BTreeMap<NodePath, Announcement>;
 
 impl Handle<'_> {
-    /// What was there before this daemon looked is no news.
+    /// Marks everything that is in place as announced: it was there before this daemon looked.
     pub fn was_announced(&self, seen: &Seen) {
         self.start.set_announced(self.to_announce(seen));
     }
 
-    /// Announces what has changed since the last time.
+    /// Announces the changes since the last time.
     pub async fn announce(&self, seen: &Seen) {
-        for (action, announcements) in self.take_news(seen) {
+        for (action, announcements) in self.take_changes(seen) {
             self.send(action, announcements).await;
         }
     }
 
-    /// Takes note of what is there. A node whose device has just gone stays what it was until it goes
-    /// itself.
-    fn take_news(&self, seen: &Seen) -> [(Action, Vec<Announcement>); 3] {
+    /// The changes since the last time, which count as announced from now on. A node whose device was
+    /// just unplugged stays announced until it is removed itself.
+    fn take_changes(&self, seen: &Seen) -> [(Action, Vec<Announcement>); 3] {
         let mut new = self.to_announce(seen);
         let (stays, gone): (Announced, Announced) = self
             .start
@@ -48,16 +48,17 @@ impl Handle<'_> {
         .map(|(action, ports)| (action, ports.into_values().collect()))
     }
 
-    /// Nodes that are in place and may be opened.
+    /// The nodes that are in place and may be opened.
     fn to_announce(&self, seen: &Seen) -> Announced {
-        let there = self.wants.iter().filter(|want| {
+        let present = self.wants.iter().filter(|want| {
             seen.view.actual.has(&want.node, want.devnum) && self.may_open(want.devnum)
         });
-        let there = there.filter_map(|want| Some((want.node.clone(), self.announcement(want)?)));
-        there.collect()
+        let announced =
+            present.filter_map(|want| Some((want.node.clone(), self.announcement(want)?)));
+        announced.collect()
     }
 
-    /// Nothing depends on it: what cannot be sent goes to the log alone.
+    /// Sends uevents. Nothing depends on them, so a failure is only logged.
     async fn send(&self, action: Action, announcements: Vec<Announcement>) {
         if announcements.is_empty() || !self.announces() {
             return;

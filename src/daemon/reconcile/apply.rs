@@ -1,7 +1,7 @@
-//! Carries out a plan: by one command in the container, or from outside through its root directory.
+//! Carries out a plan: by one command in the container, or from the host through its root directory.
 //!
-//! Attempt, fall back, settle. A port is ready as soon as it has been seen in place; what goes on
-//! record, to the log and to the applications comes after that.
+//! Attempt, fall back, settle. A port is ready as soon as its node was seen in place; the record, the
+//! log and the uevents come after that.
 
 use std::pin::pin;
 
@@ -26,39 +26,39 @@ use crate::plan::{Op, Record, merged, pruned};
 enum Method<'a> {
     /// By one command in the container.
     Exec(&'a Engine),
-    /// From outside, through its root directory.
+    /// From the host, through its root directory.
     Namespace,
 }
 
-/// How that went.
+/// The result of carrying out a plan.
 #[derive(Debug)]
 enum Outcome {
     Exec(Result<Executed, EngineError>),
     Namespace(Result<(), InjectError>),
 }
 
-/// How often a command that says something is taken at its word that there is something to see.
+/// How many lines of a command's output cause an early look into the container, at most.
 const MOST_EARLY_LOOKS: usize = 4;
 
-/// What may still appear in the container though nobody makes it now.
+/// Entries that may still appear in the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pending {
     Nothing,
-    /// A command whose end was not seen goes on without us.
+    /// Those of a command whose end was not seen, and which may still run.
     Command,
 }
 
 impl Handle<'_> {
-    /// Looks into the container and makes and removes what is to be. Returns the problems that are
-    /// left.
+    /// Looks into the container, makes what is wanted there and removes the rest. Returns the problems
+    /// that are left.
     ///
     /// # Errors
-    /// The start has ended, or the one problem for which nothing could be done at all.
+    /// The start has ended, or a problem because of which nothing could be done.
     pub async fn apply(&self, engine: Option<&Engine>) -> Result<Vec<Problem>, Stop> {
         let record = self.record();
         let before = self.look(&record).await;
-        let before = before.inspect_err(|problem| self.without_a_dev(problem))?;
-        // What brings it here again is the event that unpauses it, or the engine.
+        let before = before.inspect_err(|problem| self.set_ready_without_nodes(problem))?;
+        // The container is tried again when it is unpaused, or when the engine is back.
         let Some(method) = self.method(engine, &before) else {
             self.set_ready(before.ready(self));
             return Ok(before.problems);
@@ -97,8 +97,8 @@ impl Handle<'_> {
         Ok(after.problems.into_iter().chain(left).collect())
     }
 
-    /// Where nothing may be written there is nothing to wait for but the device itself.
-    fn without_a_dev(&self, problem: &Problem) {
+    /// A container with the host's /dev gets no nodes from us: its ports are ready without them.
+    fn set_ready_without_nodes(&self, problem: &Problem) {
         if problem.failure == Failure::HostDev {
             let wants = self.wants.iter();
             let ready = wants.filter(|want| self.may_open(want.devnum));
@@ -107,26 +107,27 @@ impl Handle<'_> {
         }
     }
 
-    /// The method for the container as it runs now, if there is one: nothing can be executed in a
-    /// paused container, or while the engine is away.
+    /// The method for the container as it runs now. `None` if a command is needed but cannot be
+    /// executed: the container is paused, or the engine does not answer.
     fn method<'a>(&self, engine: Option<&'a Engine>, seen: &Seen) -> Option<Method<'a>> {
-        // Whatever the policy is now: no command can unmount a node.
+        // No command can unmount a node, whatever the policy is now.
         let unmounts = |op: &Op| matches!(op, Op::RemoveNode { bound: true, .. });
         if seen.plan.ops.iter().any(unmounts) {
             return Some(Method::Namespace);
         }
         let actual = &seen.view.actual;
-        let cannot_work = self.running.drops_mknod || actual.remapped || self.start.exec_fails();
+        let exec_cannot_work =
+            self.running.drops_mknod || actual.remapped || self.start.exec_fails();
         let exec = engine.filter(|_| !self.running.paused).map(Method::Exec);
         match self.inject_policy() {
             InjectPolicy::Exec => exec,
-            InjectPolicy::Auto if !cannot_work => exec.or(Some(Method::Namespace)),
+            InjectPolicy::Auto if !exec_cannot_work => exec.or(Some(Method::Namespace)),
             InjectPolicy::Auto | InjectPolicy::Namespace => Some(Method::Namespace),
         }
     }
 
-    /// Carries out what is planned, whatever comes of it, and looks at what has come of it. What is in
-    /// place then is ready.
+    /// Carries out the plan and looks at the result, also after a failure. Nodes that are in place then
+    /// are ready.
     async fn attempt(&self, method: Method<'_>, seen: &Seen) -> Result<(Outcome, Seen), Stop> {
         let record = &seen.plan.record;
         let (outcome, after) = match method {
@@ -149,11 +150,11 @@ impl Handle<'_> {
         Ok((outcome, after))
     }
 
-    /// Executes one command for the whole plan. As soon as it says that it is done, what it has made is
-    /// looked at: that it has ended is known some milliseconds later.
+    /// Executes one command for the whole plan. Its output says when it is done, and the result is
+    /// looked at then: the engine reports its end some milliseconds later.
     async fn execute(&self, engine: &Engine, seen: &Seen) -> Result<Outcome, Stop> {
         let argv = script::command(&seen.plan, &seen.view.real).ok_or_else(|| {
-            let cause = "a directory of the plan was not looked at";
+            let cause = "the plan names a directory that was not looked at";
             Problem::lasting(Failure::Look, cause, "report this bug")
         })?;
         let record = &seen.plan.record;
@@ -161,14 +162,14 @@ impl Handle<'_> {
         let output = Notify::new();
         let outcome = self.look_at_output(engine.exec(self.id, argv, &output), &output, record);
         let outcome = Outcome::Exec(outcome.await);
-        // It ran in this start if this start is still there.
+        // If this start has not ended, the command ran in it.
         if outcome.has_ended() && !self.start.has_ended() {
             self.start.end_command();
         }
         Ok(outcome)
     }
 
-    /// Waits for the end of a command, and looks at what it has made whenever it says something.
+    /// Waits for the end of a command, and looks into the container whenever it prints something.
     async fn look_at_output<T>(
         &self,
         command: impl Future<Output = T>,
@@ -180,7 +181,7 @@ impl Handle<'_> {
             tokio::select! {
                 ended = &mut command => return ended,
                 () = output.notified() => {
-                    // What cannot be seen now is seen when the command has ended.
+                    // After a failure the look at the end of the command is enough.
                     if let Ok(seen) = self.look(record).await {
                         self.set_ready(seen.ready(self));
                     }
@@ -195,8 +196,8 @@ impl Handle<'_> {
     }
 
     fn use_namespace_from_now_on(&self, failed: Outcome, before: &Seen) {
-        let what = before.plan.ops.first().map(Op::to_string);
-        let reason = failed.problem(&what.unwrap_or_default()).cause;
+        let operation = before.plan.ops.first().map(Op::to_string);
+        let reason = failed.problem(&operation.unwrap_or_default()).cause;
         tracing::info!(
             container_name = self.name, container_id = %self.id.0, reason,
             "docker exec cannot create nodes here; using namespace injection"
@@ -204,7 +205,7 @@ impl Handle<'_> {
         self.start.set_exec_fails();
     }
 
-    /// Puts on record what is there now, and announces it.
+    /// Puts on record what is in place now, and announces it.
     async fn settle(
         &self,
         before: &Record,
@@ -214,7 +215,7 @@ impl Handle<'_> {
     ) -> Result<(), Stop> {
         let record = match pending {
             Pending::Nothing => pruned(planned, &seen.view.actual),
-            // Nothing is forgotten for not being there yet.
+            // The command may still make the missing entries.
             Pending::Command => merged(before.clone(), planned.clone()),
         };
         self.put_record(record).await?;
@@ -233,7 +234,7 @@ impl Pending {
 }
 
 impl Outcome {
-    /// Whether nothing of it can still be coming.
+    /// Whether it can make nothing more.
     fn has_ended(&self) -> bool {
         matches!(
             self,
@@ -241,13 +242,13 @@ impl Outcome {
         )
     }
 
-    /// Whether it is for a reason of the container's that something is left, and not of the engine's.
+    /// Whether the container, and not the engine, is why operations are left.
     fn is_the_containers(&self) -> bool {
         matches!(self, Self::Exec(Ok(_) | Err(EngineError::Refused { .. })))
     }
 
-    /// Why something is left to be done: `what`.
-    fn problem(self, what: &str) -> Problem {
+    /// Why `operation` is left.
+    fn problem(self, operation: &str) -> Problem {
         let (failure, Explained { cause, fix }) = match self {
             Self::Exec(Ok(Executed::Ended { status, output })) => {
                 (Failure::Exec, script::explain(status, &output))
@@ -258,7 +259,7 @@ impl Outcome {
             }
             Self::Exec(Ok(Executed::Hung)) => {
                 let cause = "the command in the container did not end in time and was killed";
-                let fix = "look at what /bin/sh and mknod are in the image";
+                let fix = "check /bin/sh and mknod in the image";
                 (Failure::Exec, explained(cause, fix))
             }
             Self::Exec(Err(error)) => return engine_problem(&error),
@@ -268,11 +269,10 @@ impl Outcome {
             }
             Self::Namespace(Ok(())) => {
                 let cause = "the container removed the node immediately";
-                let fix = "look at what the container does in its /dev";
-                (Failure::Inject, explained(cause, fix))
+                (Failure::Inject, explained(cause, script::LOOK_IN_DEV))
             }
         };
-        Problem::passing(failure, format!("{what} failed: {cause}"), fix)
+        Problem::passing(failure, format!("{operation} failed: {cause}"), fix)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The second gate, the device cgroup: grants a container exactly the access that its ports need before
-//! their nodes appear, and revokes it after they have gone.
+//! Grants a container the device access that its ports need before their nodes appear, and revokes it
+//! after they were removed.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::model::problem::{Failure, Problem};
 use crate::sys::logging::kind;
 
 impl Handle<'_> {
-    /// Grants access to what is wanted.
+    /// Grants access to all wanted devices.
     ///
     /// # Errors
     /// The start has ended, or a problem.
@@ -24,7 +24,7 @@ impl Handle<'_> {
         self.record_wrapper_grants(|devnum| Grant {
             defined: self.running.rights.access_at_start(*devnum),
             origin: Origin::Wrapper,
-            // The engine has told it when it made the group.
+            // The engine has passed the rules to systemd when it made the group.
             known_to_systemd: true,
         })?;
         if self.grant_policy() == GrantPolicy::Off {
@@ -37,15 +37,16 @@ impl Handle<'_> {
             grants.extend(self.new_grants(new).await?);
             self.put_grants(grants.clone())?;
         }
-        // First: what was granted is known to be ours, whenever we are killed.
+        // Written first: a daemon that is killed now finds its grants on record.
         self.write().await?;
-        // Before the change, which then has the last word.
+        // systemd puts its list in force when it is told, so the change comes after that.
         self.tell_systemd(grants).await?;
         self.change_access(|change| change == AccessChange::Grant)
             .await
     }
 
-    /// Revokes what is not wanted any more, and again what somebody else has put in force since.
+    /// Revokes all grants that are not wanted any more. The engine or systemd may have put an earlier
+    /// one in force again.
     ///
     /// # Errors
     /// The start has ended, or a problem.
@@ -57,8 +58,8 @@ impl Handle<'_> {
             .await
     }
 
-    /// Grants to be, each with what the container may do with the device before: what is in force,
-    /// where that can be read, and else what its definition says.
+    /// New grants, each with the access that the container has without it: by the rules in force if
+    /// they can be read, otherwise by its definition.
     async fn new_grants(&self, numbers: BTreeSet<DevNum>) -> Result<Grants, Problem> {
         let looked = self.in_group(|entrance| -> anyhow::Result<_> {
             let group = entrance.group()?;
@@ -76,8 +77,8 @@ impl Handle<'_> {
         Ok(numbers.into_iter().map(|n| (n, grant(n))).collect())
     }
 
-    /// Tells systemd what is about to be granted. Where it cannot be told now, it is told the next
-    /// time.
+    /// Tells systemd which devices are about to be granted. After a failure the next attempt tells it
+    /// again.
     async fn tell_systemd(&self, mut grants: Grants) -> Result<(), Stop> {
         let wanted = self.wanted();
         let unknown = grants.iter().filter(|(devnum, grant)| {
@@ -153,7 +154,7 @@ fn not_granted(error: &anyhow::Error, first: Option<&DevNum>) -> Problem {
     let line = first.map(|devnum| DeviceRules::compose_line(*devnum));
     let line = line.unwrap_or_default();
     let fix = format!(
-        "ttyplugd tries again; until then the container's definition can grant access: {line}"
+        "wait; ttyplugd tries again. Or grant access in the container's definition: {line}"
     );
     Problem::passing(Failure::Right, format!("{error:#}"), fix)
 }

@@ -1,7 +1,6 @@
-//! One start of a container while it is worked on: what that work may know of the daemon's state, and
-//! all that it may change of it.
+//! The work on one start of a container, and the only way from it to the daemon's state.
 //!
-//! The work may outlive the start. Then it finds that out at its next step, and changes nothing.
+//! Work may outlive its start. Then its next change of the state fails with [`Stop::Ended`].
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +25,7 @@ use crate::model::{DevNum, NodePath};
 use crate::plan::Record;
 use crate::plan::assign::WantedPort;
 
-/// The container does not run any more in the start that was worked on.
+/// The start that was worked on has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended;
 
@@ -61,12 +60,12 @@ pub struct Handle<'a> {
     pub blocking: &'a Blocking,
     pub id: &'a ContainerId,
     pub name: &'a str,
-    /// When the reason for the work was heard of.
+    /// When the event came that caused the work.
     pub since: Instant,
     pub start: Rc<Start>,
     pub running: Rc<Running>,
     pub wants: Vec<WantedPort>,
-    /// Devices that it may not open, since access could not be granted.
+    /// The devices that it may not open, since granting access has failed.
     pub denied: BTreeSet<DevNum>,
 }
 
@@ -83,13 +82,13 @@ impl Handle<'_> {
         self.state.borrow().settings.announce
     }
 
-    /// What we have made in this start.
+    /// The entries that ttyplugd has made in this start.
     pub fn record(&self) -> Record {
         let state = self.state.borrow();
         state.store.record(self.id, &self.running.started_at)
     }
 
-    /// Puts on record what is made in this start, and waits until that is written.
+    /// Puts entries on the record of this start, and waits until it is written.
     ///
     /// # Errors
     /// The start has ended, or the record cannot be written: then the container must not be touched.
@@ -98,13 +97,13 @@ impl Handle<'_> {
         self.write().await
     }
 
-    /// What this start was granted.
+    /// The access that was granted to this start.
     pub fn grants(&self) -> Grants {
         let state = self.state.borrow();
         state.store.grants(self.id, &self.running.started_at)
     }
 
-    /// Puts on record what this start is granted. It counts once it is written.
+    /// Puts grants on the record of this start, which [`Self::write`] then writes.
     ///
     /// # Errors
     /// The start has ended.
@@ -112,8 +111,8 @@ impl Handle<'_> {
         self.change(|state, started_at| state.store.put_grants(self.id, started_at, grants))
     }
 
-    /// What the wrapper granted when the container was created is on the record of this start from
-    /// now on: no other has been created while its first process lives.
+    /// Moves the wrapper's grants to the record of this start. They can belong to no other, since its
+    /// first process lives and no other start was created meanwhile.
     ///
     /// # Errors
     /// The start has ended, or the record cannot be written.
@@ -133,8 +132,8 @@ impl Handle<'_> {
         written.map_err(|error| Problem::disk(&error).into())
     }
 
-    /// Waits until what was put on record is written. All containers that have come as far as that
-    /// are served by one write.
+    /// Waits until the record is written. It yields first, so one write serves all containers that wait
+    /// for one.
     ///
     /// # Errors
     /// The start has ended, or the record cannot be written.
@@ -144,7 +143,7 @@ impl Handle<'_> {
         written.map_err(|error| Problem::disk(&error).into())
     }
 
-    /// The device rules of the container, with what it was granted.
+    /// The device rules of the container's definition, and what was granted.
     pub fn rules(&self) -> DeviceRules {
         let mut rules = self.running.rights.clone();
         if self.grant_policy() == GrantPolicy::Auto {
@@ -161,8 +160,8 @@ impl Handle<'_> {
         !self.denied.contains(&devnum)
     }
 
-    /// These are all nodes that are ready. Opens that waited for one of them go on, before anything
-    /// else of this work is done.
+    /// Sets all nodes that are ready. Opens that wait for one of them go on before the work does
+    /// anything else.
     pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) {
         let mut state = self.state.borrow_mut();
         if state.lives.is_current(self.id, &self.start) && self.start.set_ready(ready) {
@@ -171,7 +170,7 @@ impl Handle<'_> {
         }
     }
 
-    /// How a port is announced; `None` where it is not wanted any more as it was when this work began.
+    /// The uevent for a port; `None` if the assignment has changed since this work began.
     pub fn announcement(&self, want: &WantedPort) -> Option<Announcement> {
         let state = self.state.borrow();
         let device = state.inventory.devices.get(&want.device)?;
@@ -179,10 +178,10 @@ impl Handle<'_> {
         is_wanted.then(|| Announcement::new(device, &want.node, &want.links))
     }
 
-    /// Does something in the container's root directory, by the descriptors of this start.
+    /// Runs work in the container's root directory, by the descriptors of this start.
     ///
     /// # Errors
-    /// It takes too long.
+    /// It takes too long, or panics.
     pub async fn in_root<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Entrance) -> T + Send + 'static,
@@ -193,10 +192,10 @@ impl Handle<'_> {
             .await
     }
 
-    /// Does something in the container's control group, by the descriptors of this start.
+    /// Runs work in the container's control group, by the descriptors of this start.
     ///
     /// # Errors
-    /// It takes too long.
+    /// It takes too long, or panics.
     pub async fn in_group<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Entrance) -> T + Send + 'static,
@@ -207,7 +206,7 @@ impl Handle<'_> {
             .await
     }
 
-    /// Changes what is known of this start.
+    /// Changes the state, unless this start has ended.
     fn change<T>(&self, change: impl FnOnce(&mut State, &str) -> T) -> Result<T, Stop> {
         let mut state = self.state.borrow_mut();
         match state.lives.is_current(self.id, &self.start) {
@@ -217,6 +216,7 @@ impl Handle<'_> {
     }
 }
 
+/// The problem that the engine failed.
 pub fn engine_problem(error: &EngineError) -> Problem {
     Problem::passing(Failure::Engine, error.to_string(), error.fix())
 }

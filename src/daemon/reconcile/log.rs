@@ -1,4 +1,4 @@
-//! One line in the log for every node and link that was made or removed.
+//! Logs every node and link that was made or removed.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::plan::Op;
 use crate::sys::logging::kind;
 
 impl Handle<'_> {
-    /// What was to be done and is not left. `latency` is how long it took since the reason for it was
-    /// heard of.
+    /// Logs the operations that were planned and are not left. `latency` is the time since the event
+    /// that caused them.
     pub fn log_done(&self, before: &Seen, after: &Seen, latency: Duration) {
         let rules = self.rules();
         let done = before.plan.ops.iter().filter(|op| !after.is_left(op));
@@ -37,7 +37,7 @@ impl Handle<'_> {
                         message_id = kind::NO_RIGHT, serial_device = device, container_name = name,
                         container_id = id, container_path = %path,
                         remedy = DeviceRules::compose_line(*devnum),
-                        "the node is there, but the container may not open the device"
+                        "node made, but the container has no access to the device"
                     );
                 }
             }

@@ -1,4 +1,4 @@
-//! Looks into a container, and compares what is there with what it should have.
+//! Looks into a container, and compares its /dev with what it should have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
 use crate::plan::{Made, Op, Plan, Record, merged, passwd, plan};
 
-/// What was found in a container and what follows from it, before anything is done.
+/// The result of a look into a container, and the plan that follows from it.
 #[derive(Debug)]
 pub struct Seen {
     pub view: View,
@@ -20,10 +20,10 @@ pub struct Seen {
 }
 
 impl Handle<'_> {
-    /// Looks into the container, and computes what is to be done in it.
+    /// Looks into the container, and computes the plan.
     ///
     /// # Errors
-    /// It cannot be looked into, or nothing may be written there.
+    /// The container cannot be read, or ttyplugd may not write in its /dev.
     pub async fn look(&self, record: &Record) -> Result<Seen, Problem> {
         let paths = self.paths(record);
         let look = self.in_root(move |entrance| observe(&entrance.rootfs.enter()?, &paths));
@@ -31,9 +31,9 @@ impl Handle<'_> {
         Ok(self.compare(view, record))
     }
 
-    /// What is to be done about what was seen, and what prevents it.
+    /// Computes the plan, and what is in the way of it.
     pub fn compare(&self, mut view: View, record: &Record) -> Seen {
-        // A command in the container can make nodes and nothing else.
+        // A command in the container can make nodes, but not bind-mount them.
         view.actual.remapped &= self.inject_policy() != InjectPolicy::Exec;
         let mut wanted = Vec::new();
         let mut keep = Record::new();
@@ -41,7 +41,7 @@ impl Handle<'_> {
         for want in &self.wants {
             match passwd::resolve(want, &view.passwd, &view.group) {
                 Ok(want) => wanted.push(want),
-                // Many an image makes its accounts when it starts: what is there stays until then.
+                // Some images make their accounts when they start. Until then the port stays as it is.
                 Err(unknown) => {
                     keep = merged(keep, entries(want));
                     problems.push(no_account(want, &unknown));
@@ -71,20 +71,20 @@ impl Handle<'_> {
 }
 
 impl Seen {
-    /// The nodes that are as they should be and may be opened. Their links have been tried by then,
-    /// and a link that is missing does not keep a node from being opened.
-    pub fn ready(&self, of: &Handle) -> BTreeMap<NodePath, DevNum> {
+    /// The nodes that are in place and may be opened. A missing link does not count: the node can be
+    /// opened without it.
+    pub fn ready(&self, handle: &Handle) -> BTreeMap<NodePath, DevNum> {
         let is_left = |path: &NodePath| self.plan.ops.iter().any(|op| op.path() == path.as_str());
         let is_ready = |want: &&WantedPort| {
             self.view.actual.has(&want.node, want.devnum)
                 && !is_left(&want.node)
-                && of.may_open(want.devnum)
+                && handle.may_open(want.devnum)
         };
-        let ready = of.wants.iter().filter(is_ready);
+        let ready = handle.wants.iter().filter(is_ready);
         ready.map(|want| (want.node.clone(), want.devnum)).collect()
     }
 
-    /// Whether an operation is left to be done, or cannot be.
+    /// Whether an operation is still to be done, or is blocked.
     pub fn is_left(&self, op: &Op) -> bool {
         let blocked = self
             .plan
@@ -96,7 +96,7 @@ impl Seen {
     }
 }
 
-/// What a port consists of in a container.
+/// The node and the links of a port.
 fn entries(want: &WantedPort) -> Record {
     let node = (want.node.clone(), Made::Node(want.devnum));
     let links = want.links.iter().map(|link| {
@@ -114,20 +114,23 @@ fn no_account(want: &WantedPort, unknown: &passwd::UnknownAccount) -> Problem {
         "user" => "owner",
         kind => kind,
     };
-    let fix = format!("give the port's {key} as a number");
+    let fix = format!("set the port's {key} to a number");
     Problem::passing(Failure::Account, unknown.to_string(), fix).of_port(&want.port)
 }
 
+/// The problem of a container that cannot be looked into.
 pub fn not_seen(error: RootError) -> Problem {
     match error {
         RootError::Forbidden(forbidden) => Problem::lasting(
             Failure::HostDev,
             format!("{forbidden}: ttyplugd never writes there"),
-            "a container that uses the host's /dev needs only access to the device; otherwise \
-             remove that mount from its definition",
+            "grant the container access to the device, and it can use the host's /dev; or remove \
+             that mount from its definition",
         ),
-        RootError::Other(error) => {
-            Problem::passing(Failure::Look, format!("{error:#}"), "wait for the next try")
-        }
+        RootError::Other(error) => Problem::passing(
+            Failure::Look,
+            format!("{error:#}"),
+            "wait; ttyplugd tries again",
+        ),
     }
 }

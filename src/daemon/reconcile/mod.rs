@@ -1,6 +1,6 @@
-//! One container from what it has to what it should have: grant, look, make, look again, revoke.
+//! Reconciles one container with what it should have: grant, look, make, look again, revoke.
 //!
-//! What has been achieved is read from the container, never believed from what a command in it said.
+//! The result is read from the container; the output of a command in it is never trusted.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -30,18 +30,18 @@ pub mod look;
 /// The work on one container.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
-    /// `None` while it is away.
+    /// `None` while it does not answer.
     pub engine: Option<&'a Engine>,
     pub state: &'a RefCell<State>,
     pub notifier: &'a Notifier,
     pub blocking: &'a Blocking,
     pub id: &'a ContainerId,
     pub name: &'a str,
-    /// When the reason for it was heard of.
+    /// When the event came that caused it.
     pub since: Instant,
 }
 
-/// Brings a container to what it should have. Returns the problems that are left.
+/// Reconciles a container. Returns the problems that are left.
 pub async fn reconcile(job: Job<'_>) -> Vec<Problem> {
     let mut handle = match job.handle().await {
         Ok(Some(handle)) => handle,
@@ -50,13 +50,13 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Problem> {
     };
     match handle.reconcile(job.engine).await {
         Ok(problems) if !handle.start.has_ended() => problems,
-        // What fails in a container that ends meanwhile is no problem. If it was started again, the
-        // event of that brings it here again.
+        // A failure in a container that has just ended is no problem. If it was started again, its
+        // start event schedules it again.
         Ok(_) | Err(Ended) => Vec::new(),
     }
 }
 
-/// A container as it is, and what would be done in it.
+/// A container as it is, and the plan for it.
 #[derive(Debug)]
 pub struct Preview {
     pub running: Rc<Running>,
@@ -64,11 +64,11 @@ pub struct Preview {
     pub seen: Seen,
 }
 
-/// Computes what is to be done in a container, and does nothing. `None` where the container does not
-/// run or has no ports.
+/// Computes the plan for a container without carrying it out. `None` if the container does not run or
+/// has no ports.
 ///
 /// # Errors
-/// The one problem for which the container cannot be served at all.
+/// A problem because of which nothing can be done in the container.
 pub async fn preview(
     engine: &Engine,
     state: &RefCell<State>,
@@ -94,8 +94,8 @@ pub async fn preview(
 }
 
 impl<'a> Job<'a> {
-    /// Finds the start in which the container runs. `None` where it does not run, or has nothing to
-    /// do with us.
+    /// Finds the start in which the container runs. `None` if it does not run, or has neither ports nor
+    /// a record.
     async fn handle(self) -> Result<Option<Handle<'a>>, Problem> {
         let start = match self.engine {
             Some(engine) => self.described(engine).await?,
@@ -132,9 +132,10 @@ impl<'a> Job<'a> {
         let open = move || Entrance::open(&described, &id);
         let entrance = self.blocking.in_root(self.id, open).await?;
         let entrance = entrance.map_err(|error| {
-            Problem::passing(Failure::Look, format!("{error:#}"), "wait for the next try")
+            let cause = format!("{error:#}");
+            Problem::passing(Failure::Look, cause, "wait; ttyplugd tries again")
         })?;
-        // A wrapper may have been asked to create it anew meanwhile, and that counts.
+        // A wrapper may be creating its next start already, which must not be undone here.
         if entrance.has_ended() {
             return Ok(None);
         }
@@ -142,17 +143,17 @@ impl<'a> Job<'a> {
         Ok(Some(state.begin(self.id, running, entrance)))
     }
 
-    /// While the engine is away, what it said last holds as long as the container's first process
-    /// lives.
+    /// The last known start. While the engine does not answer, it is current as long as the
+    /// container's first process lives.
     fn remembered(self) -> Option<Rc<Start>> {
         let state = self.state.borrow();
         let start = state.lives.start(self.id)?;
         (!start.has_ended()).then(|| start.clone())
     }
 
-    /// What is on record of a container that does not run went with its /dev.
+    /// Forgets the record of a container that does not run: its /dev is gone.
     fn forget(self) -> Result<(), Problem> {
-        // What an engine that is away would say is not known.
+        // Without the engine it is unknown whether it runs.
         if self.engine.is_none() {
             return Ok(());
         }
@@ -178,8 +179,8 @@ impl Handle<'_> {
         Ok(problems)
     }
 
-    /// Devices that it may not open, where access could not be granted: all but those that its
-    /// definition lets it open, and those that were granted before.
+    /// The devices that it may not open after granting access has failed: all but those that its
+    /// definition allows, and those that were granted before.
     fn not_openable(&self) -> BTreeSet<DevNum> {
         let wants = self.wants.iter().filter(|want| !self.start.is_ready(want));
         let numbers = wants.map(|want| want.devnum);

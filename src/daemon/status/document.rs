@@ -1,17 +1,17 @@
-//! What the daemon tells of itself: the document at `/v1/status`. Pure.
+//! The document at `/v1/status`. Pure.
 
 use serde::{Deserialize, Serialize};
 
-/// The document at `/v1/status`. Fields are added to it, never changed or taken away. Times are
-/// in UTC, as RFC 3339 has them.
+/// The document at `/v1/status`. New fields may be added; none is ever changed or removed. Times are
+/// in UTC, as in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub schema: u32,
     /// The daemon's own version.
     pub version: String,
-    /// Whether the engine has told which containers there are.
+    /// Whether the engine has listed its containers.
     pub engine: bool,
-    /// Why it does not answer now.
+    /// Why the engine does not answer; `None` while it does.
     #[serde(default)]
     pub engine_error: Option<String>,
     pub ports: Vec<PortStatus>,
@@ -27,26 +27,28 @@ pub struct PortStatus {
     /// Whether the container does not run.
     #[serde(default)]
     pub stopped: bool,
-    /// Its path in the container, where that is known.
+    /// Its path in the container, if that is known.
     pub node: Option<String>,
     /// The device's sysname, while it is plugged in.
     pub device: Option<String>,
     pub state: PortState,
-    /// Since when it has been in that state, as far back as this daemon has seen it.
+    /// Since when it has been in that state, as far as this daemon has seen.
     #[serde(default)]
     pub since: Option<String>,
-    /// Why it is not ready, and what to do about it.
+    /// Why it is not ready.
     pub cause: Option<String>,
+    /// What to do about it.
     #[serde(rename = "remedy")]
     pub fix: Option<String>,
     /// Whether a keeper holds early opens in this container.
     pub holding: bool,
-    /// Whether its node is one that is bound in, since the container could not open any on a file
-    /// system of its own: its users are remapped.
+    /// Whether its node is bind-mounted, since the container's users are remapped: the container
+    /// cannot open a node on a file system of its own.
     #[serde(default)]
     pub bound: bool,
 }
 
+/// The state of a port in a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PortState {
@@ -54,35 +56,37 @@ pub enum PortState {
     Ready,
     /// Its device is not plugged in, or its container does not run.
     Waiting,
-    /// Something is in the way.
+    /// A problem prevents it; `cause` and `remedy` say more.
     Failed,
 }
 
-/// An open that waits.
+/// A held open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldStatus {
     pub container: String,
     pub container_id: String,
-    /// The port that it waits for, where the path is a name of one.
+    /// The port that it waits for, if the path is one of a port's.
     #[serde(default)]
     pub port: Option<String>,
     pub path: String,
-    /// The thread, in the host's numbers, and its name.
+    /// The thread's id in the host's numbers.
     pub tid: u32,
+    /// The thread's name (proc(5), comm).
     pub command: String,
     /// The process that the thread belongs to.
     #[serde(default)]
     pub pid: Option<u32>,
     #[serde(default)]
     pub since: Option<String>,
+    /// How long it has waited, in milliseconds.
     pub waited_ms: u64,
-    /// `None` is for ever.
+    /// How long it still may wait, in milliseconds; `None` is without limit.
     pub left_ms: Option<u64>,
 }
 
 impl Status {
-    /// Whether it tells what the other one does, but for the times that go on by themselves.
-    pub fn tells_the_same(&self, other: &Self) -> bool {
+    /// Whether both are the same, without the times that pass by themselves.
+    pub fn is_same_as(&self, other: &Self) -> bool {
         self.without_times() == other.without_times()
     }
 

@@ -1,4 +1,4 @@
-//! What the daemon tells of itself: every port in every container, and every open that waits.
+//! Composes the status: every port in every container, and every held open.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,19 @@ use crate::daemon::timeline::Row;
 use crate::hold::ContainerPorts;
 use crate::model::NodePath;
 use crate::model::inventory::{Container, ContainerId, ContainerState};
+use crate::model::problem::Problem;
 use crate::plan::assign::{Assignment, Conflict};
 use crate::sys::clock::Now;
 
 pub mod document;
 
-/// Notes how every port is now, and which devices were plugged in since the last time.
+/// Updates the timeline of every container, with the devices that were plugged in since the last
+/// time.
 pub fn note_all(state: &mut State) {
     let plugged = std::mem::take(&mut state.plugged);
     let mut timeline = std::mem::take(&mut state.timeline);
     let now = state.clock.now().clock;
-    timeline.keep(|id| state.assigned.by_container.contains_key(id));
+    timeline.retain(|id| state.assigned.by_container.contains_key(id));
     for id in state.assigned.by_container.keys() {
         for took in timeline.update(now, id, &rows_of(state, id), &plugged) {
             state.metrics.plug_to_ready.observe(took);
@@ -27,7 +29,7 @@ pub fn note_all(state: &mut State) {
     state.timeline = timeline;
 }
 
-/// Notes how the ports of one container are now.
+/// Updates the timeline of one container.
 pub fn note(state: &mut State, id: &ContainerId) {
     let mut timeline = std::mem::take(&mut state.timeline);
     let now = state.clock.now().clock;
@@ -58,11 +60,11 @@ fn rows_of<'a>(state: &'a State, id: &'a ContainerId) -> Vec<Row<'a>> {
     };
     match assignment {
         Err(_) => vec![row("", None, None, PortState::Failed)],
-        Ok(assignment) => rows_of_share(state, id, assignment, row),
+        Ok(assignment) => rows_of_assignment(state, id, assignment, row),
     }
 }
 
-fn rows_of_share<'a>(
+fn rows_of_assignment<'a>(
     state: &State,
     id: &ContainerId,
     assignment: &'a Assignment,
@@ -79,7 +81,7 @@ fn rows_of_share<'a>(
         let node = absent.node.as_ref();
         row(&absent.port, node, None, PortState::Waiting)
     });
-    let left_out = assignment
+    let refused = assignment
         .conflicts
         .iter()
         .filter_map(|conflict| match conflict {
@@ -88,12 +90,13 @@ fn rows_of_share<'a>(
             }
             Conflict::Link { .. } => None,
         });
-    wants.chain(absent).chain(left_out).collect()
+    wants.chain(absent).chain(refused).collect()
 }
 
 type Why<'a> = Option<(&'a str, Cow<'a, str>)>;
 
-/// A port that is not ready has failed if there is a problem; otherwise it waits for something.
+/// A port that is not ready has failed if there is a problem, and waits otherwise. Returns its state,
+/// the cause and the fix.
 fn explain<'a>(
     state: &'a State,
     id: &ContainerId,
@@ -105,9 +108,14 @@ fn explain<'a>(
     if port_state == PortState::Ready {
         return (port_state, None);
     }
-    let concerns = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
-    let mut problems = state.problems.of(id);
-    if let Some(problem) = problems.find(|problem| concerns(&problem.port)) {
+    let concerns_it = |problem: &&Problem| {
+        problem
+            .port
+            .as_deref()
+            .is_none_or(|concerned| concerned == port)
+    };
+    let mut problems = state.problems.of_container(id);
+    if let Some(problem) = problems.find(concerns_it) {
         let why = (problem.cause.as_str(), problem.fix.as_str().into());
         return (PortState::Failed, Some(why));
     }
@@ -123,17 +131,17 @@ fn explain<'a>(
 
 const UNPLUGGED: (&str, Cow<str>) = (
     "its device is not plugged in",
-    Cow::Borrowed("plug it in, or look at what is there: ttyplugd ports"),
+    Cow::Borrowed("plug it in; see which devices are present: ttyplugd ports"),
 );
 
-/// Puts the document together.
+/// Composes the document.
 pub fn status(state: &State, now: Now) -> Status {
     let rows = state.assigned.by_container.keys();
     let mut rows: Vec<Row> = rows.flat_map(|id| rows_of(state, id)).collect();
     rows.sort_by_key(|row| (&row.container.name, row.id, row.port));
     let ports = rows.into_iter().map(|row| port_status(state, row, now));
     let held = state.held.iter();
-    let held = held.flat_map(|(id, heard)| held_status(state, id, heard, now));
+    let held = held.flat_map(|(id, report)| held_status(state, id, report, now));
     Status {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -166,7 +174,7 @@ fn port_status(state: &State, row: Row, now: Now) -> PortStatus {
 fn held_status(
     state: &State,
     id: &ContainerId,
-    heard: &HeldByKeeper,
+    report: &HeldByKeeper,
     now: Now,
 ) -> impl Iterator<Item = HeldStatus> {
     let ports = match state.assigned.by_container.get(id) {
@@ -179,9 +187,9 @@ fn held_status(
     };
     let container = state.inventory.containers.get(id);
     let name = container.map_or(String::new(), |container| container.name.clone());
-    heard.held.iter().map(move |held| {
-        // Times go on since the keeper has told them.
-        let ago = now.clock.saturating_sub(heard.at);
+    report.held.iter().map(move |held| {
+        // The keeper reported its times when it sent them.
+        let ago = now.clock.saturating_sub(report.at);
         let waited_ms = held.waited_ms.saturating_add(ago);
         HeldStatus {
             container: name.clone(),
