@@ -446,7 +446,7 @@ impl Directory {
         Ok(leftovers.take(MOST_LEFTOVERS).collect())
     }
 
-    /// Finds out what has a name in it. A link is not followed.
+    /// Looks up a name in it. A link is not followed.
     pub fn find(&self, name: &str) -> anyhow::Result<Found> {
         let open = |more| {
             let how = OpenHow::new()
@@ -459,43 +459,52 @@ impl Directory {
             Err(Errno::EXDEV) => (open(ResolveFlag::empty()), true),
             entry => (entry, false),
         };
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(Errno::ENOENT) => return Ok(Found::Nothing),
+        match entry {
+            Ok(entry) if is_mount => found_mount(&fstat(&entry)?),
+            Ok(entry) => found_entry(&entry),
+            Err(Errno::ENOENT) => Ok(Found::Nothing),
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot open {name:?} in the container"));
+                Err(error).with_context(|| format!("cannot open {name:?} in the container"))
             }
-        };
-        let stat = fstat(&entry)?;
-        let devnum = DevNum {
-            major: u32::try_from(major(stat.st_rdev))?,
-            minor: u32::try_from(minor(stat.st_rdev))?,
-        };
-        let kind = kind(&stat);
-        if is_mount {
-            return Ok(Found::Mount((kind == SFlag::S_IFCHR).then_some(devnum)));
         }
-        Ok(match kind {
-            SFlag::S_IFCHR => Found::Node {
-                devnum,
-                mode: Mode(stat.st_mode & 0o7777),
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-            },
-            SFlag::S_IFREG if stat.st_size == 0 => Found::EmptyFile,
-            SFlag::S_IFREG => Found::Other("a file with content"),
-            SFlag::S_IFDIR => Found::Other("a directory"),
-            SFlag::S_IFBLK => Found::Other("a block device"),
-            SFlag::S_IFIFO => Found::Other("a FIFO"),
-            SFlag::S_IFSOCK => Found::Other("a socket"),
-            SFlag::S_IFLNK => Found::Link {
-                // An empty path reads the link of the descriptor itself (readlinkat(2)).
-                target: printable(readlinkat(&entry, "")?.as_bytes()),
-            },
-            _ => Found::Other("something unknown"),
-        })
     }
+}
+
+fn found_mount(stat: &FileStat) -> anyhow::Result<Found> {
+    Ok(Found::Mount(match kind(stat) {
+        SFlag::S_IFCHR => Some(devnum(stat)?),
+        _ => None,
+    }))
+}
+
+fn found_entry(entry: &OwnedFd) -> anyhow::Result<Found> {
+    let stat = fstat(entry)?;
+    Ok(match kind(&stat) {
+        SFlag::S_IFCHR => Found::Node {
+            devnum: devnum(&stat)?,
+            mode: Mode(stat.st_mode & 0o7777),
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        },
+        SFlag::S_IFREG if stat.st_size == 0 => Found::EmptyFile,
+        SFlag::S_IFREG => Found::Other("a file with content"),
+        SFlag::S_IFDIR => Found::Other("a directory"),
+        SFlag::S_IFBLK => Found::Other("a block device"),
+        SFlag::S_IFIFO => Found::Other("a FIFO"),
+        SFlag::S_IFSOCK => Found::Other("a socket"),
+        SFlag::S_IFLNK => Found::Link {
+            // An empty path reads the link of the descriptor itself (readlinkat(2)).
+            target: printable(readlinkat(entry, "")?.as_bytes()),
+        },
+        _ => Found::Other("something unknown"),
+    })
+}
+
+fn devnum(stat: &FileStat) -> anyhow::Result<DevNum> {
+    Ok(DevNum {
+        major: u32::try_from(major(stat.st_rdev))?,
+        minor: u32::try_from(minor(stat.st_rdev))?,
+    })
 }
 
 fn kind(stat: &FileStat) -> SFlag {

@@ -94,7 +94,7 @@ impl Api {
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(stream), answer);
         let mut connection = pin!(connection);
-        // Who goes away in the middle is not missed.
+        // An error means that the client has left.
         let ended = timeout(CONNECTION_LIMIT, connection.as_mut()).await;
         if ended.is_err() && watches.get() {
             let _ = connection.await;

@@ -48,9 +48,8 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot make {}", directory.display()))?;
     // A wrapper renames a socket into place once it accepts connections.
     let mut arrivals = Arrivals::watch(&directory, AddWatchFlags::IN_MOVED_TO)?;
+    let following = Following::default();
     tokio::task::spawn_local(async move {
-        let following = Rc::new(RefCell::new(BTreeSet::new()));
-        let ended = Rc::new(Notify::new());
         let mut is_logged = false;
         loop {
             let sockets = sockets(&directory).inspect_err(|error| {
@@ -61,31 +60,46 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
                         "cannot list the keepers' sockets; retrying",
                     );
                 }
-                ended.notify_one();
+                following.ended.notify_one();
             });
             is_logged = sockets.is_err();
             for name in sockets.into_iter().flatten() {
-                if following.borrow_mut().insert(name.clone()) {
-                    let socket = directory.join(&name);
-                    let shared = shared.clone();
-                    let (following, ended) = (following.clone(), ended.clone());
-                    tokio::task::spawn_local(async move {
-                        follow(&socket, &shared).await;
-                        following.borrow_mut().remove(&name);
-                        ended.notify_one();
-                    });
-                }
+                following.begin(&directory, name, &shared);
             }
             tokio::select! {
                 news = arrivals.next() => if news.is_err() {
                     return;
                 },
                 // A connection can end while the keeper lives on.
-                () = ended.notified() => sleep(FOLLOW_AGAIN).await,
+                () = following.ended.notified() => sleep(FOLLOW_AGAIN).await,
             }
         }
     });
     Ok(())
+}
+
+/// The keepers that are followed, by the names of their sockets.
+#[derive(Debug, Default, Clone)]
+struct Following {
+    names: Rc<RefCell<BTreeSet<OsString>>>,
+    /// A connection has ended.
+    ended: Rc<Notify>,
+}
+
+impl Following {
+    /// Follows a keeper, unless it is followed already.
+    fn begin(&self, directory: &Path, name: OsString, shared: &Rc<Shared>) {
+        if !self.names.borrow_mut().insert(name.clone()) {
+            return;
+        }
+        let socket = directory.join(&name);
+        let (following, shared) = (self.clone(), shared.clone());
+        tokio::task::spawn_local(async move {
+            follow(&socket, &shared).await;
+            following.names.borrow_mut().remove(&name);
+            following.ended.notify_one();
+        });
+    }
 }
 
 fn warn(file: &Path, error: &io::Error, message: &str) {

@@ -148,7 +148,7 @@ impl Metrics {
     fn write_daemon(&self, page: &mut Page) {
         page.counter(
             "resyncs_total",
-            "Resyncs: all devices and containers were looked at again.",
+            "Times that all devices and containers were looked at again.",
             &self.resyncs,
         );
         page.counter(

@@ -117,27 +117,15 @@ pub async fn run(
     let (news_to, mut news) = mpsc::channel(64);
     tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
     let state = State::new(settings, inventory, store);
-    let mut daemon = Daemon {
-        directories,
-        shared: Rc::new(Shared::new(state)),
-        scheduler: Scheduler::default(),
-        list_again,
-        next_resync: Instant::now() + RESYNC,
-        events_lost: false,
-        unsaved: false,
-        turn: Instant::now(),
-        status: String::new(),
-    };
+    let mut daemon = Daemon::new(directories, state, list_again);
     daemon.serve()?;
     notify(&[NotifyState::Ready]);
     daemon.dispatch();
     let shared = daemon.shared.clone();
 
-    // Half the service manager's limit, as recommended (sd_watchdog_enabled(3)).
-    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    let mut next_watchdog = watchdog.map(|period| Instant::now() + period);
+    let mut watchdog = Watchdog::new();
     loop {
-        let wake = daemon.next_wake(next_watchdog);
+        let wake = daemon.next_wake(watchdog.as_ref());
         tokio::select! {
             received = monitor.next() => daemon.on_received(received?),
             Some(news) = news.recv() => daemon.on_news(news),
@@ -148,17 +136,37 @@ pub async fn run(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        if let (Some(period), Some(next)) = (watchdog, &mut next_watchdog) {
-            if *next <= Instant::now() {
-                notify(&[NotifyState::Watchdog]);
-                *next = Instant::now() + period;
-            }
+        if let Some(watchdog) = &mut watchdog {
+            watchdog.notify_if_due();
         }
         daemon.dispatch();
     }
     notify(&[NotifyState::Stopping]);
     daemon.drain().await;
     Ok(())
+}
+
+/// The service manager's watchdog, which has to be notified within a limit (sd_notify(3), WATCHDOG=1).
+struct Watchdog {
+    period: Duration,
+    next: Instant,
+}
+
+impl Watchdog {
+    /// `None` if the service manager expects no notifications. The period is half its limit, as
+    /// recommended (sd_watchdog_enabled(3)).
+    fn new() -> Option<Self> {
+        let period = sd_notify::watchdog_enabled()? / 2;
+        let next = Instant::now() + period;
+        Some(Self { period, next })
+    }
+
+    fn notify_if_due(&mut self) {
+        if self.next <= Instant::now() {
+            notify(&[NotifyState::Watchdog]);
+            self.next = Instant::now() + self.period;
+        }
+    }
 }
 
 /// Locks the run directory: two daemons would treat each other's nodes as foreign.
@@ -203,6 +211,20 @@ fn notify(states: &[NotifyState]) {
 }
 
 impl Daemon {
+    fn new(directories: Directories, state: State, list_again: Rc<Notify>) -> Self {
+        Self {
+            directories,
+            shared: Rc::new(Shared::new(state)),
+            scheduler: Scheduler::default(),
+            list_again,
+            next_resync: Instant::now() + RESYNC,
+            events_lost: false,
+            unsaved: false,
+            turn: Instant::now(),
+            status: String::new(),
+        }
+    }
+
     /// Opens the sockets for wrappers and for the API, and follows the keepers.
     fn serve(&self) -> anyhow::Result<()> {
         let run_dir = &self.directories.run;
@@ -433,9 +455,10 @@ impl Daemon {
     }
 
     /// When the loop has to run next without an event.
-    fn next_wake(&self, watchdog: Option<Instant>) -> Instant {
+    fn next_wake(&self, watchdog: Option<&Watchdog>) -> Instant {
         let retry = self.scheduler.wake(self.turn);
-        let wakes = retry.into_iter().chain([self.next_resync]).chain(watchdog);
+        let wakes = retry.into_iter().chain([self.next_resync]);
+        let wakes = wakes.chain(watchdog.map(|watchdog| watchdog.next));
         wakes.min().unwrap_or(self.next_resync)
     }
 

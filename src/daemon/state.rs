@@ -98,12 +98,13 @@ impl EngineState {
 /// A keeper's last report.
 #[derive(Debug)]
 pub struct HeldByKeeper {
+    /// When it came, in milliseconds of the daemon's clock.
     pub at: u64,
     pub held: Vec<HeldOpen>,
 }
 
 impl State {
-    /// What is known at the start: not much.
+    /// The state of a daemon that has just started.
     pub fn new(settings: Settings, inventory: Inventory, store: Store) -> Self {
         let metrics = Rc::<Metrics>::default();
         Self {

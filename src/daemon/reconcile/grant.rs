@@ -39,7 +39,7 @@ impl Handle<'_> {
         }
         // Written first: a daemon that is killed now finds its grants on record.
         self.write().await?;
-        // systemd puts its list in force when it is told, so the change comes after that.
+        // systemd puts its own list in force then, so our change has to come after it.
         self.tell_systemd(grants).await?;
         self.change_access(|change| change == AccessChange::Grant)
             .await
