@@ -142,7 +142,7 @@ fn a_port_can_be_opened_from_plug_to_unplug_and_no_other_right_changes() {
         may_open(&container, &before, &[&port]);
         goes_with_its_right(&port, &container, &before);
     }
-    assert_eq!(daemon.count(&["may not open the device"]), 0);
+    assert_eq!(daemon.count(&["has no access to the device"]), 0);
     daemon.stop();
 }
 
@@ -372,7 +372,11 @@ fn nothing_is_granted_where_that_is_switched_off() {
     let (_bed, container, daemon, port, before) = opening(bed, zwave());
     port.plug();
     container.has_port(&port);
-    daemon.logs(&["may not open the device", "zwave", "device_cgroup_rules"]);
+    daemon.logs(&[
+        "has no access to the device",
+        "zwave",
+        "device_cgroup_rules",
+    ]);
     may_open(&container, &before, &[]);
     daemon.stop();
 }
