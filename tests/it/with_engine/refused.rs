@@ -56,7 +56,11 @@ fn remount(container: &str, how: &str) {
 
 #[test]
 fn a_container_without_a_shell_is_reported() {
-    a_bad_container(Recipe::new("bad").image("noshell"), || (), &["/bin/sh cannot be executed"]);
+    a_bad_container(
+        Recipe::new("bad").image("noshell"),
+        || (),
+        &["/bin/sh cannot be executed"],
+    );
 }
 
 #[test]
