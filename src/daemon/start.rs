@@ -258,7 +258,8 @@ impl Start {
             started_at: started_at.to_owned(),
             ..Running::default()
         };
-        let process = pidfd::open(pid.cast_signed()).expect("this process runs");
+        let number = i32::try_from(pid).expect("it is a process id");
+        let process = pidfd::open(number).expect("this process runs");
         let entrance = Entrance {
             pid: pid.into(),
             id: ContainerId(String::new()),
