@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::entry::{Entry, Node};
-use super::wait::run;
+use super::wait::{output, until};
 use super::{HINT, test_dir};
 
 const NUMBERS: std::ops::RangeInclusive<u64> = 60..=63;
@@ -204,7 +204,14 @@ impl Port {
     }
 }
 
-/// Waits until udevd has handled every event so far.
+/// Waits until udevd has handled every event so far. udevd can close the connection over which it is
+/// asked ("Failed to wait for daemon to reply: Broken pipe"), and is asked again then.
 pub(crate) fn settle() {
-    run("udevadm", &["settle", "--timeout=30"]);
+    until("udevd has handled every event", || {
+        let settled = output("udevadm", &["settle", "--timeout=30"]);
+        match settled.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&settled.stderr).into_owned()),
+        }
+    });
 }
