@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::config::settings::InjectPolicy;
-use crate::daemon::reconcile::{Job, reconcile};
+use crate::daemon::reconcile::job::Job;
+use crate::daemon::reconcile::reconcile;
 use crate::daemon::retry::Work;
 use crate::daemon::shared::Shared;
 use crate::engine::Engine;

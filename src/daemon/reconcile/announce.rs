@@ -67,7 +67,7 @@ impl Handle<'_> {
         if let Ok(Err(error)) = work.await {
             tracing::warn!(
                 message_id = kind::NOT_ANNOUNCED,
-                container_id = %self.id.0,
+                container_id = %self.id().0,
                 "{error:#}"
             );
         }

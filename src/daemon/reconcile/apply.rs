@@ -88,7 +88,7 @@ impl Handle<'_> {
                 self.use_namespace_from_now_on(failed, &before);
             }
         }
-        let latency = self.since.elapsed();
+        let latency = self.since().elapsed();
         self.settle(&record, &before.plan.record, &after, pending)
             .await?;
         self.log_done(&before, &after, latency);
@@ -160,7 +160,7 @@ impl Handle<'_> {
         let record = &seen.plan.record;
         self.start.begin_command(record);
         let output = Notify::new();
-        let outcome = self.look_at_output(engine.exec(self.id, argv, &output), &output, record);
+        let outcome = self.look_at_output(engine.exec(self.id(), argv, &output), &output, record);
         let outcome = Outcome::Exec(outcome.await);
         // If this start has not ended, the command ran in it.
         if outcome.has_ended() && !self.start.has_ended() {
@@ -199,7 +199,7 @@ impl Handle<'_> {
         let operation = before.plan.ops.first().map(Op::to_string);
         let reason = failed.problem(&operation.unwrap_or_default()).cause;
         tracing::info!(
-            container_name = self.name, container_id = %self.id.0, reason,
+            container_name = self.name(), container_id = %self.id().0, reason,
             "docker exec cannot create nodes here; using namespace injection"
         );
         self.start.set_exec_fails();

@@ -2,7 +2,6 @@
 //!
 //! Work may outlive its start. Then its next change of the state fails with [`Stop::Ended`].
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,8 +10,7 @@ use tokio::task::yield_now;
 
 use crate::config::settings::{GrantPolicy, InjectPolicy};
 use crate::container::uevent::Announcement;
-use crate::daemon::blocking::Blocking;
-use crate::daemon::notifier::Notifier;
+use crate::daemon::reconcile::job::Job;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::State;
 use crate::daemon::status::note;
@@ -55,13 +53,7 @@ impl Stop {
 /// The work on one start of a container.
 #[derive(Debug)]
 pub struct Handle<'a> {
-    pub state: &'a RefCell<State>,
-    pub notifier: &'a Notifier,
-    pub blocking: &'a Blocking,
-    pub id: &'a ContainerId,
-    pub name: &'a str,
-    /// When the event came that caused the work.
-    pub since: Instant,
+    job: Job<'a>,
     pub start: Rc<Start>,
     pub running: Rc<Running>,
     pub wants: Vec<WantedPort>,
@@ -69,23 +61,46 @@ pub struct Handle<'a> {
     pub denied: BTreeSet<DevNum>,
 }
 
-impl Handle<'_> {
+impl<'a> Handle<'a> {
+    pub fn new(job: Job<'a>, start: Rc<Start>, wants: Vec<WantedPort>) -> Self {
+        Self {
+            job,
+            running: start.running(),
+            start,
+            wants,
+            denied: BTreeSet::new(),
+        }
+    }
+
+    pub fn id(&self) -> &'a ContainerId {
+        self.job.id
+    }
+
+    pub fn name(&self) -> &'a str {
+        self.job.name
+    }
+
+    /// When the event came that caused the work.
+    pub fn since(&self) -> Instant {
+        self.job.since
+    }
+
     pub fn inject_policy(&self) -> InjectPolicy {
-        self.state.borrow().settings.inject
+        self.job.state.borrow().settings.inject
     }
 
     pub fn grant_policy(&self) -> GrantPolicy {
-        self.state.borrow().settings.grant
+        self.job.state.borrow().settings.grant
     }
 
     pub fn announces(&self) -> bool {
-        self.state.borrow().settings.announce
+        self.job.state.borrow().settings.announce
     }
 
     /// The entries that ttyplugd has made in this start.
     pub fn record(&self) -> Record {
-        let state = self.state.borrow();
-        state.store.record(self.id, &self.running.started_at)
+        let state = self.job.state.borrow();
+        state.store.record(self.job.id, &self.running.started_at)
     }
 
     /// Puts entries on the record of this start, and waits until it is written.
@@ -93,14 +108,14 @@ impl Handle<'_> {
     /// # Errors
     /// The start has ended, or the record cannot be written: then the container must not be touched.
     pub async fn put_record(&self, record: Record) -> Result<(), Stop> {
-        self.change(|state, started_at| state.store.put_record(self.id, started_at, record))?;
+        self.change(|state, started_at| state.store.put_record(self.job.id, started_at, record))?;
         self.write().await
     }
 
     /// The access that was granted to this start.
     pub fn grants(&self) -> Grants {
-        let state = self.state.borrow();
-        state.store.grants(self.id, &self.running.started_at)
+        let state = self.job.state.borrow();
+        state.store.grants(self.job.id, &self.running.started_at)
     }
 
     /// Puts grants on the record of this start, which [`Self::write`] then writes.
@@ -108,7 +123,7 @@ impl Handle<'_> {
     /// # Errors
     /// The start has ended.
     pub fn put_grants(&self, grants: Grants) -> Result<(), Stop> {
-        self.change(|state, started_at| state.store.put_grants(self.id, started_at, grants))
+        self.change(|state, started_at| state.store.put_grants(self.job.id, started_at, grants))
     }
 
     /// Moves the wrapper's grants to the record of this start. They can belong to no other, since its
@@ -122,10 +137,10 @@ impl Handle<'_> {
         }
         let written =
             self.change(
-                |state, started_at| match state.store.has_wrapper_grants(self.id) {
+                |state, started_at| match state.store.has_wrapper_grants(self.job.id) {
                     true => state
                         .store
-                        .record_wrapper_grants(self.id, started_at, grant),
+                        .record_wrapper_grants(self.job.id, started_at, grant),
                     false => Ok(()),
                 },
             )?;
@@ -139,7 +154,7 @@ impl Handle<'_> {
     /// The start has ended, or the record cannot be written.
     pub async fn write(&self) -> Result<(), Stop> {
         yield_now().await;
-        let written = self.change(|state, _| state.store.write_record(self.id))?;
+        let written = self.change(|state, _| state.store.write_record(self.job.id))?;
         written.map_err(|error| Problem::disk(&error).into())
     }
 
@@ -163,18 +178,18 @@ impl Handle<'_> {
     /// Sets all nodes that are ready. Opens that wait for one of them go on before the work does
     /// anything else.
     pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) {
-        let mut state = self.state.borrow_mut();
-        if state.lives.is_current(self.id, &self.start) && self.start.set_ready(ready) {
-            note(&mut state, self.id);
-            self.notifier.notify_container(self.id);
+        let mut state = self.job.state.borrow_mut();
+        if state.lives.is_current(self.job.id, &self.start) && self.start.set_ready(ready) {
+            note(&mut state, self.job.id);
+            self.job.notifier.notify_container(self.job.id);
         }
     }
 
     /// The uevent for a port; `None` if the assignment has changed since this work began.
     pub fn announcement(&self, want: &WantedPort) -> Option<Announcement> {
-        let state = self.state.borrow();
+        let state = self.job.state.borrow();
         let device = state.inventory.devices.get(&want.device)?;
-        let is_wanted = state.assigned.wants(self.id).contains(want);
+        let is_wanted = state.assigned.wants(self.job.id).contains(want);
         is_wanted.then(|| Announcement::new(device, &want.node, &want.links))
     }
 
@@ -187,8 +202,9 @@ impl Handle<'_> {
         work: impl FnOnce(&Entrance) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let entrance = self.start.entrance().clone();
-        self.blocking
-            .in_root(self.id, move || work(&entrance))
+        self.job
+            .blocking
+            .in_root(self.job.id, move || work(&entrance))
             .await
     }
 
@@ -201,15 +217,16 @@ impl Handle<'_> {
         work: impl FnOnce(&Entrance) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let entrance = self.start.entrance().clone();
-        self.blocking
-            .in_group(self.id, move || work(&entrance))
+        self.job
+            .blocking
+            .in_group(self.job.id, move || work(&entrance))
             .await
     }
 
     /// Changes the state, unless this start has ended.
     fn change<T>(&self, change: impl FnOnce(&mut State, &str) -> T) -> Result<T, Stop> {
-        let mut state = self.state.borrow_mut();
-        match state.lives.is_current(self.id, &self.start) {
+        let mut state = self.job.state.borrow_mut();
+        match state.lives.is_current(self.job.id, &self.start) {
             true => Ok(change(&mut state, &self.running.started_at)),
             false => Err(Stop::Ended),
         }
@@ -242,18 +259,16 @@ mod tests {
     }
 
     fn handle<'a>(shared: &'a Shared, id: &'a ContainerId, start: &Rc<Start>) -> Handle<'a> {
-        Handle {
+        let job = Job {
+            engine: None,
             state: &shared.state,
             notifier: &shared.notifier,
             blocking: &shared.blocking,
             id,
             name: "app",
             since: Instant::now(),
-            running: start.running(),
-            start: start.clone(),
-            wants: Vec::new(),
-            denied: BTreeSet::new(),
-        }
+        };
+        Handle::new(job, start.clone(), Vec::new())
     }
 
     fn devnum() -> DevNum {

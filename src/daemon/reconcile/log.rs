@@ -20,7 +20,7 @@ impl Handle<'_> {
     }
 
     fn log(&self, op: &Op, rules: &DeviceRules, latency: Duration) {
-        let (id, name) = (&self.id.0, self.name);
+        let (id, name) = (&self.id().0, self.name());
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         match op {
             Op::MakeNode { path, devnum, .. } => {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::daemon::blocking::Blocking;
 use crate::daemon::notifier::Notifier;
 use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
+use crate::daemon::reconcile::job::Job;
 use crate::daemon::reconcile::look::Seen;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::State;
@@ -24,22 +25,9 @@ mod announce;
 mod apply;
 mod grant;
 pub mod handle;
+pub mod job;
 mod log;
 pub mod look;
-
-/// The work on one container.
-#[derive(Debug, Clone, Copy)]
-pub struct Job<'a> {
-    /// `None` while it does not answer.
-    pub engine: Option<&'a Engine>,
-    pub state: &'a RefCell<State>,
-    pub notifier: &'a Notifier,
-    pub blocking: &'a Blocking,
-    pub id: &'a ContainerId,
-    pub name: &'a str,
-    /// When the event came that caused it.
-    pub since: Instant,
-}
 
 /// Reconciles a container. Returns the problems that are left.
 pub async fn reconcile(job: Job<'_>) -> Vec<Problem> {
@@ -104,18 +92,8 @@ impl<'a> Job<'a> {
         let state = self.state.borrow();
         let wants = state.assigned.wants(self.id).to_vec();
         let has_work = !wants.is_empty() || state.store.has_record(self.id);
-        Ok(start.filter(|_| has_work).map(|start| Handle {
-            state: self.state,
-            notifier: self.notifier,
-            blocking: self.blocking,
-            id: self.id,
-            name: self.name,
-            since: self.since,
-            running: start.running(),
-            start,
-            wants,
-            denied: BTreeSet::new(),
-        }))
+        let start = start.filter(|_| has_work);
+        Ok(start.map(|start| Handle::new(self, start, wants)))
     }
 
     /// The start that the engine describes.
