@@ -19,8 +19,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 enum Part {
     /// Its root directory, which the container can make hang, e.g. by a FUSE file system.
     Root,
-    /// Its control group, which the container cannot make hang.
+    /// Its control group, which nobody can make hang.
     Group,
+    /// Its unit, for which systemd is asked.
+    Unit,
 }
 
 /// The work that did not end in time. A blocked thread cannot be stopped, so no more work begins on
@@ -53,6 +55,18 @@ impl Blocking {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
         self.run(id, Part::Group, work).await
+    }
+
+    /// Asks systemd for something of the container's unit.
+    ///
+    /// # Errors
+    /// It takes too long, or panics.
+    pub async fn in_unit<T: Send + 'static>(
+        &self,
+        id: &ContainerId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.run(id, Part::Unit, work).await
     }
 
     async fn run<T: Send + 'static>(
@@ -97,6 +111,11 @@ impl Part {
             Self::Group => Problem::passing(
                 Failure::Right,
                 "changing the container's device access takes too long",
+                "wait; ttyplugd tries again",
+            ),
+            Self::Unit => Problem::passing(
+                Failure::Right,
+                "telling systemd of the container's device access takes too long",
                 "check whether systemd answers: systemctl status",
             ),
         }

@@ -22,6 +22,7 @@ use crate::config;
 use crate::config::settings::Settings;
 use crate::daemon::api::Api;
 use crate::daemon::problems::Source;
+use crate::daemon::reconcile::revoke;
 use crate::daemon::scheduler::Scheduler;
 use crate::daemon::shared::Shared;
 use crate::daemon::state::State;
@@ -440,6 +441,9 @@ impl Daemon {
         self.scheduler.retain(&running);
         for id in &changed(&old, &state.assigned) {
             report_definition(state, id);
+            if state.has_to_revoke(id) {
+                tokio::task::spawn_local(revoke(self.shared.clone(), id.clone()));
+            }
             if running.contains(id) {
                 self.scheduler.changed(id);
             }

@@ -139,15 +139,7 @@ async fn run(
     since: std::time::Instant,
     slots: Option<Rc<Semaphore>>,
 ) -> (ContainerId, Vec<Problem>) {
-    let work = reconcile(Job {
-        engine: engine.as_deref(),
-        state: &shared.state,
-        notifier: &shared.notifier,
-        blocking: &shared.blocking,
-        id: &id,
-        name: &name,
-        since,
-    });
+    let work = reconcile(Job::new(&shared, engine.as_deref(), &id, &name, since));
     let problems = match slots {
         Some(slots) => in_turn(&slots, work).await.unwrap_or_default(),
         None => work.await,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::container::device_cgroup::DeviceGroup;
 use crate::container::rootfs::Rootfs;
@@ -98,6 +99,9 @@ pub struct Start {
     unseen: Cell<bool>,
     /// A command in the container has failed where namespace injection then worked.
     exec_fails: Cell<bool>,
+    /// Orders the changes of device access: work that grants it may be running when its port is
+    /// unplugged.
+    access: Mutex<()>,
     /// The entries that the last command in it has to make, until they were seen in place.
     unfinished: RefCell<Record>,
     /// Nodes that are in place and may be opened; `None` before the first look.
@@ -113,6 +117,7 @@ impl Start {
             entrance,
             unseen: Cell::new(true),
             exec_fails: Cell::new(false),
+            access: Mutex::default(),
             unfinished: RefCell::default(),
             ready: RefCell::default(),
             announced: RefCell::default(),
@@ -152,6 +157,11 @@ impl Start {
 
     pub fn set_exec_fails(&self) {
         self.exec_fails.set(true);
+    }
+
+    /// Waits until nobody else changes the container's device access.
+    pub async fn turn_of_access(&self) -> MutexGuard<'_, ()> {
+        self.access.lock().await
     }
 
     /// A command begins that has to make these entries.

@@ -197,6 +197,17 @@ impl State {
         start.is_some_and(|start| start.is_ready(want))
     }
 
+    /// Whether a container was granted access in its present start that it is not assigned any more.
+    pub fn has_to_revoke(&self, id: &ContainerId) -> bool {
+        let Some(start) = self.lives.start(id) else {
+            return false;
+        };
+        let wants = self.assigned.wants(id);
+        let grants = self.store.grants(id, &start.running().started_at);
+        let is_wanted = |devnum| wants.iter().any(|want| want.devnum == devnum);
+        grants.into_keys().any(|devnum| !is_wanted(devnum))
+    }
+
     /// Whether a node of ours is bind-mounted.
     pub fn is_bound(&self, id: &ContainerId, node: &NodePath) -> bool {
         let Some(start) = self.lives.start(id) else {

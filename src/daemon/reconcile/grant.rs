@@ -1,5 +1,8 @@
 //! Grants a container the device access that its ports need before their nodes appear, and revokes it
-//! after they were removed.
+//! as soon as they are unplugged.
+//!
+//! Nothing here waits for anything in the container: one that hangs cannot keep access to a number that
+//! another device has by now.
 
 use std::collections::BTreeSet;
 
@@ -13,36 +16,17 @@ use crate::model::problem::{Failure, Problem};
 use crate::sys::logging::kind;
 
 impl Handle<'_> {
-    /// Grants access to all wanted devices.
+    /// Grants access to all wanted devices, after everything that is not wanted any more was revoked.
     ///
     /// # Errors
     /// The start has ended, or a problem.
     pub async fn grant(&self) -> Result<(), Stop> {
-        if self.running.rights.everything {
-            return Ok(());
-        }
-        self.record_wrapper_grants(|devnum| Grant {
-            defined: self.running.rights.access_at_start(*devnum),
-            origin: Origin::Wrapper,
-            // The engine has passed the rules to systemd when it made the group.
-            known_to_systemd: true,
-        })?;
-        if self.grant_policy() == GrantPolicy::Off {
-            return Ok(());
-        }
-        let mut grants = self.grants();
-        let mut new = self.wanted();
-        new.retain(|devnum| !grants.contains_key(devnum));
-        if !new.is_empty() {
-            grants.extend(self.new_grants(new).await?);
-            self.put_grants(grants.clone())?;
-        }
-        // Written first: a daemon that is killed now finds its grants on record.
-        self.write().await?;
-        // systemd puts its own list in force then, so our change has to come after it.
-        self.tell_systemd(grants).await?;
-        self.change_access(|change| change == AccessChange::Grant)
-            .await
+        let revoked = self.revoke().await;
+        let granted = match self.grant_policy() {
+            GrantPolicy::Auto if !self.running.rights.everything => self.grant_wanted().await,
+            GrantPolicy::Auto | GrantPolicy::Off => Ok(()),
+        };
+        revoked.and(granted)
     }
 
     /// Revokes all grants that are not wanted any more. The engine or systemd may have put an earlier
@@ -54,8 +38,29 @@ impl Handle<'_> {
         if self.running.rights.everything {
             return Ok(());
         }
+        self.record_wrapper_grants(|devnum| Grant {
+            defined: self.running.rights.access_at_start(*devnum),
+            origin: Origin::Wrapper,
+            // The engine has passed the rules to systemd when it made the group.
+            known_to_systemd: true,
+        })?;
         self.change_access(|change| change != AccessChange::Grant)
             .await
+    }
+
+    async fn grant_wanted(&self) -> Result<(), Stop> {
+        let mut grants = self.grants();
+        let mut new = self.wanted();
+        new.retain(|devnum| !grants.contains_key(devnum));
+        if !new.is_empty() {
+            grants.extend(self.new_grants(new).await?);
+            self.put_grants(grants.clone())?;
+        }
+        // Written first: a daemon that is killed now finds its grants on record.
+        self.write().await?;
+        // systemd puts its own list in force then, so our change has to come after it.
+        self.tell_systemd(grants).await?;
+        self.change_access(|_| true).await
     }
 
     /// New grants, each with the access that the container has without it: by the rules in force if
@@ -89,7 +94,7 @@ impl Handle<'_> {
             return Ok(());
         }
         let numbers = unknown.clone();
-        let told = self.in_group(move |entrance| {
+        let told = self.in_unit(move |entrance| {
             let group = entrance.group()?;
             group.tell_systemd(numbers.into_iter())
         });
@@ -113,8 +118,10 @@ impl Handle<'_> {
         Ok(())
     }
 
-    /// Makes the changes of one kind.
+    /// Makes the changes of one kind, by what is wanted at this moment: the port of this work may have been
+    /// unplugged since it began.
     async fn change_access(&self, of_kind: impl Fn(AccessChange) -> bool) -> Result<(), Stop> {
+        let _turn = self.start.turn_of_access().await;
         let mut changes = access_changes(&self.wanted(), &self.grants());
         changes.retain(|_, change| of_kind(*change));
         if changes.is_empty() {

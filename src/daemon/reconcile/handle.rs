@@ -167,8 +167,11 @@ impl<'a> Handle<'a> {
         rules
     }
 
+    /// The devices that the container is assigned now.
     pub fn wanted(&self) -> BTreeSet<DevNum> {
-        self.wants.iter().map(|want| want.devnum).collect()
+        let state = self.job.state.borrow();
+        let wants = state.assigned.wants(self.job.id).iter();
+        wants.map(|want| want.devnum).collect()
     }
 
     pub fn may_open(&self, devnum: DevNum) -> bool {
@@ -223,6 +226,21 @@ impl<'a> Handle<'a> {
             .await
     }
 
+    /// Asks systemd for something of the container's unit.
+    ///
+    /// # Errors
+    /// It takes too long, or panics.
+    pub async fn in_unit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Entrance) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let entrance = self.start.entrance().clone();
+        self.job
+            .blocking
+            .in_unit(self.job.id, move || work(&entrance))
+            .await
+    }
+
     /// Changes the state, unless this start has ended.
     fn change<T>(&self, change: impl FnOnce(&mut State, &str) -> T) -> Result<T, Stop> {
         let mut state = self.job.state.borrow_mut();
@@ -259,15 +277,7 @@ mod tests {
     }
 
     fn handle<'a>(shared: &'a Shared, id: &'a ContainerId, start: &Rc<Start>) -> Handle<'a> {
-        let job = Job {
-            engine: None,
-            state: &shared.state,
-            notifier: &shared.notifier,
-            blocking: &shared.blocking,
-            id,
-            name: "app",
-            since: Instant::now(),
-        };
+        let job = Job::new(shared, None, id, "app", Instant::now());
         Handle::new(job, start.clone(), Vec::new())
     }
 

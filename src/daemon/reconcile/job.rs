@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::daemon::blocking::Blocking;
 use crate::daemon::notifier::Notifier;
+use crate::daemon::shared::Shared;
 use crate::daemon::state::State;
 use crate::engine::Engine;
 use crate::model::inventory::ContainerId;
@@ -21,4 +22,24 @@ pub struct Job<'a> {
     pub name: &'a str,
     /// When the event came that caused it.
     pub since: Instant,
+}
+
+impl<'a> Job<'a> {
+    pub fn new(
+        shared: &'a Shared,
+        engine: Option<&'a Engine>,
+        id: &'a ContainerId,
+        name: &'a str,
+        since: Instant,
+    ) -> Self {
+        Self {
+            engine,
+            state: &shared.state,
+            notifier: &shared.notifier,
+            blocking: &shared.blocking,
+            id,
+            name,
+            since,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Reconciles one container with what it should have: grant, look, make, look again, revoke.
+//! Reconciles one container with what it should have: revoke, grant, look, make, look again.
 //!
 //! The result is read from the container; the output of a command in it is never trusted.
 
@@ -12,6 +12,7 @@ use crate::daemon::notifier::Notifier;
 use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
 use crate::daemon::reconcile::job::Job;
 use crate::daemon::reconcile::look::Seen;
+use crate::daemon::shared::Shared;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::State;
 use crate::engine::Engine;
@@ -41,6 +42,19 @@ pub async fn reconcile(job: Job<'_>) -> Vec<Problem> {
         // A failure in a container that has just ended is no problem. If it was started again, its
         // start event schedules it again.
         Ok(_) | Err(Ended) => Vec::new(),
+    }
+}
+
+/// Revokes what a container is not assigned any more, while the work on it may be waiting for something
+/// in it. A failure is tried again, and reported, by the work that follows.
+pub async fn revoke(shared: Rc<Shared>, id: ContainerId) {
+    let container = shared.state.borrow().inventory.containers.get(&id).cloned();
+    let name = container
+        .map(|container| container.name)
+        .unwrap_or_default();
+    let job = Job::new(&shared, None, &id, &name, Instant::now());
+    if let Some(start) = job.remembered() {
+        let _ = Handle::new(job, start, Vec::new()).revoke().await;
     }
 }
 
@@ -150,9 +164,6 @@ impl Handle<'_> {
         match self.apply(engine).await {
             Ok(more) => problems.extend(more),
             Err(stop) => problems.push(stop.problem()?),
-        }
-        if let Err(stop) = self.revoke().await {
-            problems.push(stop.problem()?);
         }
         Ok(problems)
     }

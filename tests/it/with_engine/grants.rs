@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use ttyplugd::container::device_cgroup::DeviceGroup;
@@ -14,10 +15,10 @@ use ttyplugd::model::device_access::{AccessChange, Grant, Origin};
 use ttyplugd::model::inventory::ContainerId;
 
 use crate::testbed::{
-    Container, Daemon, MAJOR, Port, Recipe, Testbed, engine, eventually, run, until,
+    Container, Daemon, MAJOR, Port, Recipe, Testbed, engine, eventually, run, until, until_within,
 };
 
-use super::setup::{RULE, ZWAVE, stick, unplugged};
+use super::setup::{METER, RULE, ZWAVE, meter, stick, unplugged};
 
 /// Devices of every kind that a container could ask for: those that each has, terminals, USB
 /// serial ports whether or not there are any, a disk, the memory, and the like. The test ttys are
@@ -97,6 +98,22 @@ fn goes_with_its_right(port: &Port, container: &Container, before: &BTreeSet<Str
     port.unplug();
     container.lacks_port(port);
     may_open(container, before, &[]);
+}
+
+/// A program in the container opens the port's number over and over again, by a node of its own.
+fn keeps_opening(container: &Container, port: &Port) {
+    container.sh_detached(&format!(
+        "mknod /tmp/port c {MAJOR} {}; \
+         while :; do may=no; (: <>/tmp/port) 2>/dev/null && may=yes; \
+         echo $may >/tmp/new; mv /tmp/new /tmp/may; sleep 0.1; done",
+        port.minor()
+    ));
+}
+
+/// Whether the last of these opens has succeeded: yes or no.
+fn may_be_opened(container: &Container) -> String {
+    let may = fs::read_to_string(container.path("/tmp/may"));
+    may.unwrap_or_default().trim().to_owned()
 }
 
 /// The setup of most of these tests: the port is not plugged in yet, and the last value is all that
@@ -277,16 +294,14 @@ fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
     let before = opened(&container);
     let (daemon, port) = (bed.daemon(), stick(63));
     // No command can be run in it then.
-    container.sh_detached(&format!(
-        "mknod /tmp/port c {MAJOR} {}; \
-         while :; do may=no; (: <>/tmp/port) 2>/dev/null && may=yes; \
-         echo $may >/tmp/new; mv /tmp/new /tmp/may; sleep 0.1; done",
-        port.minor()
-    ));
+    keeps_opening(&container, &port);
     let may_be_opened = |expected: &str| {
         let what = format!("whether the port may be opened: {expected}");
-        let look = || fs::read_to_string(container.path("/tmp/may")).unwrap_or_default();
-        eventually(&what, look, |found| found.trim() == expected);
+        eventually(
+            &what,
+            || may_be_opened(&container),
+            |found| found == expected,
+        );
     };
     port.plug();
     container.has_port(&port);
@@ -304,6 +319,59 @@ fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
     port.unplug();
     container.has_only(&[]);
     may_open(&container, &before, &[]);
+    daemon.stop();
+}
+
+/// How soon a right has to end with its port, whatever the container does. A command in it may take 10 s.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// The container's own shell never ends from now on.
+fn shell_hangs(container: &Container) {
+    container.sh(
+        "printf '#!/bin/busybox sh\\nsleep 1000\\n' >/tmp/sh; chmod 755 /tmp/sh; mv /tmp/sh /bin/sh",
+    );
+}
+
+#[test]
+fn a_right_ends_at_once_though_a_command_in_the_container_hangs() {
+    let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}{METER}"));
+    let (_bed, container, daemon, port, _) = opening(bed, zwave());
+    port.plug();
+    container.has_port(&port);
+    keeps_opening(&container, &port);
+    eventually("it opens", || may_be_opened(&container), |may| may == "yes");
+    shell_hangs(&container);
+    // One hangs already, for another port.
+    meter(62).plug();
+    daemon.logs(&["device access granted", &Port::new(62).sysname()]);
+    port.unplug();
+    until_within(AT_ONCE, "the right has ended", || {
+        may_be_opened(&container) == "no"
+    });
+    daemon.stop();
+}
+
+#[test]
+fn a_right_ends_at_once_though_its_node_cannot_be_removed() {
+    let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
+    let (_bed, container, daemon, port, before) = opening(bed, zwave());
+    for pause in [true, false] {
+        port.plug();
+        container.has_port(&port);
+        if pause {
+            // No command can be executed in it.
+            container.docker(&["pause"]);
+        } else {
+            shell_hangs(&container);
+        }
+        port.unplug();
+        until_within(AT_ONCE, "the right has ended", || {
+            opened_in_its_group(&container) == before
+        });
+        if pause {
+            container.docker(&["unpause"]);
+        }
+    }
     daemon.stop();
 }
 
