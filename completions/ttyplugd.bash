@@ -110,12 +110,16 @@ _ttyplugd() {
             return 0
             ;;
         ttyplugd__subcmd__plan)
-            opts="-h --config --state-dir --json --help"
+            opts="-h --run-dir --config --state-dir --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -35,29 +35,30 @@ complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "plan" -d 'Show wh
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "runtime" -d 'Register ttyplug-runtime in Docker\'s daemon.json, or unregister it'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l state-dir -d 'Directory of the daemon\'s persistent state' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l run-dir -d 'Directory of the lock and the sockets' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l state-dir -d 'Directory of what the daemon keeps for the next boot' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -l log-format -d 'Log to the journal or to standard error' -r -f -a "auto\t'The journal where standard error is connected to it, else text'
 journal\t'The journal'
 text\t'Text on standard error'"
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand ports" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand ports" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l run-dir -d 'Directory of the lock and the sockets' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l watch -d 'Keep running and show every change; with --json one object per line'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand status" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l container -d 'Wait for this container alone. [default: all running containers of the port]' -r
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l timeout -d 'Longest time to wait: a time such as 60s or 5m, or forever' -r
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l run-dir -d 'Directory of the lock and the sockets' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l run-dir -d 'Directory of the lock and the sockets' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l state-dir -d 'Directory of the daemon\'s persistent state' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l state-dir -d 'Directory of what the daemon keeps for the next boot' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -s h -l help -d 'Print help'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l state-dir -d 'Directory of the daemon\'s persistent state' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l state-dir -d 'Directory of what the daemon keeps for the next boot' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand plan" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -s h -l help -d 'Print help'

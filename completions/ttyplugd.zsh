@@ -31,8 +31,8 @@ _ttyplugd() {
             (run)
 _arguments "${_arguments_options[@]}" : \
 '--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
-'--state-dir=[Directory of the daemon'\''s persistent state]:DIR:_files' \
-'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
+'--state-dir=[Directory of what the daemon keeps for the next boot]:DIR:_files' \
+'--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
 '--log-format=[Log to the journal or to standard error]:LOG_FORMAT:((auto\:"The journal where standard error is connected to it, else text"
 journal\:"The journal"
 text\:"Text on standard error"))' \
@@ -49,7 +49,7 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (status)
 _arguments "${_arguments_options[@]}" : \
-'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
+'--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
 '--watch[Keep running and show every change; with --json one object per line]' \
 '--json[Print JSON, for programs]' \
 '-h[Print help]' \
@@ -60,7 +60,7 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 '--container=[Wait for this container alone. \[default\: all running containers of the port\]]:NAME:_default' \
 '--timeout=[Longest time to wait\: a time such as 60s or 5m, or forever]:TIME:_default' \
-'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
+'--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
 '-h[Print help]' \
 '--help[Print help]' \
 ':port -- Name of the port:_default' \
@@ -68,9 +68,9 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (check)
 _arguments "${_arguments_options[@]}" : \
-'--run-dir=[Directory of the lock and the sockets]:DIR:_files' \
+'--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
 '--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
-'--state-dir=[Directory of the daemon'\''s persistent state]:DIR:_files' \
+'--state-dir=[Directory of what the daemon keeps for the next boot]:DIR:_files' \
 '--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \
@@ -78,8 +78,9 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (plan)
 _arguments "${_arguments_options[@]}" : \
+'--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
 '--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
-'--state-dir=[Directory of the daemon'\''s persistent state]:DIR:_files' \
+'--state-dir=[Directory of what the daemon keeps for the next boot]:DIR:_files' \
 '--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \

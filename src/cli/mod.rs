@@ -83,6 +83,8 @@ enum Command {
     /// Show what the daemon would do now, without changing anything.
     Plan {
         #[command(flatten)]
+        run: RunDirectory,
+        #[command(flatten)]
         config: ConfigFile,
         #[command(flatten)]
         state: StateDirectory,
@@ -131,10 +133,11 @@ impl Command {
                 output,
             } => check::run(&config, &state.state_dir, &run.run_dir, output.json),
             Self::Plan {
+                run,
                 config,
                 state,
                 output,
-            } => plan::run(&config, &state.state_dir, output.json),
+            } => plan::run(&config, &run.run_dir, &state.state_dir, output.json),
             Self::Runtime { action } => runtime::run(action),
             Self::Completions { shell } => completions::run(shell),
         }

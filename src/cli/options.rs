@@ -19,14 +19,14 @@ pub(super) struct ConfigFile {
 
 #[derive(Debug, Args)]
 pub(super) struct StateDirectory {
-    /// Directory of the daemon's persistent state.
+    /// Directory of what the daemon keeps for the next boot.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/ttyplugd")]
     pub(super) state_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RunDirectory {
-    /// Directory of the lock and the sockets.
+    /// Directory of the lock, the sockets and the record of what was made.
     #[arg(long, value_name = "DIR", default_value = "/run/ttyplugd")]
     pub(super) run_dir: PathBuf,
 }

@@ -25,6 +25,7 @@ struct ContainerPlan {
 
 pub(super) fn run(
     config: &ConfigFile,
+    run_dir: &Path,
     state_dir: &Path,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
@@ -32,7 +33,7 @@ pub(super) fn run(
         Ok(settings) => settings,
         Err(errors) => return Ok(print_config_errors(&errors)),
     };
-    let plans = block_on(container_plans(settings, state_dir))??;
+    let plans = block_on(container_plans(settings, run_dir, state_dir))??;
     if as_json {
         let containers: Vec<Value> = plans.iter().map(ContainerPlan::as_value).collect();
         print_json(&json!({ "schema": 1, "containers": containers }))?;
@@ -46,9 +47,10 @@ pub(super) fn run(
 
 async fn container_plans(
     settings: Settings,
+    run_dir: &Path,
     state_dir: &Path,
 ) -> anyhow::Result<Vec<ContainerPlan>> {
-    let (engine, state) = snapshot(settings, state_dir).await?;
+    let (engine, state) = snapshot(settings, run_dir, state_dir).await?;
     let mut containers = state.borrow().inventory.containers.clone();
     containers.retain(|_, container| container.state != ContainerState::Stopped);
     let mut plans = Vec::new();

@@ -1,4 +1,4 @@
-//! The devices, the containers and the state_dir, read once.
+//! The devices, the containers and the files of the daemon, read once.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -17,6 +17,7 @@ use crate::store::Store;
 /// udev or the engine cannot be asked.
 pub(super) async fn snapshot(
     settings: Settings,
+    run_dir: &Path,
     state_dir: &Path,
 ) -> anyhow::Result<(Engine, RefCell<State>)> {
     let mut inventory = Inventory::default();
@@ -26,12 +27,12 @@ pub(super) async fn snapshot(
         .await
         .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
     inventory.containers = engine.containers().await?;
-    let store = Store::read(state_dir);
+    let store = Store::read(run_dir, state_dir);
     let mut state = State::new(settings, inventory, store);
     state.assigned = assign(
         &state.settings,
         &state.inventory,
-        state.store.last_devices(),
+        state.store.known.last_devices(),
     );
     Ok((engine, RefCell::new(state)))
 }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use crate::cli::block_on::block_on;
 use crate::cli::client::{Watcher, fetch_status};
 use crate::cli::output::{print, print_error, print_json, printable};
+use crate::daemon::problems::NEXT_BOOT;
 use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
 use crate::sys::async_fd::failing;
 use crate::sys::date;
@@ -87,6 +88,7 @@ fn as_text(status: &Status, offset: impl Fn(i64) -> i64) -> String {
     let failures = status.ports.iter().filter(failed).map(failure);
     [
         engine_problem(status),
+        state_problem(status),
         port_table(status, &local),
         failures.collect(),
         held_table(&status.held, &local),
@@ -98,6 +100,13 @@ fn engine_problem(status: &Status) -> String {
     match &status.engine_error {
         Some(error) => format!("The engine cannot be reached: {}\n\n", printable(error)),
         None if !status.engine => "Waiting for the engine.\n\n".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn state_problem(status: &Status) -> String {
+    match &status.state_error {
+        Some(error) => format!("{}: {NEXT_BOOT}.\n\n", printable(error)),
         None => String::new(),
     }
 }
@@ -279,6 +288,7 @@ mod tests {
                 version: "0".into(),
                 engine: true,
                 engine_error: Some("it is\u{7} gone".into()),
+                state_error: None,
                 ports: vec![port("zwave", PortState::Ready), failed, unheld, bound],
                 held: vec![held(Some(58_500)), held(None)],
             },
@@ -308,6 +318,7 @@ mod tests {
             version: "0".into(),
             engine: false,
             engine_error: None,
+            state_error: None,
             ports: Vec::new(),
             held: Vec::new(),
         };

@@ -150,6 +150,7 @@ mod tests {
             version: "0".into(),
             engine: true,
             engine_error: None,
+            state_error: None,
             ports,
             held: Vec::new(),
         }

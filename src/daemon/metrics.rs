@@ -189,6 +189,13 @@ impl Page {
         self.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.head("engine_up", "gauge", "Whether the engine answers.");
         self.sample("engine_up", &[], u64::from(up));
+        let help = "Whether the state for the next boot cannot be written.";
+        self.head("state_unwritten", "gauge", help);
+        self.sample(
+            "state_unwritten",
+            &[],
+            u64::from(status.state_error.is_some()),
+        );
         self.head("ports", "gauge", "Ports in running containers, by state.");
         for (state, number) in states {
             self.sample("ports", &[("state", state)], number as u64);
@@ -251,6 +258,7 @@ mod tests {
             version: "0".into(),
             engine: true,
             engine_error: None,
+            state_error: None,
             ports: Vec::new(),
             held: Vec::new(),
         }

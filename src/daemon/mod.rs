@@ -23,6 +23,7 @@ use crate::config::settings::Settings;
 use crate::daemon::api::Api;
 use crate::daemon::problems::Source;
 use crate::daemon::reconcile::revoke;
+use crate::daemon::saver::{Saved, Saver};
 use crate::daemon::scheduler::Scheduler;
 use crate::daemon::shared::Shared;
 use crate::daemon::state::State;
@@ -45,6 +46,7 @@ pub mod notifier;
 pub mod problems;
 pub mod reconcile;
 pub mod retry;
+pub mod saver;
 pub mod scheduler;
 pub mod shared;
 pub mod start;
@@ -86,8 +88,9 @@ struct Daemon {
     next_resync: Instant,
     /// Uevents were lost since the last resync, and that was logged.
     events_lost: bool,
-    /// The state could not be written. The next turn tries again.
+    /// The records could not be written. The next turn tries again.
     unsaved: bool,
+    saver: Saver,
     /// When the work was last dispatched.
     turn: Instant,
     /// The last status that the service manager has got.
@@ -107,7 +110,7 @@ pub async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let store = Store::open(&directories.state)?;
+    let store = Store::open(&directories.run, &directories.state);
 
     // Subscribe before listing, or what changes in between is missed. `watch` does so for the engine.
     let mut monitor = subscribe()?;
@@ -131,6 +134,7 @@ pub async fn run(
             received = monitor.next() => daemon.on_received(received?),
             Some(news) = news.recv() => daemon.on_news(news),
             Some(done) = daemon.scheduler.next() => daemon.on_done(done?),
+            Some(saved) = daemon.saver.next() => daemon.on_saved(saved),
             () = shared.notifier.stale() => {}
             Some(()) = hangup.recv() => daemon.reload()?,
             () = sleep_until(wake) => daemon.on_timer(&mut monitor)?,
@@ -221,6 +225,7 @@ impl Daemon {
             next_resync: Instant::now() + RESYNC,
             events_lost: false,
             unsaved: false,
+            saver: Saver::default(),
             turn: Instant::now(),
             status: String::new(),
         }
@@ -294,7 +299,7 @@ impl Daemon {
     fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
         let state = &mut *self.shared.state.borrow_mut();
         let recognise = |(id, container): (_, Container)| {
-            let container = container.recognised(state.store.own_labels(&id));
+            let container = container.recognised(state.store.known.own_labels(&id));
             (id, container)
         };
         state.inventory.containers = containers.into_iter().map(recognise).collect();
@@ -322,7 +327,7 @@ impl Daemon {
             ContainerState::Paused => {}
             ContainerState::Stopped => state.problems.stopped(&id),
         }
-        let container = container.recognised(state.store.own_labels(&id));
+        let container = container.recognised(state.store.known.own_labels(&id));
         state.inventory.containers.insert(id, container);
     }
 
@@ -350,6 +355,19 @@ impl Daemon {
                 None => state.stale = true,
             }
         }
+    }
+
+    fn on_saved(&mut self, saved: Saved) {
+        let state = &mut *self.shared.state.borrow_mut();
+        let written = match saved {
+            Saved::Ended(written) => {
+                state.store.known.end_write(written.is_ok());
+                written
+            }
+            Saved::Slow => Err(anyhow::anyhow!("writing the state takes too long")),
+        };
+        state.problems.report_known(&written);
+        self.shared.notifier.notify_watchers();
     }
 
     /// Reads the configuration again. An invalid one leaves the old one in force.
@@ -416,6 +434,9 @@ impl Daemon {
             self.reassign();
         }
         self.scheduler.start(&self.shared, self.turn);
+        let mut state = self.shared.state.borrow_mut();
+        self.saver.start(&mut state.store.known, self.turn);
+        drop(state);
         self.notify_status();
     }
 
@@ -425,7 +446,7 @@ impl Daemon {
         let new = assign(
             &state.settings,
             &state.inventory,
-            state.store.last_devices(),
+            state.store.known.last_devices(),
         );
         let old = std::mem::replace(&mut state.assigned, new);
         state.stale = false;
@@ -452,7 +473,7 @@ impl Daemon {
         note_all(state);
         // Until the engine has listed them, a missing container may still exist.
         if state.engine.connection().is_some() {
-            self.unsaved = !write_state(state);
+            self.unsaved = !keep_state(state);
         }
         self.shared.notifier.notify_assigned();
         self.shared.notifier.notify_watchers();
@@ -461,7 +482,8 @@ impl Daemon {
     /// When the loop has to run next without an event.
     fn next_wake(&self, watchdog: Option<&Watchdog>) -> Instant {
         let retry = self.scheduler.wake(self.turn);
-        let wakes = retry.into_iter().chain([self.next_resync]);
+        let wakes = retry.into_iter().chain(self.saver.wake());
+        let wakes = wakes.chain([self.next_resync]);
         let wakes = wakes.chain(watchdog.map(|watchdog| watchdog.next));
         wakes.min().unwrap_or(self.next_resync)
     }
@@ -479,7 +501,7 @@ impl Daemon {
             "{engine}{offered} USB ports, {} containers served, {} nodes and links made, {} \
              containers with problems",
             state.assigned.by_container.len(),
-            state.store.entries(),
+            state.store.records.count(),
             state.problems.affected(),
         );
         drop(state);
@@ -489,7 +511,7 @@ impl Daemon {
         }
     }
 
-    /// Waits for the running work. The nodes stay, and applications go on using them.
+    /// Waits for the running work, and for what is to be written. The nodes stay, and applications go on using them.
     async fn drain(&mut self) {
         if !self.scheduler.drain(DRAIN_LIMIT).await {
             tracing::warn!(
@@ -497,6 +519,7 @@ impl Daemon {
                 "stopped while an operation was running; it is completed at the next start"
             );
         }
+        self.saver.finish(&self.shared, DRAIN_LIMIT).await;
     }
 }
 
@@ -520,20 +543,13 @@ fn report_definition(state: &mut State, id: &ContainerId) {
     state.problems.report(id, &container.name, source, problems);
 }
 
-/// Writes the state that outlives the daemon. Returns whether that succeeded.
-fn write_state(state: &mut State) -> bool {
-    let State {
-        inventory,
-        assigned,
-        store,
-        problems,
-        ..
-    } = state;
-    let written = store
-        .put_assignments(inventory, assigned)
-        .and_then(|()| store.retain_records_of(&inventory.containers));
-    let is_written = written.is_ok();
-    problems.report_store(written);
-    problems.retain(&inventory.containers);
-    is_written
+/// Takes into the store who the containers are, and forgets those that are gone. Returns whether the
+/// records are written.
+fn keep_state(state: &mut State) -> bool {
+    let containers = &state.inventory.containers;
+    state.store.known.put(&state.inventory, &state.assigned);
+    state.problems.retain(containers);
+    let written = state.store.records.retain(containers);
+    state.problems.report_records(&written);
+    written.is_ok()
 }

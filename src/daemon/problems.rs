@@ -26,8 +26,10 @@ pub enum Source {
 pub struct Problems {
     problems: BTreeMap<ContainerId, BTreeMap<Source, BTreeSet<Problem>>>,
     metrics: Rc<Metrics>,
-    /// Why the state cannot be written.
-    store: Option<String>,
+    /// Why the record of what we made cannot be written.
+    records: Option<String>,
+    /// Why the state for the next boot cannot be written.
+    known: Option<String>,
     /// The devpaths of the devices whose refused links have been logged.
     refused_links: BTreeSet<String>,
 }
@@ -89,16 +91,30 @@ impl Problems {
         self.problems.values().filter(affected).count()
     }
 
-    /// Takes in whether the state could be written, and logs a new error.
-    pub fn report_store(&mut self, result: anyhow::Result<()>) {
-        let error = result.err().map(|error| format!("{error:#}"));
-        if let Some(error) = error
-            .as_ref()
-            .filter(|error| self.store.as_ref() != Some(error))
-        {
-            tracing::error!(message_id = kind::STATE_NOT_KEPT, "{error}");
+    /// Takes in whether the record of what we made could be written, and logs a new error.
+    pub fn report_records(&mut self, written: &anyhow::Result<()>) {
+        let error = written.as_ref().err().map(|error| format!("{error:#}"));
+        if let Some(error) = new(&error, &self.records) {
+            tracing::error!(
+                message_id = kind::STATE_NOT_KEPT,
+                "{error}: no container is changed until it can be written"
+            );
         }
-        self.store = error;
+        self.records = error;
+    }
+
+    /// Takes in whether the state for the next boot could be written, and logs a new error.
+    pub fn report_known(&mut self, written: &anyhow::Result<()>) {
+        let error = written.as_ref().err().map(|error| format!("{error:#}"));
+        if let Some(error) = new(&error, &self.known) {
+            tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error}: {NEXT_BOOT}");
+        }
+        self.known = error;
+    }
+
+    /// Why the state for the next boot cannot be written.
+    pub fn of_known(&self) -> Option<&str> {
+        self.known.as_deref()
     }
 
     /// Logs links that are no valid paths, once for each of these devices. They are all that there
@@ -118,6 +134,15 @@ impl Problems {
             self.refused_links.insert(device.devpath.clone());
         }
     }
+}
+
+/// What is missing where the state for the next boot cannot be written.
+pub const NEXT_BOOT: &str = "ports work as usual, but containers that start before ttyplugd at the next \
+                             boot may lack theirs at first, and a port that several devices match may \
+                             get another one";
+
+fn new<'a>(error: &'a Option<String>, before: &Option<String>) -> Option<&'a String> {
+    error.as_ref().filter(|_| error != before)
 }
 
 /// The problems in a container's definition.

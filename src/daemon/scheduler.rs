@@ -80,7 +80,7 @@ impl Scheduler {
             };
             // A container whose ports are all unplugged is worked on too: it is known then when they
             // are plugged in.
-            if !state.assigned.by_container.contains_key(id) && !state.store.has_record(id) {
+            if !state.assigned.by_container.contains_key(id) && !state.store.records.has(id) {
                 work.end(now.into_std(), false);
                 continue;
             }

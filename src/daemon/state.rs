@@ -168,8 +168,9 @@ impl State {
         let start = Rc::new(Start::new(running, entrance));
         let unfinished = self.lives.begin(id, start.clone());
         if !unfinished.is_empty() {
-            let record = merged(self.store.record(id, &started_at), unfinished);
-            self.store.put_record(id, &started_at, record);
+            let records = &mut self.store.records;
+            let record = merged(records.entries(id, &started_at), unfinished);
+            records.put_entries(id, &started_at, record);
         }
         start
     }
@@ -183,6 +184,7 @@ impl State {
             container.state = ContainerState::Stopped;
         } else if let Some(known) = self
             .store
+            .known
             .container(id)
             .filter(|_| !self.engine.has_listed())
         {
@@ -203,7 +205,7 @@ impl State {
             return false;
         };
         let wants = self.assigned.wants(id);
-        let grants = self.store.grants(id, &start.running().started_at);
+        let grants = self.store.records.grants(id, &start.running().started_at);
         let is_wanted = |devnum| wants.iter().any(|want| want.devnum == devnum);
         grants.into_keys().any(|devnum| !is_wanted(devnum))
     }
@@ -213,7 +215,7 @@ impl State {
         let Some(start) = self.lives.start(id) else {
             return false;
         };
-        let record = self.store.record(id, &start.running().started_at);
+        let record = self.store.records.entries(id, &start.running().started_at);
         let made = record.get(node).into_iter().flatten();
         made.into_iter().any(|made| matches!(made, Made::Bound(_)))
     }

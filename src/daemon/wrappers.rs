@@ -1,6 +1,7 @@
 //! Answers the runtime wrappers at `runtime.sock` in the run directory: which nodes and which access a
 //! container is to be created with.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -17,8 +18,9 @@ use crate::daemon::shared::Shared;
 use crate::hold::protocol::{Created, Creating, NodeToMake, VERSION, line};
 use crate::hold::run_dir::wrapper_socket;
 use crate::model::inventory::ContainerId;
+use crate::plan::Made;
 use crate::plan::assign::WantedPort;
-use crate::sys::logging::kind;
+use crate::store;
 use crate::sys::socket::Listener;
 
 /// How long a wrapper may take to send the id of its container.
@@ -75,7 +77,7 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// The answer. What it grants is put on record first. `None` while the container's ports are
+/// The answer. What it grants, and what the wrapper will make, is put on record first. `None` while the container's ports are
 /// unknown.
 fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     let state = &mut *shared.state.borrow_mut();
@@ -86,16 +88,25 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
         rights: state.settings.grant == GrantPolicy::Auto,
         ports: state.ports(id)?,
     };
-    if created.rights {
-        let numbers = created.nodes.iter().map(|node| node.number).collect();
-        if let Err(error) = state.store.remember_wrapper_grants(id, numbers) {
-            tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error:#}");
-            // A grant that is not on record would never be revoked. The daemon makes the nodes once the
-            // container runs.
-            created.nodes.clear();
-        }
+    let records = &mut state.store.records;
+    records.put_created(id, on_record(&created));
+    let written = records.write(id);
+    if written.is_err() {
+        // What is not on record would never be removed. The daemon makes the nodes once the container runs.
+        created.nodes.clear();
     }
+    state.problems.report_records(&written);
     Some(created)
+}
+
+/// What the record says of an answer.
+fn on_record(created: &Created) -> store::Created {
+    let entry = |node: &NodeToMake| (node.path.clone(), BTreeSet::from([Made::Node(node.number)]));
+    let numbers = created.nodes.iter().map(|node| node.number);
+    store::Created {
+        entries: created.nodes.iter().map(entry).collect(),
+        granted: numbers.filter(|_| created.rights).collect(),
+    }
 }
 
 fn node_to_make(want: &WantedPort) -> NodeToMake {

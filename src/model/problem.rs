@@ -34,9 +34,10 @@ impl Problem {
         }
     }
 
-    /// The state directory cannot be written.
+    /// The record of what is made in containers cannot be written.
     pub fn disk(error: &anyhow::Error) -> Self {
-        Self::passing(Failure::Disk, format!("{error:#}"), "make room on the disk")
+        let cause = format!("{error:#}, so nothing is changed in the container");
+        Self::passing(Failure::Disk, cause, "make room in that file system")
     }
 
     /// The same problem, of one port alone.
@@ -69,7 +70,7 @@ pub enum Failure {
     Inject,
     /// Device access could not be granted or revoked.
     Right,
-    /// The state directory cannot be written.
+    /// The record of what is made in containers cannot be written.
     Disk,
 }
 

@@ -10,7 +10,7 @@ use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
 use crate::model::inventory::ContainerId;
 use crate::runtime::exchange::{exchange, is_timeout};
 use crate::runtime::options::Options;
-use crate::store::Store;
+use crate::store::Known;
 use crate::sys::logging::{kind, short_lived};
 
 /// How long the daemon may take to answer. Only a daemon that hangs takes as long; but while a
@@ -39,7 +39,7 @@ pub(super) fn created(options: &Options, id: &ContainerId) -> (Created, bool) {
     }
     // At boot the engine may start before the daemon. Every configured port may be one of a new
     // container.
-    let ports = Store::read(&options.state_dir).ports(id);
+    let ports = Known::read(&options.state_dir).ports(id);
     let created = Created {
         ports: ports.unwrap_or_else(|| of_configuration(options)),
         ..Created::default()

@@ -1,100 +1,158 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::document::Document;
+use super::known::Containers;
+use super::records::Owned;
 use super::*;
-use crate::plan::Made;
-use crate::plan::assign::assign;
+use crate::hold::ContainerPorts;
+use crate::model::DevNum;
+use crate::model::device_access::{Grant, Grants, Origin};
+use crate::model::fixtures::container;
+use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::plan::assign::{Assignments, LastDevices, assign};
+use crate::plan::{Made, Record};
+
+fn id(character: &str) -> ContainerId {
+    ContainerId(character.repeat(64))
+}
+
+fn number(minor: u32) -> DevNum {
+    DevNum { major: 188, minor }
+}
+
+/// A node at /dev/zwave.
+fn node(minor: u32) -> Record {
+    let made = Made::Node(number(minor));
+    Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))])
+}
 
 #[test]
 fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
     let directory = tempfile::tempdir().unwrap();
-    let id = ContainerId("a".repeat(64));
-    let made = Made::Node(DevNum {
-        major: 188,
-        minor: 0,
-    });
-    let record = Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))]);
-    let mut store = Store::open(directory.path()).unwrap();
-    store.put_record(&id, "monday", record.clone());
-    store.write_record(&id).unwrap();
+    let id = id("a");
+    let mut records = Records::read(directory.path());
+    records.put_entries(&id, "monday", node(0));
+    records.write(&id).unwrap();
 
-    let again = Store::open(directory.path()).unwrap();
-    assert_eq!(again.record(&id, "monday"), record);
-    assert_eq!(again.record(&id, "tuesday"), Record::new());
+    let again = Records::read(directory.path());
+    assert_eq!(again.entries(&id, "monday"), node(0));
+    assert_eq!(again.entries(&id, "tuesday"), Record::new());
     // Whether it runs is another matter.
     let stopped = Container {
         state: ContainerState::Stopped,
-        ..crate::model::fixtures::container("zwave", &[])
+        ..container("zwave", &[])
     };
-    store
-        .retain_records_of(&[(id.clone(), stopped)].into())
-        .unwrap();
-    assert!(Store::open(directory.path()).unwrap().has_record(&id));
-    store.retain_records_of(&BTreeMap::new()).unwrap();
-    assert!(!Store::open(directory.path()).unwrap().has_record(&id));
+    records.retain(&[(id.clone(), stopped)].into()).unwrap();
+    assert!(Records::read(directory.path()).has(&id));
+    records.retain(&BTreeMap::new()).unwrap();
+    assert!(!Records::read(directory.path()).has(&id));
 }
 
 #[test]
 fn what_could_not_be_written_is_written_the_next_time_and_with_it_all_that_has_come_since() {
     let directory = tempfile::tempdir().unwrap();
-    let state = directory.path().join("state");
-    let [first, second] = ["a", "b"].map(|id| ContainerId(id.repeat(64)));
-    let made = Made::Link("zwave".into());
-    let record = Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))]);
-    let mut store = Store::open(&state).unwrap();
-    std::fs::remove_dir(&state).unwrap();
-    store.put_record(&first, "monday", record.clone());
-    store.write_record(&first).unwrap_err();
+    let run = directory.path().join("run");
+    let [first, second] = ["a", "b"].map(id);
+    let mut records = Records::read(&run);
+    records.put_entries(&first, "monday", node(0));
+    records.write(&first).unwrap_err();
     // Nothing is to be written for it.
-    store.write_record(&second).unwrap();
-    std::fs::create_dir(&state).unwrap();
-    store.put_record(&second, "monday", record.clone());
-    store.put_record(&first, "monday", record.clone());
-    store.write_record(&first).unwrap();
-    let again = Store::open(&state).unwrap();
-    assert_eq!(again.record(&first, "monday"), record);
-    assert_eq!(again.record(&second, "monday"), record);
+    records.write(&second).unwrap();
+    fs::create_dir(&run).unwrap();
+    records.put_entries(&second, "monday", node(0));
+    records.put_entries(&first, "monday", node(0));
+    records.write(&first).unwrap();
+    let again = Records::read(&run);
+    assert_eq!(again.entries(&first, "monday"), node(0));
+    assert_eq!(again.entries(&second, "monday"), node(0));
 }
 
 #[test]
-fn what_the_wrapper_grants_belongs_to_the_start_that_follows() {
+fn what_the_wrapper_makes_belongs_to_the_start_that_follows() {
     let directory = tempfile::tempdir().unwrap();
-    let id = ContainerId("a".repeat(64));
-    let number = |minor| DevNum { major: 188, minor };
-    let mut store = Store::open(directory.path()).unwrap();
-    let container = crate::model::fixtures::container("zwave", &[]);
-    let inventory = Inventory {
-        containers: [(id.clone(), container)].into(),
-        ..Inventory::default()
+    let id = id("a");
+    let created = |minor| Created {
+        entries: node(minor),
+        granted: [number(minor)].into(),
     };
-    let assigned = Assignments::default();
-    store.put_assignments(&inventory, &assigned).unwrap();
     let grant = |_: &DevNum| Grant {
         defined: "r".into(),
         origin: Origin::Wrapper,
         known_to_systemd: true,
     };
-    store
-        .remember_wrapper_grants(&id, [number(0)].into())
-        .unwrap();
-    store.record_wrapper_grants(&id, "monday", grant).unwrap();
+    let mut records = Records::read(directory.path());
+    records.put_created(&id, created(0));
+    records.begin(&id, "monday", grant);
     // It is created anew while work of the last start goes on, which then writes what it knows.
-    let mondays = store.grants(&id, "monday");
-    store
-        .remember_wrapper_grants(&id, [number(1)].into())
-        .unwrap();
-    store.put_grants(&id, "monday", mondays);
-    store.put_record(&id, "monday", Record::new());
-    store.write_record(&id).unwrap();
+    let mondays = records.grants(&id, "monday");
+    records.put_created(&id, created(1));
+    records.put_grants(&id, "monday", mondays);
+    records.put_entries(&id, "monday", Record::new());
+    records.write(&id).unwrap();
 
-    let mut again = Store::open(directory.path()).unwrap();
-    again.record_wrapper_grants(&id, "tuesday", grant).unwrap();
+    let mut again = Records::read(directory.path());
+    assert_eq!(again.entries(&id, "tuesday"), Record::new());
+    again.begin(&id, "tuesday", grant);
+    assert_eq!(again.entries(&id, "tuesday"), node(1));
+    let granted = Grants::from([(number(1), grant(&number(1)))]);
+    assert_eq!(again.grants(&id, "tuesday"), granted);
+    again.write(&id).unwrap();
     assert_eq!(
-        again.grants(&id, "tuesday"),
-        [(number(1), grant(&number(1)))].into()
+        Records::read(directory.path()).grants(&id, "tuesday"),
+        granted
     );
-    assert!(again.wrapper_grants(&id).is_empty());
+}
+
+#[test]
+fn a_record_of_an_earlier_version_moves_to_the_run_directory() {
+    let [run, state] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut earlier = Records::read(state.path());
+    earlier.put_entries(&id("a"), "monday", node(0));
+    earlier.write(&id("a")).unwrap();
+    fs::write(run.path().join("owned.json.new-ttyplugd-7"), "").unwrap();
+    for _ in 0..2 {
+        let store = Store::open(run.path(), state.path());
+        assert_eq!(store.records.entries(&id("a"), "monday"), node(0));
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_write_that_fails_is_made_up_for_with_all_that_has_come_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let mut inventory = Inventory {
+        containers: [(id("a"), container("first", &[]))].into(),
+        ..Inventory::default()
+    };
+    let mut known = Known::read(&state);
+    // No directory can be made below a file.
+    fs::write(&state, "").unwrap();
+    known.put(&inventory, &Assignments::default());
+    let files = known.begin_write().unwrap();
+    inventory
+        .containers
+        .insert(id("b"), container("second", &[]));
+    known.put(&inventory, &Assignments::default());
+    files.write().unwrap_err();
+    known.end_write(false);
+    fs::remove_file(&state).unwrap();
+    write(&mut known);
+    assert!(known.begin_write().is_none());
+    let again = Known::read(&state);
+    assert!(again.container(&id("a")).is_some() && again.container(&id("b")).is_some());
+}
+
+/// Writes what is to be written.
+fn write(known: &mut Known) {
+    if let Some(files) = known.begin_write() {
+        files.write().unwrap();
+        known.end_write(true);
+    }
 }
 
 #[test]
@@ -103,12 +161,12 @@ fn files_of_earlier_versions_are_read_and_written_as_they_are() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         fs::write(&path, text).unwrap();
-        let content: T = read(directory.path(), name);
-        write(directory.path(), name, &content).unwrap();
+        let content: T = document::read(&path).content();
+        document::write(&path, &content).unwrap();
         assert_eq!(fs::read_to_string(path).unwrap(), text);
     }
     unchanged::<Owned>(
-        OWNED,
+        "owned.json",
         r#"{
   "schema": 1,
   "containers": {
@@ -138,7 +196,7 @@ fn files_of_earlier_versions_are_read_and_written_as_they_are() {
 }"#,
     );
     unchanged::<Containers>(
-        CONTAINERS,
+        "containers.json",
         r#"{
   "schema": 1,
   "containers": {
@@ -147,9 +205,6 @@ fn files_of_earlier_versions_are_read_and_written_as_they_are() {
       "labels": {
         "ttyplugd.enable": "true"
       },
-      "granted": [
-        "188:0"
-      ],
       "assignments": [
         {
           "port": "zwave",
@@ -178,38 +233,33 @@ fn a_damaged_file_or_one_of_another_version_is_an_empty_state() {
         "{\"schema\": 2, \"containers\": {}}",
         "{\"containers\": 7}",
     ] {
-        fs::write(directory.path().join(OWNED), text).unwrap();
-        assert_eq!(
-            Store::open(directory.path()).unwrap().entries(),
-            0,
-            "{text}"
-        );
+        fs::write(directory.path().join("owned.json"), text).unwrap();
+        let records = Records::read(directory.path());
+        assert!(records.count() == 0 && records.are_lost(), "{text}");
     }
 }
 
 proptest::proptest! {
     #[test]
     fn no_bytes_in_a_state_file_make_the_reader_panic(bytes: Vec<u8>) {
-        let _ = serde_json::from_slice::<Document<Owned>>(&bytes);
+        let _ = document::parse::<Owned>(&bytes);
+        let _ = document::parse::<Containers>(&bytes);
     }
 }
 
 /// The assignments of the container "app" by this configuration, written and read again.
 fn ports_without_the_daemon(config: &str, labels: &[(&str, &str)]) -> ContainerPorts {
     let directory = tempfile::tempdir().unwrap();
-    let id = ContainerId("a".repeat(64));
-    let container = crate::model::fixtures::container("app", labels);
     let inventory = Inventory {
-        containers: [(id.clone(), container)].into(),
+        containers: [(id("a"), container("app", labels))].into(),
         ..Inventory::default()
     };
     let settings = crate::config::fixtures::settings(config);
     let assigned = assign(&settings, &inventory, &LastDevices::default());
-    Store::open(directory.path())
-        .unwrap()
-        .put_assignments(&inventory, &assigned)
-        .unwrap();
-    Store::read(directory.path()).ports(&id).unwrap()
+    let mut known = Known::read(directory.path());
+    known.put(&inventory, &assigned);
+    write(&mut known);
+    Known::read(directory.path()).ports(&id("a")).unwrap()
 }
 
 #[test]
@@ -240,9 +290,9 @@ fn without_the_daemon_a_port_that_was_never_plugged_in_has_the_names_of_its_defi
 #[test]
 fn a_label_of_the_image_does_not_become_the_containers_own_when_the_policy_changes() {
     let directory = tempfile::tempdir().unwrap();
-    let id = ContainerId("a".repeat(64));
+    let id = id("a");
     let label = ("ttyplugd.enable", "true");
-    let mut container = crate::model::fixtures::container("app", &[label]);
+    let mut container = container("app", &[label]);
     container.image_labels = Some(container.labels.clone());
     let inventory = Inventory {
         containers: [(id.clone(), container.clone())].into(),
@@ -250,15 +300,16 @@ fn a_label_of_the_image_does_not_become_the_containers_own_when_the_policy_chang
     };
     let settings = crate::config::fixtures::settings("labels = \"image\"");
     let assigned = assign(&settings, &inventory, &LastDevices::default());
-    let mut store = Store::open(directory.path()).unwrap();
-    store.put_assignments(&inventory, &assigned).unwrap();
+    let mut known = Known::read(directory.path());
+    known.put(&inventory, &assigned);
+    write(&mut known);
 
-    let store = Store::read(directory.path());
-    let known = store.container(&id).unwrap();
-    assert_eq!(known.labels, container.labels);
-    assert!(known.own_labels().is_empty());
+    let known = Known::read(directory.path());
+    let stored = known.container(&id).unwrap();
+    assert_eq!(stored.labels, container.labels);
+    assert!(stored.own_labels().is_empty());
     // The image is gone, and the configuration is another one.
     container.image_labels = None;
-    let recognised = container.recognised(store.own_labels(&id));
+    let recognised = container.recognised(known.own_labels(&id));
     assert!(recognised.own_labels().is_empty());
 }

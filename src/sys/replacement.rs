@@ -1,9 +1,18 @@
 //! Files that are replaced whole: readers see the old one or the new one.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// What the name of a new file has after that of the file that it is to replace.
+const MARK: &str = ".new-ttyplugd-";
+
+/// Whether a file is what a process that was killed while it wrote has left.
+pub fn is_left_over(name: &OsStr) -> bool {
+    name.to_string_lossy().contains(MARK)
+}
 
 /// A new file beside the one that it is to replace. It is removed unless it is put in its place.
 #[derive(Debug)]
@@ -19,7 +28,7 @@ impl Replacement {
     /// The directory cannot be written to.
     pub fn beside(path: &Path) -> io::Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".new-ttyplugd-{}", std::process::id()));
+        name.push(format!("{MARK}{}", std::process::id()));
         let path = path.with_file_name(name);
         // A process that had the same number may have been killed before it could rename it.
         let _ = fs::remove_file(&path);

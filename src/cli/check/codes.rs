@@ -45,6 +45,8 @@ codes! {
         "this report may not match what the daemon does"
     SERVICE_WAITS "service-waits"
         "ports are neither added nor removed until the daemon reaches the engine"
+    STATE_UNWRITTEN "state-unwritten"
+        "containers that start before ttyplugd at the next boot may lack their ports at first"
     SERVICE "service" ""
     RUNTIME "runtime" ""
     RUNTIME_MISSING "runtime-missing"

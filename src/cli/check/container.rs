@@ -128,7 +128,7 @@ impl ContainerCheck {
     async fn with_ports(&mut self, mut running: Running, runtime: &str) {
         let grants = {
             let state = self.context.state.borrow();
-            state.store.grants(&self.id, &running.started_at)
+            state.store.records.grants(&self.id, &running.started_at)
         };
         running.rights.add(&grants);
         let Some(contents) = Contents::read(&self.context, &running, &self.id).await else {
@@ -281,7 +281,7 @@ impl ContainerCheck {
         let devices = devices.filter(|devnum| running.rights.allow(*devnum));
         self.cgroup_rules(Level::Warning, running, &contents, devices);
         // The daemon will remove what it created itself.
-        let record = state.store.record(&self.id, &running.started_at);
+        let record = state.store.records.entries(&self.id, &running.started_at);
         self.stale_nodes(&contents, |path| {
             record.keys().any(|own| own.as_str() == path)
         });

@@ -76,11 +76,15 @@ fn found(directory: &Path) -> Report {
         inventory.containers.insert(case.id(), container);
     }
     let settings = config::load(&directory.join("config.toml")).unwrap();
-    let mut state = State::new(settings, inventory, Store::read(&directory.join("state")));
+    let mut state = State::new(
+        settings,
+        inventory,
+        Store::read(&directory.join("run"), &directory.join("state")),
+    );
     state.assigned = assign(
         &state.settings,
         &state.inventory,
-        state.store.last_devices(),
+        state.store.known.last_devices(),
     );
 
     let host = Host::read(&root, &number_of);

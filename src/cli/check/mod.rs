@@ -127,7 +127,7 @@ async fn context(
     host: Host,
     run_dir: &Path,
 ) -> Option<Context> {
-    let (engine, state) = match snapshot(settings, state_dir).await {
+    let (engine, state) = match snapshot(settings, run_dir, state_dir).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
             let what = format!("{error:#}");

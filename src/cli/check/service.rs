@@ -101,6 +101,7 @@ impl Report {
                 "systemctl restart ttyplugd (containers keep their ports, and held opens keep waiting)",
             );
         }
+        self.unwritten_state(subject, status);
         if !status.engine {
             self.error(
                 codes::SERVICE_WAITS,
@@ -108,6 +109,17 @@ impl Report {
                 "is waiting for the engine",
                 "compare DOCKER_HOST of the service with docker context show, and see journalctl -u \
                  ttyplugd",
+            );
+        }
+    }
+
+    fn unwritten_state(&mut self, subject: &str, status: &Status) {
+        if let Some(error) = &status.state_error {
+            self.warning(
+                codes::STATE_UNWRITTEN,
+                subject,
+                error,
+                "make room on that disk, and mount it read-write",
             );
         }
     }

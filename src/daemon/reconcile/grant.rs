@@ -38,12 +38,6 @@ impl Handle<'_> {
         if self.running.rights.everything {
             return Ok(());
         }
-        self.record_wrapper_grants(|devnum| Grant {
-            defined: self.running.rights.access_at_start(*devnum),
-            origin: Origin::Wrapper,
-            // The engine has passed the rules to systemd when it made the group.
-            known_to_systemd: true,
-        })?;
         self.change_access(|change| change != AccessChange::Grant)
             .await
     }
@@ -64,7 +58,8 @@ impl Handle<'_> {
     }
 
     /// New grants, each with the access that the container has without it: by the rules in force if
-    /// they can be read, otherwise by its definition.
+    /// they can be read, otherwise by its definition. A record that was lost may have had some of those
+    /// rules.
     async fn new_grants(&self, numbers: BTreeSet<DevNum>) -> Result<Grants, Problem> {
         let looked = self.in_group(|entrance| -> anyhow::Result<_> {
             let group = entrance.group()?;
@@ -73,6 +68,7 @@ impl Handle<'_> {
         let looked = looked.await?;
         let (in_force, known_to_systemd) =
             looked.map_err(|error| not_granted(&error, numbers.first()))?;
+        let in_force = in_force.filter(|_| !self.records_are_lost());
         let rules = in_force.as_ref().unwrap_or(&self.running.rights);
         let grant = |devnum| Grant {
             defined: rules.access(devnum),

@@ -16,7 +16,7 @@ use crate::daemon::state::State;
 use crate::daemon::status::note;
 use crate::engine::container::Running;
 use crate::engine::error::EngineError;
-use crate::model::device_access::{DeviceRules, Grant, Grants};
+use crate::model::device_access::{DeviceRules, Grant, Grants, Origin};
 use crate::model::inventory::ContainerId;
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
@@ -100,7 +100,10 @@ impl<'a> Handle<'a> {
     /// The entries that ttyplugd has made in this start.
     pub fn record(&self) -> Record {
         let state = self.job.state.borrow();
-        state.store.record(self.job.id, &self.running.started_at)
+        state
+            .store
+            .records
+            .entries(self.job.id, &self.running.started_at)
     }
 
     /// Puts entries on the record of this start, and waits until it is written.
@@ -108,14 +111,25 @@ impl<'a> Handle<'a> {
     /// # Errors
     /// The start has ended, or the record cannot be written: then the container must not be touched.
     pub async fn put_record(&self, record: Record) -> Result<(), Stop> {
-        self.change(|state, started_at| state.store.put_record(self.job.id, started_at, record))?;
+        self.change(|state, started_at| {
+            let records = &mut state.store.records;
+            records.put_entries(self.job.id, started_at, record);
+        })?;
         self.write().await
     }
 
     /// The access that was granted to this start.
     pub fn grants(&self) -> Grants {
         let state = self.job.state.borrow();
-        state.store.grants(self.job.id, &self.running.started_at)
+        state
+            .store
+            .records
+            .grants(self.job.id, &self.running.started_at)
+    }
+
+    /// Whether the record of an earlier daemon could not be read.
+    pub fn records_are_lost(&self) -> bool {
+        self.job.state.borrow().store.records.are_lost()
     }
 
     /// Puts grants on the record of this start, which [`Self::write`] then writes.
@@ -123,28 +137,28 @@ impl<'a> Handle<'a> {
     /// # Errors
     /// The start has ended.
     pub fn put_grants(&self, grants: Grants) -> Result<(), Stop> {
-        self.change(|state, started_at| state.store.put_grants(self.job.id, started_at, grants))
+        self.change(|state, started_at| {
+            let records = &mut state.store.records;
+            records.put_grants(self.job.id, started_at, grants);
+        })
     }
 
-    /// Moves the wrapper's grants to the record of this start. They can belong to no other, since its
-    /// first process lives and no other start was created meanwhile.
+    /// Moves what the wrapper made and granted to the record of this start. It can belong to no other, since
+    /// its first process lives and no other start was created meanwhile. [`Self::write`] writes it.
     ///
     /// # Errors
-    /// The start has ended, or the record cannot be written.
-    pub fn record_wrapper_grants(&self, grant: impl Fn(&DevNum) -> Grant) -> Result<(), Stop> {
+    /// The start has ended.
+    pub fn record_created(&self) -> Result<(), Stop> {
         if self.start.has_ended() {
             return Err(Stop::Ended);
         }
-        let written =
-            self.change(
-                |state, started_at| match state.store.has_wrapper_grants(self.job.id) {
-                    true => state
-                        .store
-                        .record_wrapper_grants(self.job.id, started_at, grant),
-                    false => Ok(()),
-                },
-            )?;
-        written.map_err(|error| Problem::disk(&error).into())
+        let grant = |devnum: &DevNum| Grant {
+            defined: self.running.rights.access_at_start(*devnum),
+            origin: Origin::Wrapper,
+            // The engine has passed the rules to systemd when it made the group.
+            known_to_systemd: true,
+        };
+        self.change(|state, started_at| state.store.records.begin(self.job.id, started_at, grant))
     }
 
     /// Waits until the record is written. It yields first, so one write serves all containers that wait
@@ -154,7 +168,7 @@ impl<'a> Handle<'a> {
     /// The start has ended, or the record cannot be written.
     pub async fn write(&self) -> Result<(), Stop> {
         yield_now().await;
-        let written = self.change(|state, _| state.store.write_record(self.job.id))?;
+        let written = self.change(|state, _| state.store.records.write(self.job.id))?;
         written.map_err(|error| Problem::disk(&error).into())
     }
 
@@ -263,7 +277,6 @@ mod tests {
     use super::*;
     use crate::config::settings::Settings;
     use crate::daemon::shared::Shared;
-    use crate::model::device_access::Origin;
     use crate::model::inventory::Inventory;
     use crate::plan::Made;
     use crate::store::Store;
@@ -271,7 +284,7 @@ mod tests {
     const NODE: &str = "/dev/zwave";
 
     fn shared(directory: &Path) -> Shared {
-        let store = Store::open(directory).expect("the directory can be made");
+        let store = Store::open(directory, directory);
         let state = State::new(Settings::default(), Inventory::default(), store);
         Shared::new(state)
     }
@@ -346,20 +359,19 @@ mod tests {
                 "{ending}"
             );
             assert_eq!(work.put_grants(grants()), Err(Stop::Ended), "{ending}");
-            let of_wrapper = work.record_wrapper_grants(|_| Grant::by(Origin::Wrapper));
-            assert_eq!(of_wrapper, Err(Stop::Ended), "{ending}");
+            assert_eq!(work.record_created(), Err(Stop::Ended), "{ending}");
             assert_eq!(work.write().await, Err(Stop::Ended), "{ending}");
             work.set_ready(ready());
             assert!(!is_ready(&shared, &id), "{ending}");
             let state = shared.state.borrow();
             for started_at in ["1", "2"] {
                 assert_eq!(
-                    state.store.record(&id, started_at),
+                    state.store.records.entries(&id, started_at),
                     Record::new(),
                     "{ending}"
                 );
                 assert_eq!(
-                    state.store.grants(&id, started_at),
+                    state.store.records.grants(&id, started_at),
                     Grants::new(),
                     "{ending}"
                 );

@@ -54,7 +54,10 @@ pub async fn revoke(shared: Rc<Shared>, id: ContainerId) {
         .unwrap_or_default();
     let job = Job::new(&shared, None, &id, &name, Instant::now());
     if let Some(start) = job.remembered() {
-        let _ = Handle::new(job, start, Vec::new()).revoke().await;
+        let handle = Handle::new(job, start, Vec::new());
+        if handle.record_created().is_ok() {
+            let _ = handle.revoke().await;
+        }
     }
 }
 
@@ -105,7 +108,7 @@ impl<'a> Job<'a> {
         };
         let state = self.state.borrow();
         let wants = state.assigned.wants(self.id).to_vec();
-        let has_work = !wants.is_empty() || state.store.has_record(self.id);
+        let has_work = !wants.is_empty() || state.store.records.has(self.id);
         let start = start.filter(|_| has_work);
         Ok(start.map(|start| Handle::new(self, start, wants)))
     }
@@ -149,7 +152,7 @@ impl<'a> Job<'a> {
         if self.engine.is_none() {
             return Ok(());
         }
-        let forgotten = self.state.borrow_mut().store.forget(self.id);
+        let forgotten = self.state.borrow_mut().store.records.forget(self.id);
         forgotten.map_err(|error| Problem::disk(&error))
     }
 }
@@ -157,6 +160,7 @@ impl<'a> Job<'a> {
 impl Handle<'_> {
     async fn reconcile(&mut self, engine: Option<&Engine>) -> Result<Vec<Problem>, Ended> {
         let mut problems = Vec::new();
+        self.record_created().map_err(|_| Ended)?;
         if let Err(stop) = self.grant().await {
             problems.push(stop.problem()?);
             self.denied = self.not_openable();

@@ -14,6 +14,9 @@ pub struct Status {
     /// Why the engine does not answer; `None` while it does.
     #[serde(default)]
     pub engine_error: Option<String>,
+    /// Why the state for the next boot cannot be written; `None` while it can.
+    #[serde(default)]
+    pub state_error: Option<String>,
     pub ports: Vec<PortStatus>,
     pub held: Vec<HeldStatus>,
 }

@@ -147,6 +147,7 @@ pub fn status(state: &State, now: Now) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         engine: state.engine.has_listed(),
         engine_error: state.engine.error().map(str::to_owned),
+        state_error: state.problems.of_known().map(str::to_owned),
         ports: ports.collect(),
         held: held.collect(),
     }
@@ -236,11 +237,15 @@ mod tests {
             devices: [("ttyUSB0".to_owned(), device("ttyUSB0", "A"))].into(),
             containers: [(ContainerId("1".repeat(64)), app)].into(),
         };
-        let mut state = State::new(settings, inventory, Store::read(Path::new("/none")));
+        let mut state = State::new(
+            settings,
+            inventory,
+            Store::read(Path::new("/none"), Path::new("/none")),
+        );
         state.assigned = assign(
             &state.settings,
             &state.inventory,
-            state.store.last_devices(),
+            state.store.known.last_devices(),
         );
         let now = Now { clock: 0, unix: 0 };
         let status = status(&state, now);

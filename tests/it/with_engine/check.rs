@@ -95,7 +95,7 @@ fn check_is_content_where_everything_works_and_changes_nothing() {
     let container = zwave().wrapped().start();
     container.has_only(&[&port]);
     let state = || {
-        let record = fs::read(bed.file("state/owned.json"));
+        let record = fs::read(bed.file("run/owned.json"));
         (container.own_names(), record.expect("it was written"))
     };
     let before = state();

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::testbed::{Delays, Recipe, Testbed, settle};
+use crate::testbed::{Delays, Process, Recipe, Testbed, settle, until};
 
 use super::grants::{may_open, opened};
-use super::setup::{ZWAVE, plugged, stick};
+use super::setup::{ZWAVE, odd_runtime, plugged, stick};
 
 /// Lets time pass without a sleep: a kill has to be able to hit any instruction.
 fn spin(time: Duration) {
@@ -131,13 +132,38 @@ fn what_somebody_else_put_there_while_the_daemon_was_down_is_not_removed() {
     assert_eq!(container.at("/dev/zwave"), other);
 }
 
+/// The device goes, and the daemon dies, between the wrapper's question and the first look into the
+/// container.
+#[test]
+fn a_node_that_a_container_was_created_with_goes_with_its_port() {
+    let (directory, runtime) =
+        odd_runtime("touch $dir/begun; until [ -e $dir/go-on ]; do sleep 0.1; done");
+    let bed = Testbed::with_runtime_in_front_of(&runtime, ZWAVE);
+    let daemon = bed.daemon();
+    let port = stick(63);
+    port.plug();
+    let container = Recipe::new("zwave").wrapped().create();
+    let mut start = Process::start(Command::new("docker").args(["start", "zwave"]));
+    until("it is being created", || {
+        directory.path().join("begun").exists()
+    });
+    daemon.end(Signal::SIGKILL);
+    port.unplug();
+    fs::write(directory.path().join("go-on"), "").expect("a file can be written");
+    assert!(start.end().success());
+    assert_eq!(container.at("/dev/zwave"), port.entry());
+    let daemon = bed.daemon();
+    container.has_only(&[]);
+    daemon.stop();
+}
+
 /// Where users are remapped a node is bound over an empty file, and the daemon may be killed between
 /// the two.
 #[test]
 fn the_empty_file_of_a_node_that_was_being_bound_is_removed() {
     let (bed, container, daemon, port) = plugged();
     daemon.end(Signal::SIGKILL);
-    let record = bed.file("state/owned.json");
+    let record = bed.file("run/owned.json");
     let text = fs::read_to_string(&record).expect("it was written");
     let node = format!("\"node\": \"{}\"", port.devnum());
     let bound = text.replace(&node, &node.replace("node", "bound"));
@@ -150,15 +176,24 @@ fn the_empty_file_of_a_node_that_was_being_bound_is_removed() {
     daemon.stop();
 }
 
+/// What we made, and what is known for the next boot.
+const STATE: [&str; 3] = [
+    "run/owned.json",
+    "state/containers.json",
+    "state/ports.json",
+];
+
 #[test]
 fn state_files_that_cannot_be_read_do_not_keep_it_from_working() {
     let bed = Testbed::with_config(ZWAVE);
     let container = Recipe::new("zwave").start();
     let port = stick(63);
     port.plug();
-    fs::create_dir(bed.file("state")).expect("a directory can be made");
-    for name in ["owned.json", "containers.json"] {
-        fs::write(bed.file("state").join(name), "{ \"cut off").expect("it can be written");
+    for file in STATE {
+        let file = bed.file(file);
+        let directory = file.parent().expect("it is in one");
+        fs::create_dir_all(directory).expect("a directory can be made");
+        fs::write(file, "{ \"cut off").expect("it can be written");
     }
     let daemon = bed.daemon();
     container.has_port(&port);
@@ -168,8 +203,8 @@ fn state_files_that_cannot_be_read_do_not_keep_it_from_working() {
 #[test]
 fn state_files_are_for_root_alone() {
     let (bed, _container, _daemon, _port) = plugged();
-    for name in ["owned.json", "containers.json"] {
-        let file = fs::metadata(bed.file("state").join(name)).expect("it was written");
-        assert_eq!(file.mode() & 0o7777, 0o600, "{name}");
+    for name in STATE {
+        let mode = || fs::metadata(bed.file(name)).map(|file| file.mode() & 0o7777);
+        until(name, || mode().is_ok_and(|mode| mode == 0o600));
     }
 }

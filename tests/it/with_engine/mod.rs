@@ -7,6 +7,7 @@ mod burst;
 mod check;
 mod containers;
 mod crash;
+mod disk;
 mod engine;
 mod examples;
 mod foreign;
