@@ -8,6 +8,7 @@
 #   ttyplugd-test/labelled   the same, and the image itself carries ttyplugd.enable=true
 #   ttyplugd-test/noshell    one program that sleeps: no shell, no mknod
 #   ttyplugd-test/nomknod    a shell, and nothing that could make a node
+#   ttyplugd-test/bash       bash as its shell, coreutils, and a library for LD_PRELOAD
 #   ttyplugd-test/opens      busybox, and the program of opens.c
 #   ttyplugd-test/linkdev    its /dev is a link to a directory of its own
 #   ttyplugd-test/hangshell  a shell that never does what it was asked to
@@ -86,6 +87,14 @@ for program in sleep chown chmod mv ln rm cat ls; do
     put "$root" "$(command -v $program)" "/bin/$program"
 done
 image nomknod 'ENV PATH=/bin'
+
+root=$(base bash)
+put "$root" "$(command -v bash)" /bin/sh
+for program in sleep mknod chown chmod mv ln rm mkdir cat ls id; do
+    put "$root" "$(command -v $program)" "/bin/$program"
+done
+cc -O1 -Wall -shared -fPIC -o "$root/preload.so" "$(dirname "$(realpath "$0")")/preload.c"
+image bash 'ENV PATH=/bin'
 
 root=$(with_busybox linkdev)
 rmdir "$root/dev"

@@ -5,7 +5,7 @@
 //! that directory whatever the container renames or links, and every later step uses plain names in
 //! it.
 
-use std::fs::{Permissions, set_permissions};
+use std::fs::{Permissions, read_dir, set_permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -318,11 +318,25 @@ fn make_directory(above: &OwnedFd, name: &str, owner: (u32, u32)) -> Result<Owne
     match mkdirat(above, name, StatMode::S_IRWXU) {
         Ok(()) => {
             let made = open_made(above, name, OFlag::O_DIRECTORY)?;
+            must_be_empty(&made)?;
             set_mode_and_owner(&made, Mode(0o755), owner)?;
             Ok(made)
         }
         Err(Errno::EEXIST) => open_made(above, name, OFlag::O_DIRECTORY),
         Err(errno) => Err(refused("cannot make the directory")(errno)),
+    }
+}
+
+/// A directory that was just made is empty. Who may rename entries of the one above it may have put
+/// one of root's in its place, which must not be opened to others.
+fn must_be_empty(directory: &OwnedFd) -> Result<(), Refused> {
+    let entries =
+        read_dir(proc_path(directory)).map_err(refused_io("cannot list the directory"))?;
+    match entries.count() {
+        0 => Ok(()),
+        _ => Err(refused("the container replaced the directory")(
+            Errno::EEXIST,
+        )),
     }
 }
 
@@ -361,4 +375,19 @@ fn temporary_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{TEMPORARY_PREFIX}{}.{number}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_something_in_it_was_not_just_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let above = OwnedFd::from(std::fs::File::open(directory.path()).unwrap());
+        must_be_empty(&above).unwrap();
+        let made = make_directory(&above, "new", (0, 0));
+        assert_eq!(made.is_ok(), nix::unistd::geteuid().is_root());
+        must_be_empty(&above).unwrap_err();
+    }
 }

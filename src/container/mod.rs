@@ -10,6 +10,7 @@ pub mod device_cgroup;
 pub mod device_program;
 pub mod inject;
 pub mod observe;
+pub mod root_only;
 pub mod rootfs;
 pub mod script;
 pub mod uevent;

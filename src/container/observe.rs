@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::container::rootfs::{Entered, PATH_ONLY, Process, RootError};
+use crate::container::rootfs::{Entered, ForeignMounts, PATH_ONLY, Process, RootError, Rootfs};
 use crate::container::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 use crate::model::NodePath;
 use crate::model::inventory::ContainerId;
@@ -76,12 +76,26 @@ pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
     Ok(!Process::open(pid, id)?.users()?.is_host())
 }
 
-/// The programs that the script needs and a running container lacks: they are neither in `path`, its
-/// image's PATH, nor in the usual directories.
+/// Something that others than root could replace, of all that a command needs which works in
+/// `directories`.
+///
+/// # Errors
+/// The container has ended, or something in it cannot be read.
+pub fn replaceable(
+    pid: i64,
+    id: &ContainerId,
+    directories: &BTreeSet<String>,
+) -> anyhow::Result<Option<String>> {
+    let rootfs = Rootfs::open(pid, id, ForeignMounts::new())?;
+    let directories = directories.iter().map(String::as_str);
+    rootfs.enter()?.replaceable(directories)
+}
+
+/// The programs that the script needs and a running container lacks.
 ///
 /// # Errors
 /// The container has ended or cannot be read.
-pub fn missing_programs(pid: i64, id: &ContainerId, path: &str) -> anyhow::Result<Vec<String>> {
+pub fn missing_programs(pid: i64, id: &ContainerId) -> anyhow::Result<Vec<String>> {
     let root = Process::open(pid, id)?.root()?;
     let exists = |path: &str| root.resolve(path, PATH_ONLY).is_ok();
     let mut missing = Vec::new();
@@ -89,8 +103,8 @@ pub fn missing_programs(pid: i64, id: &ContainerId, path: &str) -> anyhow::Resul
         missing.push("/bin/sh".to_owned());
     }
     for program in PROGRAMS {
-        let mut directories = path.split(':').chain(PROGRAM_DIRECTORIES);
-        if !directories.any(|directory| exists(&format!("{directory}/{program}"))) {
+        let exists_in = |directory: &str| exists(&format!("{directory}/{program}"));
+        if !PROGRAM_DIRECTORIES.into_iter().any(exists_in) {
             missing.push(program.to_owned());
         }
     }

@@ -507,7 +507,7 @@ fn devnum(stat: &FileStat) -> anyhow::Result<DevNum> {
     })
 }
 
-fn kind(stat: &FileStat) -> SFlag {
+pub fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The script is constant. Names from a configuration, a label or a USB device reach it as
 //! positional parameters, which the shell never parses as code (POSIX.1-2017, Shell Command Language, 2.5.1).
+//! It is executed only where its programs and directories are root's alone (`root_only`).
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use crate::plan::{Op, Plan};
 /// cd, step 9), which has to be the one that was seen from the host. Missing directories are made
 /// one by one, each in the entered one above it.
 ///
-/// A node gets its number, owner and mode under a temporary name. mv then is one rename(2), since
-/// both names are in one directory. mv would move *into* a directory, so the script checks for one,
+/// A node gets its number and mode, and then its owner, under a temporary name. mv then is one
+/// rename(2), since both names are in one directory. mv would move *into* a directory, so the script checks for one,
 /// and for a file with content.
 ///
 /// After a failure the script skips the rest of the same port and goes on with the other ports. The
@@ -24,7 +25,7 @@ use crate::plan::{Op, Plan};
 /// At its end it prints `done`, which the daemon reads some milliseconds before the engine reports
 /// the exit.
 const SCRIPT: &str = r#"
-PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 new=.ttyplugd.$$
 status=0
@@ -61,8 +62,8 @@ while [ $# -gt 0 ]; do
   case $1 in
   node)
     failed=
-    enter "$2" && step 13 mknod -m 600 "./$new" c "$4" "$5" && step 14 chown "$6" "./$new" &&
-      step 15 chmod "$7" "./$new" && place "$3" || fail
+    enter "$2" && step 13 mknod -m "$7" "./$new" c "$4" "$5" &&
+      step 14 chown -h "$6" "./$new" && place "$3" || fail
     shift 7 ;;
   link)
     [ "$failed" ] || { enter "$2" && step 18 ln -s "$4" "./$new" && place "$3"; } || fail
@@ -92,7 +93,6 @@ enum Step {
     Mkdir = 12,
     Mknod = 13,
     Chown = 14,
-    Chmod = 15,
     Check = 16,
     Mv = 17,
     Ln = 18,
@@ -100,13 +100,12 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 9] = [
         Self::Find,
         Self::Enter,
         Self::Mkdir,
         Self::Mknod,
         Self::Chown,
-        Self::Chmod,
         Self::Check,
         Self::Mv,
         Self::Ln,
@@ -119,7 +118,7 @@ impl Step {
         match self {
             Self::Find => (
                 "the image lacks a program",
-                "use an image that has mknod, chown, chmod, mv, ln, rm and mkdir",
+                "use an image that has mknod, chown, mv, ln, rm and mkdir",
             ),
             Self::Enter => ("a directory was replaced or cannot be entered", occupied),
             Self::Mkdir => ("cannot make a directory", full),
@@ -131,10 +130,6 @@ impl Step {
             Self::Chown => (
                 "cannot set the node's owner",
                 "let the container keep the capability CHOWN (cap_drop)",
-            ),
-            Self::Chmod => (
-                "cannot set the node's mode",
-                "let the container keep the capability FOWNER (cap_drop)",
             ),
             Self::Check => ("a directory or a file with content is in the way", occupied),
             Self::Mv => ("cannot rename the entry into place", full),
@@ -191,17 +186,10 @@ fn real_directory<'a>(real: &'a BTreeMap<String, String>, path: &NodePath) -> Op
 }
 
 /// The programs that the script needs in the image, besides /bin/sh.
-pub const PROGRAMS: [&str; 7] = ["chmod", "chown", "ln", "mkdir", "mknod", "mv", "rm"];
+pub const PROGRAMS: [&str; 6] = ["chown", "ln", "mkdir", "mknod", "mv", "rm"];
 
-/// Where they are searched, beside the image's own PATH.
-pub const PROGRAM_DIRECTORIES: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+/// The script's PATH. The image's own may have directories in which its application can write.
+pub const PROGRAM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 fn step_of(status: i64) -> Option<Step> {
     Step::ALL.into_iter().find(|step| *step as i64 == status)
@@ -557,11 +545,7 @@ mod tests {
         if !nix::unistd::geteuid().is_root() {
             return assert_eq!(failed(&dev, &[op]).0, Step::Mknod);
         }
-        for (capability, step) in [
-            ("mknod", Step::Mknod),
-            ("chown", Step::Chown),
-            ("fowner", Step::Chmod),
-        ] {
+        for (capability, step) in [("mknod", Step::Mknod), ("chown", Step::Chown)] {
             let without = format!("--bounding-set=-{capability}");
             let failed = failed_below(&["setpriv", &without], &dev, &[op.clone()]);
             assert_eq!(failed.0, step, "{capability}: {}", failed.1);
@@ -589,7 +573,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let dev = directory.path().canonicalize().unwrap();
         let mut argv = argv(&dev, vec![link("/dev/x", "y")]);
-        argv[2] = argv[2].replace("PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin", "PATH=/none");
+        let path = format!("PATH={}\n", PROGRAM_DIRECTORIES.join(":"));
+        argv[2] = argv[2].replace(&path, "PATH=/none\n");
         assert_ne!(argv[2], SCRIPT);
         // busybox has its own programs in it.
         for shell in shells().into_iter().filter(|shell| shell[0] != "busybox") {

@@ -34,8 +34,8 @@ pub struct Running {
     pub mappings: Vec<Mapping>,
     /// It was created without the capability to make nodes.
     pub drops_mknod: bool,
-    /// The PATH of its image.
-    pub path: String,
+    /// The names of the environment variables of its definition.
+    pub environment: BTreeSet<String>,
 }
 
 /// A device that the container was created with (`--device`).
@@ -168,10 +168,10 @@ fn running(response: ContainerInspectResponse, rights: DeviceRules) -> Option<Ru
         .collect();
     let host_config = response.host_config.unwrap_or_default();
     let environment = response.config.and_then(|config| config.env);
-    let environment = environment.unwrap_or_default();
-    let path = environment
-        .iter()
-        .find_map(|text| text.strip_prefix("PATH="));
+    let environment = environment.iter().flatten().map(|variable| {
+        let name = variable.split('=').next();
+        name.unwrap_or_default().to_owned()
+    });
     let devices = host_config.devices.iter().flatten();
     let mappings = devices.filter_map(|device| {
         let host = device.path_on_host.clone()?;
@@ -188,7 +188,7 @@ fn running(response: ContainerInspectResponse, rights: DeviceRules) -> Option<Ru
         foreign,
         mappings: mappings.collect(),
         drops_mknod: drops_mknod(&host_config),
-        path: path.unwrap_or_default().to_owned(),
+        environment: environment.collect(),
         rights,
     })
 }

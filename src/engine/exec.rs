@@ -1,5 +1,6 @@
 //! Commands that the engine executes in containers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bollard::exec::StartExecResults;
@@ -37,17 +38,24 @@ impl Engine {
     /// Runs a command in a container as its user 0 and waits for its end. `said` is notified of all
     /// output, which is known some milliseconds before the end.
     ///
+    /// A command has the environment of the container's definition, and what is given here on top of
+    /// it (moby, daemon/exec.go, `ContainerExecCreate`): every variable of it is empty here. Otherwise
+    /// the image decides which programs, libraries and functions run as root (ld.so(8), LD_PRELOAD;
+    /// bash(1), BASH_ENV).
+    ///
     /// # Errors
     /// The engine refuses, the container is gone, or it is paused.
     pub async fn exec(
         &self,
         id: &ContainerId,
+        environment: &BTreeSet<String>,
         argv: Vec<String>,
         said: &Notify,
     ) -> Result<Executed> {
         let config = ExecConfig {
             cmd: Some(argv),
-            user: Some("0".to_owned()),
+            env: Some(environment.iter().map(|name| format!("{name}=")).collect()),
+            user: Some("0:0".to_owned()),
             // The image's own working directory may be missing, and then nothing could run.
             working_dir: Some("/".to_owned()),
             attach_stdout: Some(true),

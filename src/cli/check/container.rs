@@ -1,5 +1,6 @@
 //! One container: whether its ports work, and whether its application can open them.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::processes::{self, number_of};
 use super::stale_nodes::MappingNow;
 use crate::config::labels;
 use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
-use crate::container::observe::{has_remapped_users, missing_programs};
+use crate::container::observe::{has_remapped_users, missing_programs, replaceable};
 use crate::container::rootfs::{Entered, Rootfs};
 use crate::daemon::reconcile::look::Seen;
 use crate::daemon::reconcile::{Preview, preview};
@@ -23,6 +24,7 @@ use crate::engine::container::Running;
 use crate::model::DevNum;
 use crate::model::device_access::{Grants, Origin};
 use crate::model::inventory::{Container, ContainerId};
+use crate::model::match_key::LINK_DIRECTORIES;
 use crate::plan::Found;
 use crate::plan::assign::Conflict;
 use crate::plan::passwd;
@@ -313,6 +315,7 @@ impl ContainerCheck {
         let errors = [
             contents.remapped_users.err(),
             contents.missing_programs.err(),
+            contents.replaceable.err(),
         ];
         for error in errors.into_iter().flatten() {
             self.unreadable(format!("{error:#}"), "run as root");
@@ -333,6 +336,7 @@ struct Contents {
     mappings: Vec<MappingNow>,
     remapped_users: anyhow::Result<bool>,
     missing_programs: anyhow::Result<Vec<String>>,
+    replaceable: anyhow::Result<Option<String>>,
 }
 
 impl Contents {
@@ -365,7 +369,7 @@ impl Contents {
             obstacles.push((
                 codes::CAPABILITY,
                 "it lacks the capability MKNOD (cap_drop)".to_owned(),
-                "add to its service: cap_add: [MKNOD, CHOWN, FOWNER]; or set inject = \"auto\"",
+                "add to its service: cap_add: [MKNOD, CHOWN]; or set inject = \"auto\"",
             ));
         }
         if let Ok(true) = self.remapped_users {
@@ -384,6 +388,13 @@ impl Contents {
             )),
             _ => {}
         }
+        if let Ok(Some(replaceable)) = &self.replaceable {
+            obstacles.push((
+                codes::PROGRAMS,
+                format!("others than root could replace {replaceable} in it"),
+                "make it root's alone in the image (chown root, chmod go-w); or set inject = \"auto\"",
+            ));
+        }
         obstacles
     }
 
@@ -393,6 +404,11 @@ impl Contents {
         id: &ContainerId,
     ) -> impl FnOnce() -> Self + use<> {
         let (root, running, id) = (context.host.root.clone(), running.clone(), id.clone());
+        let state = context.state.borrow();
+        let wants = state.assigned.wants(&id).iter();
+        let directories = wants.map(|want| want.node.directory().to_owned());
+        let directories = directories.chain(LINK_DIRECTORIES.map(str::to_owned));
+        let directories: BTreeSet<String> = directories.collect();
         move || {
             let container_root = root.join(format!("proc/{}/root", running.pid));
             let mappings = running.mappings.into_iter().map(|mapping| {
@@ -404,7 +420,8 @@ impl Contents {
                 nodes: processes::nodes(&container_root, &number_of),
                 mappings: mappings.collect(),
                 remapped_users: has_remapped_users(running.pid, &id),
-                missing_programs: missing_programs(running.pid, &id, &running.path),
+                missing_programs: missing_programs(running.pid, &id),
+                replaceable: replaceable(running.pid, &id, &directories),
             }
         }
     }

@@ -162,7 +162,7 @@ impl Case {
             },
             mappings: self.devices.iter().map(mapping).collect(),
             drops_mknod: false,
-            path: String::new(),
+            environment: Default::default(),
         }
     }
 }

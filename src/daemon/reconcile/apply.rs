@@ -63,6 +63,8 @@ impl Handle<'_> {
             self.set_ready(before.ready(self));
             return Ok(before.problems);
         };
+        let method = self.where_safe(method, &before).await;
+        let method = method.inspect_err(|_| self.set_ready(before.ready(self)))?;
         let mut pending = match self.start.begin_first_look() {
             true => Pending::Command,
             false => Pending::Nothing,
@@ -85,7 +87,9 @@ impl Handle<'_> {
             let failed = outcome;
             (outcome, after) = self.attempt(Method::Namespace, &after).await?;
             if failed.is_the_containers() && after.plan.ops.is_empty() {
-                self.use_namespace_from_now_on(failed, &before);
+                let operation = before.plan.ops.first().map(Op::to_string);
+                let problem = failed.problem(&operation.unwrap_or_default());
+                self.use_namespace_from_now_on(problem.cause);
             }
         }
         let latency = self.since().elapsed();
@@ -126,6 +130,40 @@ impl Handle<'_> {
         }
     }
 
+    /// The method, but no command where others than the container's root could make use of it.
+    ///
+    /// # Errors
+    /// The container cannot be read, or a command is the only method.
+    async fn where_safe<'a>(&self, method: Method<'a>, seen: &Seen) -> Result<Method<'a>, Problem> {
+        if seen.plan.ops.is_empty() || matches!(method, Method::Namespace) {
+            return Ok(method);
+        }
+        let Some(replaceable) = self.replaceable(seen).await? else {
+            return Ok(method);
+        };
+        let cause = format!("others than root could replace {replaceable} in it");
+        match self.inject_policy() {
+            InjectPolicy::Exec => Err(Problem::lasting(
+                Failure::Exec,
+                format!("no command is executed: {cause}"),
+                "set inject = \"auto\", or make it root's alone in the image: chown root, chmod go-w",
+            )),
+            InjectPolicy::Auto | InjectPolicy::Namespace => {
+                self.use_namespace_from_now_on(cause);
+                Ok(Method::Namespace)
+            }
+        }
+    }
+
+    async fn replaceable(&self, seen: &Seen) -> Result<Option<String>, Problem> {
+        let directories: Vec<String> = seen.view.real.values().cloned().collect();
+        let look = self.in_root(move |entrance| {
+            let entered = entrance.rootfs.enter()?;
+            entered.replaceable(directories.iter().map(String::as_str))
+        });
+        look.await?.map_err(|error| not_seen(error.into()))
+    }
+
     /// Carries out the plan and looks at the result, also after a failure. Nodes that are in place then
     /// are ready.
     async fn attempt(&self, method: Method<'_>, seen: &Seen) -> Result<(Outcome, Seen), Stop> {
@@ -160,7 +198,8 @@ impl Handle<'_> {
         let record = &seen.plan.record;
         self.start.begin_command(record);
         let output = Notify::new();
-        let outcome = self.look_at_output(engine.exec(self.id(), argv, &output), &output, record);
+        let outcome = engine.exec(self.id(), &self.running.environment, argv, &output);
+        let outcome = self.look_at_output(outcome, &output, record);
         let outcome = Outcome::Exec(outcome.await);
         // If this start has not ended, the command ran in it.
         if outcome.has_ended() && !self.start.has_ended() {
@@ -195,9 +234,7 @@ impl Handle<'_> {
         self.inject_policy() == InjectPolicy::Auto && !after.plan.ops.is_empty()
     }
 
-    fn use_namespace_from_now_on(&self, failed: Outcome, before: &Seen) {
-        let operation = before.plan.ops.first().map(Op::to_string);
-        let reason = failed.problem(&operation.unwrap_or_default()).cause;
+    fn use_namespace_from_now_on(&self, reason: String) {
         tracing::info!(
             container_name = self.name(), container_id = %self.id().0, reason,
             "docker exec cannot create nodes here; using namespace injection"

@@ -9,6 +9,7 @@ mod containers;
 mod crash;
 mod disk;
 mod engine;
+mod escalation;
 mod examples;
 mod foreign;
 mod grants;
