@@ -80,6 +80,11 @@ clean_up() {
     set +e
     trap '' INT TERM HUP
     local lane signal id path tty
+    # A frozen process cannot be killed, and one of a paused container is.
+    for id in $(find "$dir"/*/docker/containers -mindepth 1 -maxdepth 1 -printf '%f\n'); do
+        find /sys/fs/cgroup -path "*/docker/$id/freezer.state" -exec sh -c 'echo THAWED >"$1"' - {} \;
+        find /sys/fs/cgroup -path "*/docker/$id/cgroup.freeze" -exec sh -c 'echo 0 >"$1"' - {} \;
+    done 2>/dev/null
     # The end of a lane's first process is the end of all others (pid_namespaces(7)). unshare waits
     # for it, and it is gone once they are.
     for lane in "${running[@]}"; do

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -57,6 +57,12 @@ const SYSTEMD: &str = "sd_devices";
 /// How long systemctl may take. It gives up by itself after 25 s without an answer (systemd,
 /// src/libsystemd/sd-bus/bus-internal.h, `BUS_DEFAULT_TIMEOUT`).
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many groups of a container are looked into. The container can make many.
+const MOST_GROUPS: usize = 256;
+
+/// How much of a command line is read.
+const LONGEST_COMMAND_LINE: u64 = 1 << 17;
 
 /// How often an edit is tried while the engine or systemd replaces the same programs.
 const TRIES: usize = 8;
@@ -117,6 +123,33 @@ impl DeviceGroup {
             rules: list.lines().map(str::to_owned).collect(),
             ..DeviceRules::default()
         })
+    }
+
+    /// The command lines of all processes in the group and in those below it (cgroups(7), cgroup.procs).
+    /// Reading one can block: it is in the memory of the process.
+    ///
+    /// # Errors
+    /// The group was removed.
+    pub fn command_lines(&self) -> io::Result<Vec<Vec<u8>>> {
+        let mut groups = vec![PathBuf::from(format!(
+            "/proc/self/fd/{}",
+            self.outer.as_raw_fd()
+        ))];
+        let mut pids = fs::read_to_string(groups[0].join("cgroup.procs"))?;
+        for next in 0.. {
+            let Some(group) = groups.get(next).cloned() else {
+                break;
+            };
+            let entries = fs::read_dir(&group).into_iter().flatten().flatten();
+            let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            let room = MOST_GROUPS.saturating_sub(groups.len());
+            for entry in below.take(room) {
+                let more = fs::read_to_string(entry.path().join("cgroup.procs"));
+                pids.push_str(&more.unwrap_or_default());
+                groups.push(entry.path());
+            }
+        }
+        Ok(pids.lines().filter_map(command_line).collect())
     }
 
     fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {
@@ -353,6 +386,15 @@ fn verdict(change: AccessChange, is_systemds: bool) -> Option<Verdict> {
         }
         AccessChange::Revoke(_) => None,
     }
+}
+
+fn command_line(pid: &str) -> Option<Vec<u8>> {
+    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut line = Vec::new();
+    file.take(LONGEST_COMMAND_LINE)
+        .read_to_end(&mut line)
+        .ok()?;
+    Some(line)
 }
 
 #[cfg(test)]

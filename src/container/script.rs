@@ -181,6 +181,13 @@ pub fn command(plan: &Plan, real: &BTreeMap<String, String>) -> Option<Vec<Strin
     Some(argv)
 }
 
+/// Whether a process in the container, by its command line, may be that of a command: its shell, or a
+/// runtime that is about to become it (runc, libcontainer, `runc init`; crun, exec).
+pub fn may_be_command(command_line: &[u8]) -> bool {
+    let mut arguments = command_line.split(|byte| *byte == 0).skip(1);
+    arguments.any(|argument| argument == SCRIPT.as_bytes() || matches!(argument, b"init" | b"exec"))
+}
+
 fn real_directory<'a>(real: &'a BTreeMap<String, String>, path: &NodePath) -> Option<&'a str> {
     real.get(path.directory()).map(String::as_str)
 }
@@ -190,6 +197,11 @@ pub const PROGRAMS: [&str; 6] = ["chown", "ln", "mkdir", "mknod", "mv", "rm"];
 
 /// The script's PATH. The image's own may have directories in which its application can write.
 pub const PROGRAM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Whether an exit status is the script's own.
+pub fn is_own_status(status: i64) -> bool {
+    status == 0 || step_of(status).is_some()
+}
 
 fn step_of(status: i64) -> Option<Step> {
     Step::ALL.into_iter().find(|step| *step as i64 == status)

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::settings::InjectPolicy;
 use crate::daemon::reconcile::job::Job;
-use crate::daemon::reconcile::reconcile;
+use crate::daemon::reconcile::{Left, reconcile};
 use crate::daemon::retry::Work;
 use crate::daemon::shared::Shared;
 use crate::engine::Engine;
@@ -30,7 +30,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Scheduler {
     work: BTreeMap<ContainerId, Work>,
-    running: JoinSet<(ContainerId, Vec<Problem>)>,
+    running: JoinSet<(ContainerId, Left)>,
     slots: Rc<Semaphore>,
 }
 
@@ -104,10 +104,9 @@ impl Scheduler {
         let mut ended = vec![self.running.join_next().await?];
         ended.extend(std::iter::from_fn(|| self.running.try_join_next()));
         let ended = ended.into_iter().map(|job| {
-            let (id, problems) = job.context("the work on a container panicked")?;
-            let retry = problems.iter().any(|problem| problem.retry);
-            self.work(&id).end(Instant::now().into_std(), retry);
-            Ok((id, problems))
+            let (id, left) = job.context("the work on a container panicked")?;
+            self.work(&id).end(Instant::now().into_std(), left.retry());
+            Ok((id, left.problems))
         });
         Some(ended.collect())
     }
@@ -138,13 +137,13 @@ async fn run(
     name: String,
     since: std::time::Instant,
     slots: Option<Rc<Semaphore>>,
-) -> (ContainerId, Vec<Problem>) {
+) -> (ContainerId, Left) {
     let work = reconcile(Job::new(&shared, engine.as_deref(), &id, &name, since));
-    let problems = match slots {
+    let left = match slots {
         Some(slots) => in_turn(&slots, work).await.unwrap_or_default(),
         None => work.await,
     };
-    (id, problems)
+    (id, left)
 }
 
 /// Does work in a slot. Work that takes longer than its turn goes on without the slot: it waits for

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use tokio::sync::{Mutex, MutexGuard};
@@ -15,8 +16,8 @@ use crate::container::uevent::Announcement;
 use crate::engine::container::Running;
 use crate::model::inventory::{ContainerId, ContainerState};
 use crate::model::{DevNum, NodePath};
-use crate::plan::Record;
 use crate::plan::assign::WantedPort;
+use crate::plan::{Record, merged};
 use crate::sys::pidfd;
 
 /// Whether a container runs, and in which start.
@@ -35,7 +36,7 @@ impl Life {
     fn into_unfinished(self) -> Record {
         match self {
             Self::NotStarted { unfinished } => unfinished,
-            Self::Running(start) => start.unfinished.take(),
+            Self::Running(start) => start.unfinished(),
         }
     }
 }
@@ -88,6 +89,14 @@ impl Lives {
     }
 }
 
+/// A command that may still act.
+#[derive(Debug)]
+struct UnseenEnd {
+    /// The entries that it has to make.
+    entries: Record,
+    begun: Instant,
+}
+
 /// One start of a container, and everything that was found out about it. The next start replaces it:
 /// work that still holds the old one cannot change the new one.
 #[derive(Debug)]
@@ -102,8 +111,8 @@ pub struct Start {
     /// Orders the changes of device access: work that grants it may be running when its port is
     /// unplugged.
     access: Mutex<()>,
-    /// The entries that the last command in it has to make, until they were seen in place.
-    unfinished: RefCell<Record>,
+    /// The command in it whose end was not seen.
+    command: RefCell<Option<UnseenEnd>>,
     /// Nodes that are in place and may be opened; `None` before the first look.
     ready: RefCell<Option<BTreeMap<NodePath, DevNum>>>,
     /// The uevents that were sent in it, whether or not an application received them.
@@ -118,7 +127,7 @@ impl Start {
             unseen: Cell::new(true),
             exec_fails: Cell::new(false),
             access: Mutex::default(),
-            unfinished: RefCell::default(),
+            command: RefCell::default(),
             ready: RefCell::default(),
             announced: RefCell::default(),
         }
@@ -166,12 +175,28 @@ impl Start {
 
     /// A command begins that has to make these entries.
     pub fn begin_command(&self, made: &Record) {
-        self.unfinished.replace(made.clone());
+        let entries = merged(self.unfinished(), made.clone());
+        let begun = Instant::now();
+        self.command.replace(Some(UnseenEnd { entries, begun }));
     }
 
     /// The command has ended in this start.
     pub fn end_command(&self) {
-        self.unfinished.take();
+        self.command.take();
+    }
+
+    /// The entries that a command may still make.
+    pub fn unfinished(&self) -> Record {
+        let command = self.command.borrow();
+        command
+            .as_ref()
+            .map(|command| command.entries.clone())
+            .unwrap_or_default()
+    }
+
+    /// When the last command began, if its end was not seen.
+    pub fn command_begun(&self) -> Option<Instant> {
+        self.command.borrow().as_ref().map(|command| command.begun)
     }
 
     pub fn is_looked_at(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Commands that the engine executes in containers.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -7,12 +8,14 @@ use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use futures_util::StreamExt;
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::error::EngineError;
 use crate::engine::{Engine, Result};
 use crate::model::inventory::ContainerId;
 use crate::sys::cgroup::is_in_container;
+use crate::sys::host_process::kill_with;
 use crate::sys::logging::kind;
 use crate::sys::pidfd::kill_member;
 
@@ -25,6 +28,9 @@ const OUTPUT_LIMIT: usize = 4096;
 /// The pause before the engine is asked again how a command has ended.
 const STATUS_PAUSE: Duration = Duration::from_millis(20);
 
+/// The pause before the runtime of a command is looked for again in a paused container.
+const RUNTIME_PAUSE: Duration = Duration::from_millis(100);
+
 /// How a command in a container ended.
 #[derive(Debug)]
 pub enum Executed {
@@ -32,6 +38,8 @@ pub enum Executed {
     Ended { status: i64, output: String },
     /// It was killed at the time limit.
     Hung,
+    /// The container was paused while it started, and the runtime was killed.
+    Interrupted,
 }
 
 impl Engine {
@@ -43,6 +51,10 @@ impl Engine {
     /// the image decides which programs, libraries and functions run as root (ld.so(8), LD_PRELOAD;
     /// bash(1), BASH_ENV).
     ///
+    /// `paused` ends when the container is paused. The runtime that starts the command waits for a process
+    /// of its own in the container then, and the shim for the runtime, with a lock held that the unpause
+    /// needs (containerd, runtime/v2/runc/container.go, `Exec`): the runtime is killed.
+    ///
     /// # Errors
     /// The engine refuses, the container is gone, or it is paused.
     pub async fn exec(
@@ -51,6 +63,7 @@ impl Engine {
         environment: &BTreeSet<String>,
         argv: Vec<String>,
         said: &Notify,
+        paused: impl Future<Output = ()>,
     ) -> Result<Executed> {
         let config = ExecConfig {
             cmd: Some(argv),
@@ -68,9 +81,24 @@ impl Engine {
             let status = self.exit_status(&exec).await?;
             Ok(Executed::Ended { status, output })
         };
-        match timeout(EXEC_LIMIT, run).await {
-            Ok(executed) => executed,
-            Err(_) => {
+        let interrupted = Cell::new(false);
+        // The runtime may be about to start when the container is paused.
+        let in_pause = async {
+            paused.await;
+            loop {
+                if kill_runtime(&exec).await {
+                    interrupted.set(true);
+                }
+                sleep(RUNTIME_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            executed = run => match interrupted.get() {
+                true => Ok(Executed::Interrupted),
+                false => executed,
+            },
+            _ = timeout(EXEC_LIMIT, in_pause) => {
+                kill_runtime(&exec).await;
                 self.kill(id, &exec).await;
                 Ok(Executed::Hung)
             }
@@ -123,4 +151,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// Kills the runtime that starts a command, if it still does. It has the command's id in the name of a
+/// file that it writes (containerd, runtime/v2/runc, `--pid-file`).
+async fn kill_runtime(exec: &str) -> bool {
+    let exec = exec.to_owned();
+    spawn_blocking(move || kill_with(&exec))
+        .await
+        .unwrap_or(false)
 }

@@ -22,6 +22,14 @@ pub fn is_in_container(text: &str, id: &str) -> bool {
     memberships(text).any(|its| its.container(id).is_some())
 }
 
+/// The ids of the containers that a process is in, from the outermost inwards in each hierarchy.
+/// Docker names groups after them, 64 hexadecimal digits, with either cgroup driver (moby,
+/// daemon/oci_linux.go, `WithCgroups`).
+pub fn containers(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| !c.is_ascii_hexdigit());
+    words.filter(|word| word.len() == 64)
+}
+
 impl<'a> Membership<'a> {
     /// Whether the hierarchy is that of version 2.
     pub fn is_v2(self) -> bool {

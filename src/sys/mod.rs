@@ -9,6 +9,7 @@ pub mod child;
 pub mod clock;
 pub mod date;
 pub mod descriptors;
+pub mod host_process;
 pub mod inotify;
 pub mod localtime;
 pub mod logging;

@@ -3,10 +3,6 @@
 //! Attempt, fall back, settle. A port is ready as soon as its node was seen in place; the record, the
 //! log and the uevents come after that.
 
-use std::pin::pin;
-
-use tokio::sync::Notify;
-
 use crate::config::settings::InjectPolicy;
 use crate::container::inject::{InjectError, inject};
 use crate::container::observe::observe;
@@ -37,17 +33,6 @@ enum Outcome {
     Namespace(Result<(), InjectError>),
 }
 
-/// How many lines of a command's output cause an early look into the container, at most.
-const MOST_EARLY_LOOKS: usize = 4;
-
-/// Entries that may still appear in the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pending {
-    Nothing,
-    /// Those of a command whose end was not seen, and which may still run.
-    Command,
-}
-
 impl Handle<'_> {
     /// Looks into the container, makes what is wanted there and removes the rest. Returns the problems
     /// that are left.
@@ -56,6 +41,12 @@ impl Handle<'_> {
     /// The start has ended, or a problem because of which nothing could be done.
     pub async fn apply(&self, engine: Option<&Engine>) -> Result<Vec<Problem>, Stop> {
         let record = self.record();
+        let is_first = self.start.begin_first_look();
+        if is_first && !record.is_empty() {
+            // Those of a command of an earlier daemon, for all that is known.
+            self.start.begin_command(&record);
+        }
+        self.look_for_command().await;
         let before = self.look(&record).await;
         let before = before.inspect_err(|problem| self.set_ready_without_nodes(problem))?;
         // The container is tried again when it is unpaused, or when the engine is back.
@@ -65,39 +56,33 @@ impl Handle<'_> {
         };
         let method = self.where_safe(method, &before).await;
         let method = method.inspect_err(|_| self.set_ready(before.ready(self)))?;
-        let mut pending = match self.start.begin_first_look() {
-            true => Pending::Command,
-            false => Pending::Nothing,
-        };
-        if pending == Pending::Command {
+        if is_first {
             self.was_announced(&before);
         }
         if before.plan.ops.is_empty() {
             self.set_ready(before.ready(self));
-            self.settle(&record, &before.plan.record, &before, pending)
-                .await?;
+            self.settle(&before.plan.record, &before).await?;
             return Ok(before.problems);
         }
         let planned = merged(record.clone(), before.plan.record.clone());
         self.put_record(planned).await?;
 
         let (mut outcome, mut after) = self.attempt(method, &before).await?;
-        pending = pending.and(&outcome);
         if let (Method::Exec(_), true) = (method, self.falls_back(&after)) {
             let failed = outcome;
             (outcome, after) = self.attempt(Method::Namespace, &after).await?;
             if failed.is_the_containers() && after.plan.ops.is_empty() {
                 let operation = before.plan.ops.first().map(Op::to_string);
-                let problem = failed.problem(&operation.unwrap_or_default());
-                self.use_namespace_from_now_on(problem.cause);
+                if let Some(problem) = failed.problem(&operation.unwrap_or_default()) {
+                    self.use_namespace_from_now_on(problem.cause);
+                }
             }
         }
         let latency = self.since().elapsed();
-        self.settle(&record, &before.plan.record, &after, pending)
-            .await?;
+        self.settle(&before.plan.record, &after).await?;
         self.log_done(&before, &after, latency);
         let left = after.plan.ops.first();
-        let left = left.map(|first| outcome.problem(&first.to_string()));
+        let left = left.and_then(|first| outcome.problem(&first.to_string()));
         Ok(after.problems.into_iter().chain(left).collect())
     }
 
@@ -171,7 +156,7 @@ impl Handle<'_> {
         let (outcome, after) = match method {
             Method::Exec(engine) => {
                 let outcome = self.execute(engine, seen).await?;
-                (outcome, self.look(record).await?)
+                (Outcome::Exec(outcome), self.look(record).await?)
             }
             Method::Namespace => {
                 let (ops, paths) = (seen.plan.ops.clone(), self.paths(record));
@@ -188,48 +173,6 @@ impl Handle<'_> {
         Ok((outcome, after))
     }
 
-    /// Executes one command for the whole plan. Its output says when it is done, and the result is
-    /// looked at then: the engine reports its end some milliseconds later.
-    async fn execute(&self, engine: &Engine, seen: &Seen) -> Result<Outcome, Stop> {
-        let argv = script::command(&seen.plan, &seen.view.real).ok_or_else(|| {
-            let cause = "the plan names a directory that was not looked at";
-            Problem::lasting(Failure::Look, cause, "report this bug")
-        })?;
-        let record = &seen.plan.record;
-        self.start.begin_command(record);
-        let output = Notify::new();
-        let outcome = engine.exec(self.id(), &self.running.environment, argv, &output);
-        let outcome = self.look_at_output(outcome, &output, record);
-        let outcome = Outcome::Exec(outcome.await);
-        // If this start has not ended, the command ran in it.
-        if outcome.has_ended() && !self.start.has_ended() {
-            self.start.end_command();
-        }
-        Ok(outcome)
-    }
-
-    /// Waits for the end of a command, and looks into the container whenever it prints something.
-    async fn look_at_output<T>(
-        &self,
-        command: impl Future<Output = T>,
-        output: &Notify,
-        record: &Record,
-    ) -> T {
-        let mut command = pin!(command);
-        for _ in 0..MOST_EARLY_LOOKS {
-            tokio::select! {
-                ended = &mut command => return ended,
-                () = output.notified() => {
-                    // After a failure the look at the end of the command is enough.
-                    if let Ok(seen) = self.look(record).await {
-                        self.set_ready(seen.ready(self));
-                    }
-                }
-            }
-        }
-        command.await
-    }
-
     fn falls_back(&self, after: &Seen) -> bool {
         self.inject_policy() == InjectPolicy::Auto && !after.plan.ops.is_empty()
     }
@@ -242,50 +185,24 @@ impl Handle<'_> {
         self.start.set_exec_fails();
     }
 
-    /// Puts on record what is in place now, and announces it.
-    async fn settle(
-        &self,
-        before: &Record,
-        planned: &Record,
-        seen: &Seen,
-        pending: Pending,
-    ) -> Result<(), Stop> {
-        let record = match pending {
-            Pending::Nothing => pruned(planned, &seen.view.actual),
-            // The command may still make the missing entries.
-            Pending::Command => merged(before.clone(), planned.clone()),
-        };
-        self.put_record(record).await?;
+    /// Puts on record what is in place now and what a command may still make, and announces the former.
+    async fn settle(&self, planned: &Record, seen: &Seen) -> Result<(), Stop> {
+        let in_place = pruned(planned, &seen.view.actual);
+        self.put_record(merged(in_place, self.start.unfinished()))
+            .await?;
         self.announce(seen).await;
         Ok(())
     }
 }
 
-impl Pending {
-    fn and(self, outcome: &Outcome) -> Self {
-        match outcome.has_ended() {
-            true => self,
-            false => Self::Command,
-        }
-    }
-}
-
 impl Outcome {
-    /// Whether it can make nothing more.
-    fn has_ended(&self) -> bool {
-        matches!(
-            self,
-            Self::Exec(Ok(Executed::Ended { .. })) | Self::Namespace(_)
-        )
-    }
-
     /// Whether the container, and not the engine, is why operations are left.
     fn is_the_containers(&self) -> bool {
         matches!(self, Self::Exec(Ok(_) | Err(EngineError::Refused { .. })))
     }
 
-    /// Why `operation` is left.
-    fn problem(self, operation: &str) -> Problem {
+    /// Why `operation` is left; `None` if the container was paused, after which it is tried again.
+    fn problem(self, operation: &str) -> Option<Problem> {
         let (failure, Explained { cause, fix }) = match self {
             Self::Exec(Ok(Executed::Ended { status, output })) => {
                 (Failure::Exec, script::explain(status, &output))
@@ -299,7 +216,8 @@ impl Outcome {
                 let fix = "check /bin/sh and mknod in the image";
                 (Failure::Exec, explained(cause, fix))
             }
-            Self::Exec(Err(error)) => return engine_problem(&error),
+            Self::Exec(Ok(Executed::Interrupted)) => return None,
+            Self::Exec(Err(error)) => return Some(engine_problem(&error)),
             Self::Namespace(Err(error)) => {
                 let cause = error.to_string();
                 (Failure::Inject, explained(cause, error.fix()))
@@ -309,7 +227,8 @@ impl Outcome {
                 (Failure::Inject, explained(cause, script::LOOK_IN_DEV))
             }
         };
-        Problem::passing(failure, format!("{operation} failed: {cause}"), fix)
+        let cause = format!("{operation} failed: {cause}");
+        Some(Problem::passing(failure, cause, fix))
     }
 }
 

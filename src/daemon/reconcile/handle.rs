@@ -17,7 +17,7 @@ use crate::daemon::status::note;
 use crate::engine::container::Running;
 use crate::engine::error::EngineError;
 use crate::model::device_access::{DeviceRules, Grant, Grants, Origin};
-use crate::model::inventory::ContainerId;
+use crate::model::inventory::{ContainerId, ContainerState};
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
 use crate::plan::Record;
@@ -208,6 +208,22 @@ impl<'a> Handle<'a> {
         let device = state.inventory.devices.get(&want.device)?;
         let is_wanted = state.assigned.wants(self.job.id).contains(want);
         is_wanted.then(|| Announcement::new(device, &want.node, &want.links))
+    }
+
+    /// Waits until the container is paused.
+    pub async fn paused(&self) {
+        let is_paused = || {
+            let state = self.job.state.borrow();
+            let container = state.inventory.containers.get(self.job.id);
+            container.is_some_and(|container| container.state == ContainerState::Paused)
+        };
+        let mut changed = self.job.notifier.container(self.job.id);
+        while !is_paused() {
+            if changed.next().await.is_none() {
+                // The daemon is ending.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Runs work in the container's root directory, by the descriptors of this start.

@@ -24,24 +24,50 @@ use crate::plan::assign::WantedPort;
 
 mod announce;
 mod apply;
+mod command;
 mod grant;
 pub mod handle;
 pub mod job;
 mod log;
 pub mod look;
 
-/// Reconciles a container. Returns the problems that are left.
-pub async fn reconcile(job: Job<'_>) -> Vec<Problem> {
+/// What is left after the work on a container.
+#[derive(Debug, Default)]
+pub struct Left {
+    pub problems: Vec<Problem>,
+    /// A command may still make something, which has to be looked for.
+    command: bool,
+}
+
+impl Left {
+    fn problems(problems: impl IntoIterator<Item = Problem>) -> Self {
+        Self {
+            problems: problems.into_iter().collect(),
+            command: false,
+        }
+    }
+
+    /// Whether the work has to be done again, though nothing changes.
+    pub fn retry(&self) -> bool {
+        self.command || self.problems.iter().any(|problem| problem.retry)
+    }
+}
+
+/// Reconciles a container.
+pub async fn reconcile(job: Job<'_>) -> Left {
     let mut handle = match job.handle().await {
         Ok(Some(handle)) => handle,
-        Ok(None) => return job.forget().err().into_iter().collect(),
-        Err(problem) => return vec![problem],
+        Ok(None) => return Left::problems(job.forget().err()),
+        Err(problem) => return Left::problems([problem]),
     };
     match handle.reconcile(job.engine).await {
-        Ok(problems) if !handle.start.has_ended() => problems,
+        Ok(problems) if !handle.start.has_ended() => Left {
+            problems,
+            command: handle.start.command_begun().is_some(),
+        },
         // A failure in a container that has just ended is no problem. If it was started again, its
         // start event schedules it again.
-        Ok(_) | Err(Ended) => Vec::new(),
+        Ok(_) | Err(Ended) => Left::default(),
     }
 }
 

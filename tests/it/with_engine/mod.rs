@@ -21,6 +21,7 @@ mod labels;
 mod namespace;
 mod operator;
 mod papers;
+mod pause;
 mod plug;
 mod refused;
 mod reload;

@@ -1,0 +1,93 @@
+//! A command in the container, from its begin until its end was seen.
+//!
+//! The engine may be killed while it runs, the container paused while it starts, or the daemon restarted.
+//! What it has to make stays on record until it can act no more.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::container::script;
+use crate::daemon::reconcile::handle::{Handle, Stop};
+use crate::daemon::reconcile::look::Seen;
+use crate::engine::Engine;
+use crate::engine::error::EngineError;
+use crate::engine::exec::Executed;
+use crate::model::problem::{Failure, Problem};
+use crate::plan::Record;
+
+/// How many lines of a command's output cause an early look into the container, at most.
+const MOST_EARLY_LOOKS: usize = 4;
+
+/// How long after its begin a command that will ever run is seen in the container.
+const SEEN_AFTER: Duration = Duration::from_secs(10);
+
+impl Handle<'_> {
+    /// Executes one command for the whole plan. Its output says when it is done, and the result is
+    /// looked at then: the engine reports its end some milliseconds later.
+    pub async fn execute(
+        &self,
+        engine: &Engine,
+        seen: &Seen,
+    ) -> Result<Result<Executed, EngineError>, Stop> {
+        let argv = script::command(&seen.plan, &seen.view.real).ok_or_else(|| {
+            let cause = "the plan names a directory that was not looked at";
+            Problem::lasting(Failure::Look, cause, "report this bug")
+        })?;
+        let record = &seen.plan.record;
+        self.start.begin_command(record);
+        let output = Notify::new();
+        let environment = &self.running.environment;
+        let outcome = engine.exec(self.id(), environment, argv, &output, self.paused());
+        let outcome = self.look_at_output(outcome, &output, record).await;
+        // If this start has not ended, the command ran in it.
+        if has_ended(&outcome) && !self.start.has_ended() {
+            self.start.end_command();
+        }
+        Ok(outcome)
+    }
+
+    /// Waits for the end of a command, and looks into the container whenever it prints something.
+    async fn look_at_output<T>(
+        &self,
+        command: impl Future<Output = T>,
+        output: &Notify,
+        record: &Record,
+    ) -> T {
+        let mut command = pin!(command);
+        for _ in 0..MOST_EARLY_LOOKS {
+            tokio::select! {
+                ended = &mut command => return ended,
+                () = output.notified() => {
+                    // After a failure the look at the end of the command is enough.
+                    if let Ok(seen) = self.look(record).await {
+                        self.set_ready(seen.ready(self));
+                    }
+                }
+            }
+        }
+        command.await
+    }
+
+    /// Looks for the process of a command whose end was not seen. Without one it can act no more.
+    pub async fn look_for_command(&self) {
+        let begun = self.start.command_begun();
+        if begun.is_none_or(|begun| begun.elapsed() < SEEN_AFTER) {
+            return;
+        }
+        let found = self.in_root(|entrance| -> anyhow::Result<bool> {
+            let lines = entrance.group()?.command_lines()?;
+            Ok(lines.iter().any(|line| script::may_be_command(line)))
+        });
+        if let Ok(Ok(false)) = found.await {
+            self.start.end_command();
+        }
+    }
+}
+
+/// Whether the script has told its end. The engine and the runtime have exit statuses of their own for
+/// commands of which they know less.
+fn has_ended(outcome: &Result<Executed, EngineError>) -> bool {
+    matches!(outcome, Ok(Executed::Ended { status, .. }) if script::is_own_status(*status))
+}

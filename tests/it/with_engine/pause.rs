@@ -1,0 +1,69 @@
+//! A container that is paused in the middle of a command of ours.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::testbed::{Delays, Recipe, Testbed, engine, output, until};
+
+use super::setup::{ZWAVE, stick};
+
+/// Thaws what is frozen at the end of a round, however that is: a frozen process cannot even be killed.
+struct Thaw;
+
+impl Drop for Thaw {
+    fn drop(&mut self) {
+        let script = "for state in /sys/fs/cgroup/freezer/docker/*/freezer.state; do \
+                      [ -e $state ] && echo THAWED >$state; done";
+        output("sh", &["-c", script]);
+    }
+}
+
+/// The runtime's process that starts the command waits for one of its own in the container. If that is
+/// frozen, the shim waits for both with its lock held, and every call to the engine for the container
+/// with it (containerd, runtime/v2/runc/task/service.go).
+#[test]
+fn a_pause_in_the_middle_of_a_command_ends_with_the_unpause() {
+    let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
+    let container = Recipe::new("zwave").start();
+    let daemon = bed.daemon();
+    let port = stick(63);
+    let mut delays = Delays::new();
+    for round in 0..50 {
+        port.announce("add");
+        std::thread::sleep(delays.below(Duration::from_millis(80)));
+        container.docker(&["pause"]);
+        let _thaw = Thaw;
+        let unpaused = Command::new("timeout")
+            .args(["30", "docker", "unpause", "zwave"])
+            .status();
+        assert!(unpaused.is_ok_and(|ended| ended.success()), "round {round}");
+        container.has_port(&port);
+        port.unplug();
+        container.lacks_port(&port);
+    }
+    daemon.stop();
+}
+
+/// The engine is killed while a command runs, and the stick goes before the command makes its node.
+#[test]
+fn what_a_command_makes_after_its_engine_has_died_goes_with_the_port() {
+    let bed = Testbed::with_config(ZWAVE);
+    let _live_restore = bed.live_restore();
+    let container = Recipe::new("zwave").start();
+    container.sh(
+        "printf '#!/bin/busybox sh\\ntouch /tmp/begun; sleep 5; busybox sh \"$@\"; touch /tmp/made\\n' \
+         >/tmp/sh; chmod 755 /tmp/sh; mv /tmp/sh /bin/sh",
+    );
+    let daemon = bed.daemon();
+    let port = stick(63);
+    port.plug();
+    until("the command runs", || container.path("/tmp/begun").exists());
+    engine("stop");
+    port.unplug();
+    until("it has made the node", || {
+        container.path("/tmp/made").exists()
+    });
+    container.has_only(&[]);
+    engine("start");
+    daemon.stop();
+}
