@@ -118,11 +118,12 @@ const NAME_MAX: usize = 255;
 pub const TEMPORARY_PREFIX: &str = ".ttyplugd.";
 
 /// The names that a container runtime makes in /dev (OCI runtime-spec, config-linux.md, "Default
-/// Devices" and "Default Filesystems"; config.md, "/dev symbolic links"). A port with such a name
-/// would break the container.
-const RUNTIME_NAMES: [&str; 15] = [
+/// Devices" and "Default Filesystems"; config.md, "/dev symbolic links"; runc,
+/// libcontainer/specconv/spec_linux.go, `AllowedDevices`). A port with such a name, or below one, would
+/// break the container.
+pub const RUNTIME_NAMES: [&str; 16] = [
     "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
-    "stdin", "stdout", "tty", "urandom",
+    "stdin", "stdout", "tty", "urandom", "zero",
 ];
 
 /// The absolute path of a node or link in a container: below /dev, without control characters, empty
@@ -366,8 +367,8 @@ mod tests {
             "/dev/./x",
             "/dev//x",
             "/dev/x/",
-            "/dev/null",
-            "/dev/pts/0",
+            "/dev/zero",
+            "/dev/zero/x",
             "/dev/a\nb",
             "/dev/.ttyplugd.1",
             &long,
@@ -377,6 +378,15 @@ mod tests {
             "/dev/serial/by-id",
         ] {
             assert!(bad.parse::<NodePath>().is_err(), "{bad} was accepted");
+        }
+        for name in RUNTIME_NAMES {
+            let error = format!("/dev/{name}").parse::<NodePath>().unwrap_err();
+            assert!(error.0.contains("container runtime"), "{error}");
+            let below = format!("/dev/{name}/x").parse::<NodePath>();
+            assert_eq!(below, Err(error));
+        }
+        for good in ["/dev/zero1", "/dev/ttyUSB0", "/dev/x/null"] {
+            assert!(good.parse::<NodePath>().is_ok(), "{good}");
         }
     }
 

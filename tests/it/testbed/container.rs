@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use ttyplugd::model::RUNTIME_NAMES;
+
 use super::entry::{Entry, Watch};
 use super::port::Port;
 use super::wait::{eventually, output, run};
@@ -212,12 +214,6 @@ impl Container {
         names
     }
 }
-
-/// OCI runtime-spec, config-linux.md, "Default Devices", and config.md, "/dev symbolic links".
-const RUNTIME_NAMES: [&str; 16] = [
-    "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
-    "stdin", "stdout", "tty", "urandom", "zero",
-];
 
 fn collect(directory: &Path, below: &Path, names: &mut Vec<String>) {
     let Ok(entries) = directory.read_dir() else {
