@@ -10,6 +10,7 @@
 #   ttyplugd-test/nomknod    a shell, and nothing that could make a node
 #   ttyplugd-test/bash       bash as its shell, coreutils, and a library for LD_PRELOAD
 #   ttyplugd-test/opens      busybox, and the program of opens.c
+#   ttyplugd-test/uevents    busybox, and the program of uevents.c
 #   ttyplugd-test/linkdev    its /dev is a link to a directory of its own
 #   ttyplugd-test/hangshell  a shell that never does what it was asked to
 set -euo pipefail
@@ -113,3 +114,8 @@ opens=$directory/opens
 cc -O1 -Wall -static -pthread -o "$opens" "$(dirname "$(realpath "$0")")/opens.c"
 put "$(with_busybox opens)" "$opens" /bin/opens
 image opens 'ENV PATH=/bin'
+
+uevents=$work/uevents-program
+cc -O1 -Wall -static -o "$uevents" "$(dirname "$(realpath "$0")")/uevents.c"
+put "$(with_busybox uevents)" "$uevents" /bin/uevents
+image uevents 'ENV PATH=/bin'

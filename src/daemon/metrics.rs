@@ -158,7 +158,7 @@ impl Metrics {
         );
         page.counter(
             "events_lost_total",
-            "Losses of uevents; each is followed by a resync.",
+            "Losses of uevents; after each, all devices are looked at again.",
             &self.events_lost,
         );
     }

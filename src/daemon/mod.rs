@@ -30,11 +30,13 @@ use crate::daemon::state::State;
 use crate::daemon::status::{note, note_all};
 use crate::engine::Engine;
 use crate::engine::events::{News, watch};
+use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::problem::Problem;
-use crate::monitor::{Monitor, Received, enumerate};
+use crate::monitor::{Monitor, Received};
 use crate::plan::assign::{Assignments, assign};
 use crate::store::Store;
+use crate::sys::backoff::backoff;
 use crate::sys::logging::kind;
 
 pub mod api;
@@ -73,7 +75,7 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// daemon may still run in one, and make a node after the first look.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 
-/// How long after a loss of uevents everything is looked at again: many more may still come.
+/// How long after a loss of uevents the devices are looked at again: many more may still come.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 
 /// How long running work may take after the daemon was told to stop.
@@ -86,6 +88,10 @@ struct Daemon {
     /// Makes `watch` list the engine's containers again.
     list_again: Rc<Notify>,
     next_resync: Instant,
+    /// When the devices alone are looked at again.
+    next_look: Option<Instant>,
+    /// How often in a row the devices could not be looked at.
+    failed_looks: u32,
     /// Uevents were lost since the last resync, and that was logged.
     events_lost: bool,
     /// The records could not be written. The next turn tries again.
@@ -115,7 +121,7 @@ pub async fn run(
     // Subscribe before listing, or what changes in between is missed. `watch` does so for the engine.
     let mut monitor = subscribe()?;
     let mut inventory = Inventory::default();
-    inventory.replace_devices(enumerate()?);
+    inventory.replace_devices(monitor.enumerate()?);
 
     let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
@@ -131,13 +137,13 @@ pub async fn run(
     loop {
         let wake = daemon.next_wake(watchdog.as_ref());
         tokio::select! {
-            received = monitor.next() => daemon.on_received(received?),
+            received = monitor.next() => daemon.on_received(received),
             Some(news) = news.recv() => daemon.on_news(news),
             Some(done) = daemon.scheduler.next() => daemon.on_done(done?),
             Some(saved) = daemon.saver.next() => daemon.on_saved(saved),
             () = shared.notifier.stale() => {}
-            Some(()) = hangup.recv() => daemon.reload()?,
-            () = sleep_until(wake) => daemon.on_timer(&mut monitor)?,
+            Some(()) = hangup.recv() => daemon.reload(&mut monitor)?,
+            () = sleep_until(wake) => daemon.on_timer(&mut monitor),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -208,6 +214,15 @@ fn subscribe() -> anyhow::Result<Monitor> {
     Ok(monitor)
 }
 
+/// The devices that are there, after a new subscription if udevd has been started since the last.
+fn enumerate(monitor: &mut Monitor) -> anyhow::Result<Vec<Device>> {
+    if monitor.could_be_active() {
+        monitor.renew()?;
+        tracing::info!("udevd is running; receiving hotplug events from now on");
+    }
+    monitor.enumerate()
+}
+
 /// Notifies the service manager, if there is one (sd_notify(3)).
 fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
@@ -223,6 +238,8 @@ impl Daemon {
             scheduler: Scheduler::default(),
             list_again,
             next_resync: Instant::now() + RESYNC,
+            next_look: None,
+            failed_looks: 0,
             events_lost: false,
             unsaved: false,
             saver: Saver::default(),
@@ -239,20 +256,46 @@ impl Daemon {
         Api(self.shared.clone()).serve(run_dir)
     }
 
-    fn on_received(&mut self, received: Received) {
-        let mut state = self.shared.state.borrow_mut();
-        state.apply(received.events);
-        state.metrics.events_lost.add(received.lost.into());
-        if received.lost && !self.events_lost {
+    fn on_received(&mut self, received: anyhow::Result<Received>) {
+        match received {
+            Ok(Received { events, lost }) => {
+                self.shared.state.borrow_mut().apply(events);
+                if lost {
+                    self.on_lost_events();
+                }
+            }
+            Err(error) => self.on_failed_look(&error),
+        }
+    }
+
+    fn on_lost_events(&mut self) {
+        self.shared.state.borrow().metrics.events_lost.add(1);
+        self.look_within(AFTER_LOSS);
+        if !self.events_lost {
             tracing::warn!(
                 message_id = kind::EVENTS_LOST,
                 "hotplug events were lost because they came faster than they could be read; \
                  looking at all devices again"
             );
             self.events_lost = true;
-            // They may still be coming in a flood.
-            self.next_resync = self.next_resync.min(Instant::now() + AFTER_LOSS);
         }
+    }
+
+    /// The devices could not be looked at, such as for want of descriptors.
+    fn on_failed_look(&mut self, error: &anyhow::Error) {
+        if self.failed_looks == 0 {
+            tracing::warn!(
+                message_id = kind::DEVICES_UNREADABLE,
+                "{error:#}; trying again"
+            );
+        }
+        self.look_within(backoff(self.failed_looks));
+        self.failed_looks += 1;
+    }
+
+    fn look_within(&mut self, time: Duration) {
+        let at = Instant::now() + time;
+        self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
     }
 
     fn on_news(&mut self, news: News) {
@@ -371,49 +414,53 @@ impl Daemon {
     }
 
     /// Reads the configuration again. An invalid one leaves the old one in force.
-    fn reload(&mut self) -> anyhow::Result<()> {
+    fn reload(&mut self, monitor: &mut Monitor) -> anyhow::Result<()> {
         // Type=notify-reload needs the time at which the reload began (sd_notify(3), MONOTONIC_USEC).
         notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
         match config::load(&self.directories.config) {
             Ok(settings) => {
-                self.shared.state.borrow_mut().settings = settings;
+                let mut state = self.shared.state.borrow_mut();
+                state.settings = settings;
+                state.stale = true;
                 tracing::info!("configuration reloaded");
             }
             Err(errors) => problems::rejected(&errors),
         }
         self.mark_all();
-        self.resync()?;
+        self.resync(monitor);
         notify(&[NotifyState::Ready]);
         Ok(())
     }
 
-    fn on_timer(&mut self, monitor: &mut Monitor) -> anyhow::Result<()> {
-        if self.next_resync > Instant::now() {
-            return Ok(());
+    fn on_timer(&mut self, monitor: &mut Monitor) {
+        let now = Instant::now();
+        if self.next_resync <= now {
+            self.resync(monitor);
+        } else if self.next_look.is_some_and(|next| next <= now) {
+            self.look(monitor);
         }
-        if monitor.could_be_active() {
-            tracing::info!("udevd is running; receiving hotplug events from now on");
-            *monitor = subscribe()?;
-        }
-        // This resets the loss counter, and hides no loss: everything is looked at again.
-        let lost = monitor.has_lost()?;
-        let state = self.shared.state.borrow();
-        state.metrics.events_lost.add(lost.into());
-        drop(state);
-        self.events_lost = false;
-        self.resync()
     }
 
     /// Looks at everything again: at the devices now, and at the containers once the engine has listed
     /// them.
-    fn resync(&mut self) -> anyhow::Result<()> {
-        let devices = enumerate()?;
-        let mut state = self.shared.state.borrow_mut();
-        state.metrics.resyncs.add(1);
-        state.replace_devices(devices);
+    fn resync(&mut self, monitor: &mut Monitor) {
+        self.shared.state.borrow().metrics.resyncs.add(1);
         self.list_again.notify_one();
         self.next_resync = Instant::now() + RESYNC;
-        Ok(())
+        self.events_lost = false;
+        self.look(monitor);
+    }
+
+    /// Looks at the devices again.
+    fn look(&mut self, monitor: &mut Monitor) {
+        self.next_look = None;
+        match enumerate(monitor) {
+            Ok(devices) => {
+                self.failed_looks = 0;
+                self.shared.state.borrow_mut().replace_devices(devices);
+            }
+            Err(error) => self.on_failed_look(&error),
+        }
     }
 
     /// Schedules every container, and ends all pauses after failures: the operator or a new engine may
@@ -483,7 +530,7 @@ impl Daemon {
     fn next_wake(&self, watchdog: Option<&Watchdog>) -> Instant {
         let retry = self.scheduler.wake(self.turn);
         let wakes = retry.into_iter().chain(self.saver.wake());
-        let wakes = wakes.chain([self.next_resync]);
+        let wakes = wakes.chain(self.next_look).chain([self.next_resync]);
         let wakes = wakes.chain(watchdog.map(|watchdog| watchdog.next));
         wakes.min().unwrap_or(self.next_resync)
     }

@@ -124,33 +124,32 @@ impl State {
         }
     }
 
-    /// Takes in uevents.
+    /// Takes in what has happened to devices. Events that say nothing new change nothing.
     pub fn apply(&mut self, events: Vec<DeviceEvent>) {
         for event in events {
-            let change = self.inventory.apply(event);
-            self.count(change);
+            if !self.inventory.knows(&event) {
+                if let Some(change) = self.inventory.apply(event) {
+                    self.count(change);
+                }
+                self.stale = true;
+            }
         }
-        self.stale = true;
     }
 
     /// Takes in all devices of the host.
     pub fn replace_devices(&mut self, devices: Vec<Device>) {
-        let changes = self.inventory.replace_devices(devices);
-        self.count(changes);
-        self.stale = true;
+        self.apply(self.inventory.differences(devices));
     }
 
-    fn count(&mut self, changes: impl IntoIterator<Item = Hotplug>) {
-        for change in changes {
-            match change {
-                Hotplug::Plugged { sysname } => {
-                    self.metrics.plugs.add(1);
-                    self.plugged.insert(sysname);
-                }
-                Hotplug::Unplugged { sysname } => {
-                    self.metrics.unplugs.add(1);
-                    self.plugged.remove(&sysname);
-                }
+    fn count(&mut self, change: Hotplug) {
+        match change {
+            Hotplug::Plugged { sysname } => {
+                self.metrics.plugs.add(1);
+                self.plugged.insert(sysname);
+            }
+            Hotplug::Unplugged { sysname } => {
+                self.metrics.unplugs.add(1);
+                self.plugged.remove(&sysname);
             }
         }
     }

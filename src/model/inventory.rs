@@ -90,6 +90,14 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Whether an event says nothing new.
+    pub fn knows(&self, event: &DeviceEvent) -> bool {
+        match event {
+            DeviceEvent::Present(device) => self.devices.get(&device.sysname) == Some(device),
+            DeviceEvent::Gone(sysname) => !self.devices.contains_key(sysname),
+        }
+    }
+
     pub fn apply(&mut self, event: DeviceEvent) -> Option<Hotplug> {
         let (sysname, is_there, before) = match event {
             DeviceEvent::Present(device) => {
@@ -114,6 +122,12 @@ impl Inventory {
 
     /// Replaces all devices by those that an enumeration has found.
     pub fn replace_devices(&mut self, devices: impl IntoIterator<Item = Device>) -> Vec<Hotplug> {
+        let events = self.differences(devices).into_iter();
+        events.filter_map(|event| self.apply(event)).collect()
+    }
+
+    /// The events that were missed before an enumeration found these devices.
+    pub fn differences(&self, devices: impl IntoIterator<Item = Device>) -> Vec<DeviceEvent> {
         let found: BTreeMap<_, _> = devices
             .into_iter()
             .map(|d| (d.sysname.clone(), d))
@@ -124,8 +138,9 @@ impl Inventory {
             .cloned()
             .collect();
         let gone = gone.into_iter().map(DeviceEvent::Gone);
-        let events = gone.chain(found.into_values().map(DeviceEvent::Present));
-        events.filter_map(|event| self.apply(event)).collect()
+        let there = found.into_values().map(DeviceEvent::Present);
+        gone.chain(there.filter(|event| !self.knows(event)))
+            .collect()
     }
 
     /// The containers whose /dev can be changed; `paused` says whether that of paused ones can.

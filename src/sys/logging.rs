@@ -28,6 +28,7 @@ pub mod kind {
     pub const HELD: &str = "153991f772a84b1da0562df19a9e43b8";
     pub const RELEASED: &str = "cc236d142b6f4281ac2334f5bfa3cca9";
     pub const EVENTS_LOST: &str = "3a7512101aa24ecd9412f73964f0883b";
+    pub const DEVICES_UNREADABLE: &str = "2adeff8b783d4f73b28cb2963924abb3";
     pub const UDEVD_MISSING: &str = "4abd93f8ba1d468ba19cda042378130c";
     pub const NAMES_REFUSED: &str = "5ec68961b7654c35b55fe355606d4a0f";
     pub const NOT_HELD: &str = "025a978d373e45f196bc9360292c808e";

@@ -32,3 +32,23 @@ fn connections_are_accepted_again_once_there_are_descriptors() {
     }
     daemon.stop();
 }
+
+#[test]
+fn devices_are_looked_at_again_once_there_are_descriptors() {
+    let directory = TempDir::new().expect("a directory can be made");
+    fs::write(directory.path().join("config.toml"), "").expect("a file can be written");
+    let no_engine = format!("unix://{}/docker.sock", directory.path().display());
+    let mut daemon = Daemon::spawn(directory.path(), &no_engine);
+    daemon.notifies("READY=1");
+    let unlimited = daemon.limit_descriptors("3");
+    daemon.reload();
+    daemon.logs(&[
+        "cannot read the devices",
+        "Too many open files",
+        "trying again",
+    ]);
+    daemon.limit_descriptors(&unlimited);
+    daemon.reload();
+    daemon.logs(&["configuration reloaded"]);
+    daemon.stop();
+}

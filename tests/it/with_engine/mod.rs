@@ -12,6 +12,7 @@ mod engine;
 mod escalation;
 mod examples;
 mod foreign;
+mod forged;
 mod grants;
 mod hold;
 mod hostile;

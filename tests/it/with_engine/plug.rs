@@ -189,3 +189,21 @@ fn two_ports_of_one_container_do_not_disturb_each_other() {
     assert_eq!(watch.stop(), [meter.entry()]);
     container.has_only(&[&meter]);
 }
+
+#[test]
+fn without_descriptors_a_port_stays_and_another_comes_once_there_are_some() {
+    let both = format!("{ZWAVE}{METER}");
+    let (_bed, container, daemon, port) = unplugged_with(&both);
+    port.plug();
+    container.has_port(&port);
+    let unlimited = daemon.limit_descriptors("3");
+    let other = meter(62);
+    other.plug();
+    daemon.logs(&["cannot read a device", "Too many open files"]);
+    daemon.reload();
+    assert_eq!(container.own_names().len(), 3);
+    daemon.limit_descriptors(&unlimited);
+    container.has_only(&[&port, &other]);
+    assert_eq!(daemon.count(&["node removed"]), 0);
+    daemon.stop();
+}

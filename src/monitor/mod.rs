@@ -1,0 +1,238 @@
+//! The host's ttys: the only room that uses the crate `udev`.
+//!
+//! Whoever has CAP_NET_ADMIN in the network namespace, such as a container on the host's network, can
+//! send what looks like a message of udevd's: libudev asks no more than that the sender is user 0
+//! (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_receive`). So a message only
+//! says which device to look at.
+//!
+//! The types of that crate are not Send and keep a reference into libudev, so every device becomes a
+//! [`device::Device`](crate::model::device::Device) before it leaves this room.
+//!
+//! Imports: `model`, `sys`.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt::RcvBufForce};
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::time::{Instant, sleep_until};
+
+use self::message::sysname;
+use self::ttys::Ttys;
+use crate::model::device::{Device, printable};
+use crate::model::inventory::DeviceEvent;
+use crate::sys::async_fd::readable;
+
+pub mod message;
+mod ttys;
+
+/// The members of SO_MEMINFO's array, and the one that counts messages that did not fit into the
+/// buffer (linux/sock_diag.h, `SK_MEMINFO_VARS` and `SK_MEMINFO_DROPS`).
+const MEMINFO_VARS: usize = 9;
+const MEMINFO_DROPS: usize = 8;
+
+/// udevd's control socket. Without it, libudev silently subscribes to nothing
+/// (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_new_full`).
+const UDEV_CONTROL: &str = "/run/udev/control";
+
+/// Whether udevd has been started. The socket outlives udevd, so it may have ended since.
+pub fn udevd_was_started() -> bool {
+    Path::new(UDEV_CONTROL).exists()
+}
+
+/// The ttys for which udev's rules have run.
+///
+/// # Errors
+/// sysfs cannot be read.
+pub fn enumerate() -> anyhow::Result<Vec<Device>> {
+    Ttys::default().all()
+}
+
+/// A subscription to udevd's messages about ttys, which it sends after its rules have run.
+pub struct Monitor {
+    socket: AsyncFd<udev::MonitorSocket>,
+    ttys: Ttys,
+    /// The kernel's count of messages that did not fit into the socket's buffer, when last read.
+    drops: u32,
+    /// There was no udevd at the time of the subscription, so no event will ever arrive.
+    inactive: bool,
+    /// Nothing is read before.
+    pause: Instant,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor")
+            .field("drops", &self.drops)
+            .field("inactive", &self.inactive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The events that had arrived at one time.
+#[derive(Debug, Default)]
+pub struct Received {
+    pub events: Vec<DeviceEvent>,
+    /// Messages were lost; only an enumeration tells what is there now.
+    pub lost: bool,
+}
+
+/// How many messages are read at a time.
+const MOST_AT_ONCE: usize = 1024;
+
+/// How much of a message is read, in bytes: many times what udevd says of a tty.
+const LONGEST: usize = 32 << 10;
+
+/// How large the socket's buffer is, in bytes, of which the kernel allows twice as many (socket(7)).
+/// libudev asks for 128 MiB, which take longer to read than an enumeration takes.
+const BUFFER: usize = 512 << 10;
+
+/// How many times as long as the work on messages the pause after it is. The kernel drops what does
+/// not fit into the buffer meanwhile, so a flood of messages takes its sender more time than the daemon.
+const PAUSE: u32 = 4;
+
+/// The longest of these pauses, however long other processes made the work.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause after an error.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+
+impl Monitor {
+    /// Subscribes. To be called before [`Monitor::enumerate`]: then no event is missed in between.
+    ///
+    /// # Errors
+    /// The netlink socket cannot be made.
+    pub fn subscribe() -> anyhow::Result<Self> {
+        let inactive = !udevd_was_started();
+        let subscribe = || -> io::Result<_> {
+            let socket = udev::MonitorBuilder::new()?
+                .match_subsystem("tty")?
+                .listen()?;
+            readable(socket)
+        };
+        let socket = subscribe().context("cannot subscribe to udev events")?;
+        // Without CAP_NET_ADMIN, libudev's own request was not granted either.
+        let _ = setsockopt(&socket, RcvBufForce, &BUFFER);
+        Ok(Self {
+            drops: drops(&socket)?,
+            socket,
+            ttys: Ttys::default(),
+            inactive,
+            pause: Instant::now(),
+        })
+    }
+
+    /// There was no udevd at the time of the subscription.
+    pub fn is_inactive(&self) -> bool {
+        self.inactive
+    }
+
+    /// There was no udevd then, and there is one now: time to subscribe again.
+    pub fn could_be_active(&self) -> bool {
+        self.inactive && udevd_was_started()
+    }
+
+    /// Subscribes again, since there is a udevd now.
+    ///
+    /// # Errors
+    /// The netlink socket cannot be made.
+    pub fn renew(&mut self) -> anyhow::Result<()> {
+        let new = Self::subscribe()?;
+        *self = Self {
+            ttys: std::mem::take(&mut self.ttys),
+            ..new
+        };
+        Ok(())
+    }
+
+    /// The ttys for which udev's rules have run.
+    ///
+    /// # Errors
+    /// sysfs cannot be read.
+    pub fn enumerate(&mut self) -> anyhow::Result<Vec<Device>> {
+        self.ttys.all()
+    }
+
+    /// Waits for messages, and looks at each device that one of them names.
+    ///
+    /// # Errors
+    /// A device cannot be looked at. An enumeration tells what has changed.
+    pub async fn next(&mut self) -> anyhow::Result<Received> {
+        if self.pause > Instant::now() {
+            sleep_until(self.pause).await;
+        }
+        let ready = self.socket.readable().await?;
+        let begin = Instant::now();
+        let received = read(ready).and_then(|sysnames| self.look(sysnames));
+        let pause = match received {
+            Ok(_) => LONGEST_PAUSE.min(PAUSE * begin.elapsed()),
+            Err(_) => PAUSE_AFTER_ERROR,
+        };
+        self.pause = Instant::now() + pause;
+        received
+    }
+
+    fn look(&mut self, sysnames: BTreeSet<OsString>) -> anyhow::Result<Received> {
+        let mut events = Vec::new();
+        for sysname in sysnames {
+            let device = self.ttys.look(&sysname).context("cannot read a device")?;
+            let gone = || DeviceEvent::Gone(printable(sysname.as_bytes()));
+            events.push(device.map_or_else(gone, DeviceEvent::Present));
+        }
+        let before = std::mem::replace(&mut self.drops, drops(&self.socket)?);
+        let lost = before != self.drops;
+        Ok(Received { events, lost })
+    }
+}
+
+/// Reads what has arrived. libudev reads on by itself for as long as messages come that do not pass its
+/// filter (systemd, src/libudev/libudev-monitor.c, `udev_monitor_receive_sd_device`).
+///
+/// Returns the kernel names of the devices.
+fn read(mut ready: AsyncFdReadyGuard<udev::MonitorSocket>) -> anyhow::Result<BTreeSet<OsString>> {
+    let mut sysnames = BTreeSet::new();
+    let mut message = [0; LONGEST];
+    for _ in 0..MOST_AT_ONCE {
+        let socket = ready.get_inner().as_raw_fd();
+        match recv(socket, &mut message, MsgFlags::MSG_DONTWAIT) {
+            Ok(length) => {
+                let sysname = sysname(&message[..length]);
+                sysnames.extend(sysname.map(|name| OsStr::from_bytes(name).to_owned()));
+            }
+            Err(Errno::EAGAIN) => {
+                ready.clear_ready();
+                break;
+            }
+            // ENOBUFS comes once where messages did not fit (netlink(7)); they are counted too.
+            Err(Errno::EINTR | Errno::ENOBUFS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(sysnames)
+}
+
+#[allow(unsafe_code)]
+fn drops(socket: &AsyncFd<udev::MonitorSocket>) -> anyhow::Result<u32> {
+    let mut info = [0u32; MEMINFO_VARS];
+    let mut length = libc::socklen_t::try_from(size_of_val(&info))?;
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to `info`,
+    // which has room for as many and holds any bits (socket(7), getsockopt(2)).
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result).context("cannot read the drop counter of udev's socket (SO_MEMINFO)")?;
+    Ok(info[MEMINFO_DROPS])
+}
