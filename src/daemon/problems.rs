@@ -9,7 +9,7 @@ use crate::daemon::metrics::Metrics;
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId};
 use crate::model::problem::{Failure, Problem};
-use crate::plan::assign::{Assignment, Conflict};
+use crate::plan::assign::Assignment;
 use crate::sys::logging::kind;
 
 /// What has found a problem. Each source reports all of its problems every time.
@@ -152,9 +152,8 @@ pub fn of_assignment(assignment: &Result<Assignment, LabelError>) -> Vec<Problem
             .conflicts
             .iter()
             .map(|conflict| {
-                let (Conflict::Node { port, .. } | Conflict::Link { port, .. }) = conflict;
                 let (cause, fix) = (conflict.to_string(), conflict.fix());
-                Problem::lasting(Failure::Definition, cause, fix).of_port(port)
+                Problem::lasting(Failure::Definition, cause, fix).of_port(conflict.port())
             })
             .collect(),
         Err(error) => vec![Problem::lasting(

@@ -52,7 +52,7 @@ pub struct Assignment {
     pub every: bool,
 }
 
-/// Two claims on one name in one container. The other one has it.
+/// A port, or a link of one, that a container asks for and does not get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Conflict {
     /// A port is left out altogether.
@@ -63,6 +63,8 @@ pub enum Conflict {
     },
     /// A port lacks one of its links.
     Link { port: String, link: NodePath },
+    /// A port that labels define, whose match is met only by a device that is not offered to labels.
+    NotOffered { port: String, device: String },
 }
 
 impl fmt::Display for Conflict {
@@ -78,16 +80,30 @@ impl fmt::Display for Conflict {
                 f,
                 "port {port} does not get the link {link}: another device of this container has it"
             ),
+            Self::NotOffered { port, device } => write!(
+                f,
+                "label ttyplugd.port.{port}.match matches {device}, which is not offered to labels"
+            ),
         }
     }
 }
 
 impl Conflict {
+    /// The port that it concerns.
+    pub fn port(&self) -> &str {
+        match self {
+            Self::Node { port, .. } | Self::Link { port, .. } | Self::NotOffered { port, .. } => {
+                port
+            }
+        }
+    }
+
     /// What the operator can do about it.
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Node { .. } => "give one of the two ports another `node`",
             Self::Link { .. } => "tell the devices apart by by-path",
+            Self::NotOffered { .. } => "define a [[port]] for it in the configuration",
         }
     }
 }
@@ -153,14 +169,25 @@ struct Assigner<'a> {
 struct PortDevice<'a> {
     port: &'a Port,
     device: Option<&'a Device>,
+    /// The port is defined by labels, and this device would be it if it were offered.
+    refused: Option<&'a Device>,
     links: BTreeSet<NodePath>,
+}
+
+/// Who has defined a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Author {
+    /// The operator, in the configuration: any tty may be the port.
+    File,
+    /// Whoever has made the container, by labels: it has to be one that udev's tag offers.
+    Labels,
 }
 
 impl<'a> Assigner<'a> {
     fn ports_of_file(&mut self) -> Vec<PortDevice<'a>> {
         let ports = self.settings.ports.iter();
         ports
-            .map(|port| self.choose(port.name.to_string(), port))
+            .map(|port| self.choose(port.name.to_string(), port, Author::File))
             .collect()
     }
 
@@ -185,7 +212,7 @@ impl<'a> Assigner<'a> {
             .filter(|PortDevice { port, .. }| requests.used.contains(&port.name) || matches(port));
         let own = requests.own.iter().map(|port| {
             let key = format!("{}/{}", id.0, port.name);
-            self.choose(key, port)
+            self.choose(key, port, Author::Labels)
         });
         let mut ports: Vec<PortDevice> = of_file.cloned().chain(own).collect();
         ports.sort_by(|a, b| a.port.name.cmp(&b.port.name));
@@ -195,13 +222,14 @@ impl<'a> Assigner<'a> {
     }
 
     /// Chooses the device of a port: the one that it has, else the first by path.
-    fn choose<'b>(&mut self, key: String, port: &'b Port) -> PortDevice<'b>
+    fn choose<'b>(&mut self, key: String, port: &'b Port, author: Author) -> PortDevice<'b>
     where
         'a: 'b,
     {
         let last = self.before.get(&key);
-        let devices = self.devices.values();
-        let candidates: Vec<&Device> = devices.filter(|d| port.device.matches(d)).collect();
+        let devices = self.devices.values().filter(|d| port.device.matches(d));
+        let may_be = |d: &&Device| author == Author::File || d.is_offered();
+        let (candidates, refused): (Vec<&Device>, Vec<_>) = devices.partition(may_be);
         let kept = last.and_then(|last| candidates.iter().find(|d| d.devpath == last.devpath));
         let first = || {
             let candidates = candidates.iter();
@@ -223,6 +251,7 @@ impl<'a> Assigner<'a> {
         PortDevice {
             port,
             device,
+            refused: refused.first().copied().filter(|_| device.is_none()),
             links: links.unwrap_or_default(),
         }
     }
@@ -255,13 +284,20 @@ impl Assignment {
         for PortDevice {
             port,
             device,
+            refused,
             mut links,
         } in ports
         {
             let (name, hold) = (port.name.to_string(), port.hold.unwrap_or(DEFAULT_HOLD));
-            match device {
-                Some(device) => assignment.add(WantedPort::new(name, &port.node, hold, device)),
-                None => {
+            match (device, refused) {
+                (Some(device), _) => {
+                    assignment.add(WantedPort::new(name, &port.node, hold, device));
+                }
+                (None, Some(refused)) => assignment.conflicts.push(Conflict::NotOffered {
+                    port: name,
+                    device: refused.sysname.clone(),
+                }),
+                (None, None) => {
                     links.extend(port.known_links());
                     assignment.absent.push(AbsentPort {
                         port: name,

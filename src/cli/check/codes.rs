@@ -77,6 +77,9 @@ codes! {
         "any invalid ttyplugd label disables all ports of its container"
     LABEL_IGNORED "label-ignored"
         "otherwise any image could give itself ports"
+    LABEL_NOT_OFFERED "label-not-offered"
+        "otherwise any container could give itself any tty of the host, such as the operator's \
+         console"
     PORTS_QUARREL "ports-quarrel"
         "a path in a container can lead to one device only"
     CONTAINER "container" ""

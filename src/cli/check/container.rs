@@ -103,12 +103,12 @@ impl ContainerCheck {
             }
         };
         for conflict in &assignment.conflicts {
-            let level = match conflict {
-                Conflict::Node { .. } => Level::Error,
-                Conflict::Link { .. } => Level::Warning,
+            let (level, code) = match conflict {
+                Conflict::Node { .. } => (Level::Error, codes::PORTS_QUARREL),
+                Conflict::Link { .. } => (Level::Warning, codes::PORTS_QUARREL),
+                Conflict::NotOffered { .. } => (Level::Error, codes::LABEL_NOT_OFFERED),
             };
             let (what, fix) = (conflict.to_string(), conflict.fix().to_owned());
-            let code = codes::PORTS_QUARREL;
             self.report.add(level, code, &self.subject, what, fix);
         }
         true

@@ -88,6 +88,7 @@ fn rows_of_assignment<'a>(
             Conflict::Node { port, node, .. } => {
                 Some(row(port, Some(node), None, PortState::Failed))
             }
+            Conflict::NotOffered { port, .. } => Some(row(port, None, None, PortState::Failed)),
             Conflict::Link { .. } => None,
         });
     wants.chain(absent).chain(refused).collect()

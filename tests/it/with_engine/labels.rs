@@ -55,6 +55,39 @@ fn a_label_uses_a_port_of_the_file() {
     container.has_port(&port);
 }
 
+/// A console of the operator's is such a tty, or a built-in UART.
+#[test]
+fn a_label_gets_a_tty_that_is_not_offered_only_by_a_port_of_the_file() {
+    let of_file = |number: u64| {
+        let sysname = Port::new(number).sysname();
+        format!("[[port]]\nname = \"uart\"\nmatch = {{ sysname = \"{sysname}\" }}")
+    };
+    let bed = Testbed::with_config(&of_file(60));
+    let daemon = bed.daemon();
+    let (uart, port) = (Port::new(60).without("ID_BUS"), Port::new(63));
+    let sysname = uart.sysname();
+    let label = format!("ttyplugd.port.own.match=sysname={sysname}");
+    let taker = Recipe::new("taker").label(ENABLE).label(&label).start();
+    let user = Recipe::new("user")
+        .label("ttyplugd.port.uart.use=true")
+        .start();
+    uart.plug();
+    port.plug();
+    user.has_port(&uart);
+    taker.has_only(&[&port]);
+    let words = [
+        "ttyplugd.port.own.match",
+        &sysname,
+        "not offered to labels",
+        "[[port]]",
+    ];
+    daemon.logs(&words[..3]);
+    has_words(bed.json("check").to_string(), &words);
+    let status = bed.status().expect("the daemon answers");
+    has_words(status.to_string(), &words);
+    daemon.stop();
+}
+
 #[test]
 fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
     let bed = Testbed::new();
