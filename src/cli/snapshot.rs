@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::config::settings::Settings;
 use crate::daemon::state::State;
-use crate::engine::{Engine, ImageLabels, socket_path};
+use crate::engine::labels::Labels;
+use crate::engine::{Engine, socket_path};
 use crate::model::inventory::Inventory;
 use crate::monitor::enumerate;
 use crate::plan::assign::assign;
@@ -23,7 +24,8 @@ pub(super) async fn snapshot(
     let mut inventory = Inventory::default();
     inventory.replace_devices(enumerate()?);
     let socket = socket_path()?;
-    let engine = Engine::connect(&socket, ImageLabels::default())
+    let labels = Labels::new(settings.needed_labels());
+    let engine = Engine::connect(&socket, labels.into())
         .await
         .map_err(|error| anyhow::anyhow!("no engine at {socket}: {error}"))?;
     inventory.containers = engine.containers().await?;

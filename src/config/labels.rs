@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::settings::LabelPolicy;
 use crate::model::PortName;
+use crate::model::label::{COMPOSE_HASH, COMPOSE_PROJECT, COMPOSE_SERVICE, PREFIX, excess};
 use crate::model::nearest::did_you_mean;
 use crate::model::port::{OptionalKey, Port, parse_optional};
 
@@ -27,7 +28,6 @@ pub struct LabelError {
     pub reason: String,
 }
 
-const PREFIX: &str = "ttyplugd.";
 const ENABLE: &str = "enable";
 /// The device of a port; required without `use`.
 const MATCH: &str = "match";
@@ -64,10 +64,10 @@ pub fn compose_service(
     all: &BTreeMap<String, String>,
     own: &BTreeMap<String, String>,
 ) -> Option<(String, String)> {
-    let by_compose = own.contains_key("com.docker.compose.config-hash");
+    let by_compose = own.contains_key(COMPOSE_HASH);
     let labels = if by_compose { all } else { own };
-    let project = labels.get("com.docker.compose.project")?;
-    let service = labels.get("com.docker.compose.service")?;
+    let project = labels.get(COMPOSE_PROJECT)?;
+    let service = labels.get(COMPOSE_SERVICE)?;
     Some((project.clone(), service.clone()))
 }
 
@@ -83,6 +83,10 @@ pub fn port_requests(
     let mut requests = PortRequests::default();
     if policy == LabelPolicy::Off {
         return Ok(requests);
+    }
+    if let Some((label, reason)) = excess(labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))) {
+        let label = label.to_owned();
+        return Err(LabelError { label, reason });
     }
     let mut ports: BTreeMap<PortName, PortLabels> = BTreeMap::new();
     for (label, value) in labels {

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
+use crate::model::label::NeededLabels;
 use crate::model::port::Port;
+use crate::model::selector::ContainerMatch;
 
 /// The configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,14 @@ impl Default for Settings {
             announce: true,
             ports: Vec::new(),
         }
+    }
+}
+
+impl Settings {
+    /// The labels of containers by which anything is decided.
+    pub fn needed_labels(&self) -> NeededLabels {
+        let containers = self.ports.iter().flat_map(|port| &port.containers);
+        NeededLabels::new(containers.filter_map(ContainerMatch::label_key))
     }
 }
 

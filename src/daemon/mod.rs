@@ -30,6 +30,7 @@ use crate::daemon::state::State;
 use crate::daemon::status::{note, note_all};
 use crate::engine::Engine;
 use crate::engine::events::{News, watch};
+use crate::engine::labels::Labels;
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::problem::Problem;
@@ -85,6 +86,8 @@ struct Daemon {
     directories: Directories,
     shared: Rc<Shared>,
     scheduler: Scheduler,
+    /// Those that `watch` keeps.
+    labels: Rc<Labels>,
     /// Makes `watch` list the engine's containers again.
     list_again: Rc<Notify>,
     next_resync: Instant,
@@ -125,9 +128,11 @@ pub async fn run(
 
     let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
-    tokio::task::spawn_local(watch(socket, list_again.clone(), news_to));
+    let labels = Rc::new(Labels::new(settings.needed_labels()));
+    let watching = watch(socket, labels.clone(), list_again.clone(), news_to);
+    tokio::task::spawn_local(watching);
     let state = State::new(settings, inventory, store);
-    let mut daemon = Daemon::new(directories, state, list_again);
+    let mut daemon = Daemon::new(directories, state, labels, list_again);
     daemon.serve()?;
     notify(&[NotifyState::Ready]);
     daemon.dispatch();
@@ -231,11 +236,17 @@ fn notify(states: &[NotifyState]) {
 }
 
 impl Daemon {
-    fn new(directories: Directories, state: State, list_again: Rc<Notify>) -> Self {
+    fn new(
+        directories: Directories,
+        state: State,
+        labels: Rc<Labels>,
+        list_again: Rc<Notify>,
+    ) -> Self {
         Self {
             directories,
             shared: Rc::new(Shared::new(state)),
             scheduler: Scheduler::default(),
+            labels,
             list_again,
             next_resync: Instant::now() + RESYNC,
             next_look: None,
@@ -419,6 +430,7 @@ impl Daemon {
         notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
         match config::load(&self.directories.config) {
             Ok(settings) => {
+                self.labels.need(settings.needed_labels());
                 let mut state = self.shared.state.borrow_mut();
                 state.settings = settings;
                 state.stale = true;

@@ -87,7 +87,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use crate::engine::{Engine, ImageLabels};
+    use crate::engine::{Engine, labels::Labels};
 
     #[tokio::test]
     async fn an_engine_that_cannot_be_connected_to_is_an_error_with_socket_cause_and_fix() {
@@ -95,7 +95,7 @@ mod tests {
         let socket = directory.path().join("docker.sock");
         let socket = socket.to_str().unwrap();
         for cause in ["No such file or directory", "Connection refused"] {
-            let connected = Engine::connect(socket, ImageLabels::default()).await;
+            let connected = Engine::connect(socket, Labels::default().into()).await;
             let error = connected.unwrap_err();
             assert_eq!(
                 error.to_string(),

@@ -12,7 +12,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 use crate::engine::error::EngineError;
-use crate::engine::{Engine, ImageLabels, Result};
+use crate::engine::labels::Labels;
+use crate::engine::{Engine, Result};
 use crate::model::inventory::{Container, ContainerId, ContainerState};
 use crate::sys::backoff::backoff;
 
@@ -57,11 +58,15 @@ enum ContainerEvent {
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Follows the engine as long as the program runs. `resync` asks for a fresh list.
-pub async fn watch(socket: String, resync: Rc<Notify>, news: mpsc::Sender<News>) {
+pub async fn watch(
+    socket: String,
+    labels: Rc<Labels>,
+    resync: Rc<Notify>,
+    news: mpsc::Sender<News>,
+) {
     let mut failures = 0;
-    let image_labels = ImageLabels::default();
     loop {
-        let engine = Engine::connect(&socket, image_labels.clone());
+        let engine = Engine::connect(&socket, labels.clone());
         let error = match until_lost(engine, &resync, &news, &mut failures).await {
             Ok(()) => return,
             Err(error) => error,

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::engine::container::Cache;
 use crate::engine::error::{CALL_LIMIT, EngineError};
+use crate::engine::labels::Labels;
 use crate::model::inventory::{Container, ContainerId, ContainerState};
 
 pub mod container;
@@ -25,6 +26,7 @@ pub mod error;
 pub mod events;
 pub mod exec;
 mod inspect;
+pub mod labels;
 pub mod runtimes;
 
 /// The engine's socket where DOCKER_HOST is not set.
@@ -32,15 +34,12 @@ const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 type Result<T> = std::result::Result<T, EngineError>;
 
-/// Labels by image id; an image never changes.
-pub type ImageLabels = Rc<RefCell<HashMap<String, BTreeMap<String, String>>>>;
-
 /// A connection to the engine.
 #[derive(Debug)]
 pub struct Engine {
     docker: bollard::Docker,
     socket: String,
-    image_labels: ImageLabels,
+    labels: Rc<Labels>,
     described: RefCell<Cache>,
 }
 
@@ -67,7 +66,7 @@ impl Engine {
     ///
     /// # Errors
     /// No engine listens there, or it does not answer.
-    pub async fn connect(socket: &str, image_labels: ImageLabels) -> Result<Self> {
+    pub async fn connect(socket: &str, labels: Rc<Labels>) -> Result<Self> {
         let limit = CALL_LIMIT.as_secs();
         let docker = bollard::Docker::connect_with_unix(socket, limit, API_DEFAULT_VERSION);
         let docker = docker.map_err(|error| EngineError::new(error, socket))?;
@@ -75,7 +74,7 @@ impl Engine {
         Ok(Self {
             docker,
             socket: socket.to_owned(),
-            image_labels,
+            labels,
             described: RefCell::default(),
         })
     }
@@ -99,9 +98,7 @@ impl Engine {
             .iter()
             .filter_map(|c| c.image_id.clone())
             .collect();
-        self.image_labels
-            .borrow_mut()
-            .retain(|image, _| images.contains(image));
+        self.labels.retain(&images);
         let mut known = BTreeMap::new();
         for summary in containers {
             known.extend(self.container_from(summary).await);
@@ -136,7 +133,7 @@ impl Engine {
 
     async fn container_from(&self, summary: ContainerSummary) -> Option<(ContainerId, Container)> {
         let id = summary.id?;
-        let labels: BTreeMap<_, _> = summary.labels.unwrap_or_default().into_iter().collect();
+        let labels = self.labels.kept(summary.labels);
         let image_labels = match &summary.image_id {
             Some(image) if !labels.is_empty() => self.image_labels(image).await,
             _ => Some(BTreeMap::new()),
@@ -161,14 +158,13 @@ impl Engine {
     /// The labels that an image carries; `None` where the image is gone or the engine does not
     /// tell. That concerns the containers of that image alone.
     async fn image_labels(&self, image: &str) -> Option<BTreeMap<String, String>> {
-        if let Some(known) = self.image_labels.borrow().get(image) {
-            return Some(known.clone());
+        if let Some(known) = self.labels.of_image(image) {
+            return Some(known);
         }
         let inspected = self.call(self.docker.inspect_image(image)).await.ok()?;
         let labels = inspected.config.and_then(|config| config.labels);
-        let labels: BTreeMap<_, _> = labels.unwrap_or_default().into_iter().collect();
-        let mut known = self.image_labels.borrow_mut();
-        known.insert(image.to_owned(), labels.clone());
+        let labels = self.labels.kept(labels);
+        self.labels.remember(image, &labels);
         Some(labels)
     }
 }

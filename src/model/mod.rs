@@ -45,6 +45,7 @@ pub mod device_access;
 pub(crate) mod fixtures;
 pub mod identity;
 pub mod inventory;
+pub mod label;
 pub mod match_key;
 pub mod nearest;
 pub mod port;

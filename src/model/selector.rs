@@ -122,6 +122,14 @@ impl ContainerMatch {
         }
     }
 
+    /// The label that it looks at.
+    pub fn label_key(&self) -> Option<&str> {
+        match self {
+            Self::Label { key, .. } => Some(key),
+            Self::Name(_) | Self::Service { .. } => None,
+        }
+    }
+
     pub fn matches(
         &self,
         name: &str,

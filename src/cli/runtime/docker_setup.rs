@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -12,7 +13,7 @@ use crate::engine::daemon_json::{DEFAULT_FILE, RUNTIME};
 use crate::engine::dockerd::{self, Dockerd};
 use crate::engine::error::EngineError;
 use crate::engine::runtimes::{About, User};
-use crate::engine::{Engine, ImageLabels, socket_path};
+use crate::engine::{Engine, socket_path};
 use crate::sys::trusted_file::{WholeFile, resolve};
 
 /// How long the engine may take to reload its file.
@@ -40,7 +41,7 @@ impl DockerSetup {
         let file = resolve(&file)?;
         dockerds.retain(|dockerd| resolve(&dockerd.file()).is_ok_and(|its| its == file));
         let socket = socket_path()?;
-        let engine = match Engine::connect(&socket, ImageLabels::default()).await {
+        let engine = match Engine::connect(&socket, Rc::default()).await {
             Ok(engine) => engine.about(RUNTIME).await.map(|about| (engine, about)),
             Err(error) => Err(error),
         };

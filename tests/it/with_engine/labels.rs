@@ -2,7 +2,7 @@
 
 use crate::testbed::{Port, Recipe, Testbed, has_words};
 
-use super::setup::{ENABLE, stick};
+use super::setup::{ENABLE, port_for, stick};
 
 #[test]
 fn enable_gives_every_usb_serial_port_under_its_host_name() {
@@ -139,4 +139,57 @@ fn a_label_of_the_image_counts_only_where_the_file_says_so() {
     daemon.reload();
     from_image.lacks_port(&port);
     own.lacks_port(&port);
+}
+
+#[test]
+fn a_label_that_is_too_long_is_not_kept_and_said_if_it_is_ours() {
+    let bed = Testbed::new();
+    let daemon = bed.daemon();
+    let long = "x".repeat(100_000);
+    let other = Recipe::new("other")
+        .label(ENABLE)
+        .label(&format!("other={long}"));
+    let other = other.start();
+    let port = stick(63).at(&stick(63).host_node());
+    port.plug();
+    other.has_port(&port);
+    for label in [
+        "ttyplugd.port.x.match=vendor=",
+        "ttyplugd.port.x.",
+        "ttyplugd.",
+    ] {
+        let container = Recipe::new("long")
+            .label(ENABLE)
+            .label(&format!("{label}{long}"));
+        let before = daemon.count(&["longer than 4096 bytes"]);
+        let container = container.start();
+        daemon.logs_again(before, &["longer than 4096 bytes", "long"]);
+        assert_eq!(container.own_names(), [""; 0]);
+        let check = bed.json("check").to_string();
+        has_words(&check, &["longer than 4096 bytes"]);
+        assert!(check.len() < long.len(), "{}", check.len());
+        container.docker(&["rm", "--force"]);
+    }
+    assert!(daemon.log().len() < long.len(), "{}", daemon.log().len());
+    let known = std::fs::read(bed.file("state/containers.json")).expect("it is there");
+    assert!(known.len() < long.len(), "{}", known.len());
+    daemon.stop();
+}
+
+/// What the configuration chooses containers by is kept, from the moment on from which it does.
+#[test]
+fn a_label_by_which_a_new_configuration_chooses_is_known() {
+    let bed = Testbed::new();
+    let daemon = bed.daemon();
+    let container = Recipe::new("app").label("role=zwave").start();
+    let port = stick(63);
+    port.plug();
+    let of_role = port_for("{ label = \"role=zwave\" }", "/dev/zwave", "");
+    bed.configure(&of_role);
+    daemon.reload();
+    container.has_port(&port);
+    bed.configure(&of_role.replace("role=zwave", "role=other"));
+    daemon.reload();
+    container.lacks_port(&port);
+    daemon.stop();
 }
