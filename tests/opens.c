@@ -67,6 +67,25 @@ static void try(const char *name, const char *path, int flags)
 	try_at(name, AT_FDCWD, path, flags);
 }
 
+static long processor_time(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return t.tv_sec * 1000000L + t.tv_nsec / 1000;
+}
+
+/* How many microseconds of processor time so many opens cost this program. */
+static void cost(const char *path, int times)
+{
+	long start = processor_time();
+	for (int i = 0; i < times; i++) {
+		int fd = syscall(SYS_openat, AT_FDCWD, path, SERIAL);
+		if (fd >= 0)
+			close(fd);
+	}
+	printf("cost ok %ld\n", processor_time() - start);
+}
+
 static void *thread(void *path)
 {
 	try("thread", path, SERIAL);
@@ -212,6 +231,8 @@ int main(int count, char **argument)
 	} else if (strcmp(way, "twice") == 0) {
 		for (int i = 0; i < 2; i++)
 			try(way, path, SERIAL);
+	} else if (strcmp(way, "cost") == 0 && count > 3) {
+		cost(path, atoi(argument[3]));
 	} else if (strcmp(way, "threads") == 0 && count > 3) {
 		int n = atoi(argument[3]);
 		pthread_t t[n];

@@ -25,6 +25,7 @@ use crate::sys::descriptors::{close_inherited, take_stdin};
 mod connection;
 pub mod launch;
 pub mod open_target;
+pub mod resolve;
 pub mod seccomp_notify;
 mod supervisor;
 

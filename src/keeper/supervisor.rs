@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::hold::held_opens::{Caller, Held, HeldOpens, Open, Opener, Reason};
 use crate::hold::protocol::{HeldOpen, ReleasedOpen, ToKeeper};
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
-use crate::keeper::open_target::{decode, read_path, resolve};
+use crate::keeper::open_target::{decode, find_name, read_path};
 use crate::keeper::seccomp_notify::{Listener, Notification};
 use crate::sys::logging::kind;
 use crate::sys::proc_thread;
@@ -260,14 +260,14 @@ impl Supervisor {
 fn find(notification: &Notification) -> Option<(Caller, String)> {
     let open = decode(notification)?;
     let path = read_path(notification.tid, open.path).ok()?;
-    let path = resolve(notification.tid, &open, &path).ok()?;
+    let path = find_name(notification.tid, &open, &path).ok()?;
     let caller = Caller {
         tid: notification.tid,
         instruction: notification.instruction,
         path: open.path,
         flags: open.flags,
     };
-    Some((caller, String::from_utf8(path).ok()?))
+    Some((caller, path.into()))
 }
 
 fn waits(listeners: &BTreeMap<u64, Listener>, held: &Held) -> bool {

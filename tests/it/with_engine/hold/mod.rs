@@ -4,6 +4,7 @@
 mod create;
 mod daemon;
 mod engine;
+mod hostile;
 mod keeper;
 mod modes;
 mod open;
