@@ -74,9 +74,12 @@ static long processor_time(void)
 	return t.tv_sec * 1000000L + t.tv_nsec / 1000;
 }
 
-/* How many microseconds of processor time so many opens cost this program. */
-static void cost(const char *path, int times)
+/* Opens a path so often each time that a line comes, and says how many microseconds of processor
+ * time that has cost this program. */
+static void cost(int times, const char *path)
 {
+	if (getchar() == EOF)
+		exit(1);
 	long start = processor_time();
 	for (int i = 0; i < times; i++) {
 		int fd = syscall(SYS_openat, AT_FDCWD, path, SERIAL);
@@ -84,6 +87,7 @@ static void cost(const char *path, int times)
 			close(fd);
 	}
 	printf("cost ok %ld\n", processor_time() - start);
+	fflush(stdout);
 }
 
 static void *thread(void *path)
@@ -232,7 +236,10 @@ int main(int count, char **argument)
 		for (int i = 0; i < 2; i++)
 			try(way, path, SERIAL);
 	} else if (strcmp(way, "cost") == 0 && count > 3) {
-		cost(path, atoi(argument[3]));
+		if (setresuid(atoi(path), atoi(path), atoi(path)) != 0)
+			fail("setresuid");
+		for (int i = 4; i < count; i++)
+			cost(atoi(argument[3]), argument[i]);
 	} else if (strcmp(way, "threads") == 0 && count > 3) {
 		int n = atoi(argument[3]);
 		pthread_t t[n];

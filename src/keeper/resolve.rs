@@ -6,7 +6,8 @@
 //! else for every thread, and any path of a thread that has changed its root.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Split};
+use std::iter::Take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -15,12 +16,12 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink, readlinka
 use nix::sys::stat::Mode;
 
 use crate::model::NodePath;
-use crate::sys::mountinfo::{mount_id, mount_with_id};
+use crate::sys::mountinfo::{Mount, mount_id, mount_with_id};
 
 /// The longest path that is followed, before and after every link in it.
 pub const MOST_BYTES: usize = 1024;
 
-/// How many mounts of a thread are looked at.
+/// How many lines of a mount table are read.
 const MOST_MOUNTS: usize = 64;
 
 /// How the kernel is asked.
@@ -43,12 +44,16 @@ impl Work {
         components: 512,
     };
 
+    pub fn is_within(self, most: Self) -> bool {
+        self.look_ups <= most.look_ups && self.components <= most.components
+    }
+
     fn add(&mut self, components: usize) -> io::Result<()> {
         let more = Self {
             look_ups: self.look_ups + 1,
             components: self.components + components,
         };
-        if more.look_ups > Self::MOST.look_ups || more.components > Self::MOST.components {
+        if !more.is_within(Self::MOST) {
             return Err(Errno::E2BIG.into());
         }
         *self = more;
@@ -62,8 +67,8 @@ pub struct Tree {
     tid: u32,
     /// Not opened before it is needed.
     root: Option<OwnedFd>,
-    /// A mount of a local file system.
-    local: Option<u64>,
+    /// Not read before it is needed.
+    mounts: Option<Mounts>,
     work: Work,
 }
 
@@ -81,7 +86,7 @@ impl Tree {
         Self {
             tid,
             root: None,
-            local: None,
+            mounts: None,
             work: Work::default(),
         }
     }
@@ -179,8 +184,8 @@ impl Tree {
         Ok(readlinkat(&link, "")?.into_vec())
     }
 
-    /// Whether look-ups at a file end in finite time, by the type of its file system. statfs(2) would
-    /// ask the file server, so the mount's number is looked for in the thread's own table.
+    /// Makes sure that look-ups at a file end in finite time, by the type of its file system. statfs(2)
+    /// would ask the file server, so the mount's number is looked for in the thread's own table.
     fn ensure_local(&mut self, file: &OwnedFd) -> io::Result<()> {
         const LOCAL: [&str; 13] = [
             "bcachefs", "btrfs", "devtmpfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs",
@@ -188,21 +193,14 @@ impl Tree {
         ];
         self.work.add(0)?;
         let id = mount_id(file)?;
-        if self.local == Some(id) {
-            return Ok(());
+        let mounts = match &mut self.mounts {
+            Some(mounts) => mounts,
+            none => none.insert(Mounts::of_thread(self.tid)?),
+        };
+        match mounts.find(id) {
+            Some(mount) if LOCAL.contains(&mount.kind.as_str()) => Ok(()),
+            _ => Err(Errno::EREMOTE.into()),
         }
-        self.work.add(0)?;
-        // A small buffer: the kernel makes as many lines as are read, and those of / and /dev come
-        // first.
-        let table = File::open(format!("/proc/{}/mountinfo", self.tid))?;
-        let lines = BufReader::with_capacity(512, table).split(b'\n');
-        let mut mounts = lines.take(MOST_MOUNTS).map_while(Result::ok);
-        let mount = mounts.find_map(|line| mount_with_id(&String::from_utf8_lossy(&line), id));
-        if !mount.is_some_and(|mount| LOCAL.contains(&mount.kind.as_str())) {
-            return Err(Errno::EREMOTE.into());
-        }
-        self.local = Some(id);
-        Ok(())
     }
 
     /// The container's root, as long as it is the thread's too: what a thread sees that has another
@@ -217,6 +215,37 @@ impl Tree {
             self.root = Some(open(link.as_str(), flags, Mode::empty())?);
         }
         self.root.as_ref().ok_or_else(|| Errno::EBADF.into())
+    }
+}
+
+/// A thread's mount table, which is read once, and only as far as is needed.
+#[derive(Debug)]
+struct Mounts {
+    unread: Take<Split<BufReader<File>>>,
+    read: String,
+}
+
+impl Mounts {
+    /// The kernel makes no more lines than are read, if the buffer is small; / and /dev come first.
+    fn of_thread(tid: u32) -> io::Result<Self> {
+        let table = File::open(format!("/proc/{tid}/mountinfo"))?;
+        let lines = BufReader::with_capacity(512, table).split(b'\n');
+        Ok(Self {
+            unread: lines.take(MOST_MOUNTS),
+            read: String::new(),
+        })
+    }
+
+    fn find(&mut self, id: u64) -> Option<Mount> {
+        let Self { unread, read } = self;
+        mount_with_id(read, id).or_else(|| {
+            unread.map_while(Result::ok).find_map(|line| {
+                let line = String::from_utf8_lossy(&line);
+                read.push_str(&line);
+                read.push('\n');
+                mount_with_id(&line, id)
+            })
+        })
     }
 }
 
@@ -371,8 +400,9 @@ fn parent(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::create_dir;
+    use std::fs::{create_dir, create_dir_all, write};
     use std::os::unix::fs::symlink;
+    use std::sync::LazyLock;
 
     /// Follows a path as this process sees it, and says what that took.
     fn follow(path: &str) -> (io::Result<String>, Work) {
@@ -438,5 +468,108 @@ mod tests {
         }
         let here = std::env::current_dir().unwrap().join("x");
         assert_eq!(follow("./x").0.unwrap(), here.to_str().unwrap());
+    }
+
+    /// Directories and links of which much can be made in a path.
+    fn hostile_place() -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        create_dir_all(at(&"d/".repeat(120))).unwrap();
+        create_dir_all(at("a/b")).unwrap();
+        write(at("file"), "").unwrap();
+        symlink(".", at("here")).unwrap();
+        symlink("..", at("a/up")).unwrap();
+        symlink("a/b/../up/", at("a-link")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        symlink("d/".repeat(120), at("deep")).unwrap();
+        symlink("/dev/zwave", at("port")).unwrap();
+        symlink("/dev/zwave", at("link-0")).unwrap();
+        symlink("/dev/zwave", at("long-0")).unwrap();
+        for n in 1..40 {
+            symlink(format!("link-{}", n - 1), at(&format!("link-{n}"))).unwrap();
+            let long = format!("{}long-{}", "./".repeat(2000), n - 1);
+            symlink(long, at(&format!("long-{n}"))).unwrap();
+        }
+        place
+    }
+
+    #[test]
+    fn what_a_usual_path_costs() {
+        let place = hostile_place();
+        let at = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+        for (path, look_ups) in [
+            ("/dev/null".to_owned(), 0),
+            ("/dev/ptmx".into(), 0),
+            ("/dev/pts/7".into(), 0),
+            ("/etc/passwd".into(), 1),
+            ("/dev/no-port".into(), 2),
+            ("/dev/serial/no/port".into(), 2),
+            ("/.././dev//no-port".into(), 2),
+            // The whole and its directory, the link, its mount and its target, and what that is.
+            (at("port"), 2 + 3 + 2),
+            (at("link-3"), 2 + 3 + 3 * 4 + 2),
+        ] {
+            assert_eq!(follow(&path).1.look_ups, look_ups, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_path_costs_more_than_the_most() {
+        let place = hostile_place();
+        let at = |name: &str| format!("{}/{name}", place.path().display());
+        for name in ["link-39", "long-39", "loop"] {
+            let (name, work) = follow(&at(name));
+            assert!(name.is_err() && work.is_within(Work::MOST), "{work:?}");
+        }
+        let parts = [
+            "a/../",
+            "a/b/../../",
+            "./",
+            "/",
+            "m/",
+            "m/../",
+            "here/",
+            "deep/",
+            "deep/../",
+            "../",
+        ];
+        for (part, times) in parts
+            .map(|part| [1, 10, 100, 400].map(|n| (part, n)))
+            .concat()
+        {
+            for path in [at(""), "/dev/".to_owned(), String::new()] {
+                let path = format!("{path}{}x", part.repeat(times));
+                let (_, work) = follow(&path);
+                assert!(work.is_within(Work::MOST), "{path}: {work:?}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_path_leads_where_the_kernel_says(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "", ".", "..", "a", "b", "up", "a-link", "here", "d", "deep", "file", "m", "loop",
+                    "link-2",
+                ]),
+                1..12,
+            ),
+        ) {
+            static PLACE: LazyLock<tempfile::TempDir> = LazyLock::new(hostile_place);
+            let path = PLACE.path().join(parts.join("/").trim_start_matches('/'));
+            let (name, work) = follow(path.to_str().unwrap());
+            proptest::prop_assert!(work.is_within(Work::MOST), "{:?}", work);
+            if let (Ok(name), Ok(real)) = (name, path.canonicalize()) {
+                proptest::prop_assert_eq!(name, real.to_str().unwrap());
+            }
+        }
+
+        #[test]
+        fn no_path_makes_the_resolver_panic(
+            base in proptest::collection::vec(1u8.., 0..80), path in proptest::collection::vec(1u8.., 0..80),
+        ) {
+            let _ = Tree::of_thread(std::process::id()).resolve(&base, &path);
+        }
     }
 }
