@@ -16,7 +16,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink, readlinka
 use nix::sys::stat::Mode;
 
 use crate::model::NodePath;
-use crate::sys::mountinfo::{Mount, mount_id, mount_with_id};
+use crate::sys::mountinfo::{Mount, mount_id, parse_mountinfo};
 
 /// The longest path that is followed, before and after every link in it.
 pub const MOST_BYTES: usize = 1024;
@@ -195,7 +195,10 @@ impl Tree {
         let id = mount_id(file)?;
         let mounts = match &mut self.mounts {
             Some(mounts) => mounts,
-            none => none.insert(Mounts::of_thread(self.tid)?),
+            none => {
+                self.work.add(0)?;
+                none.insert(Mounts::of_thread(self.tid)?)
+            }
         };
         match mounts.find(id) {
             Some(mount) if LOCAL.contains(&mount.kind.as_str()) => Ok(()),
@@ -222,7 +225,7 @@ impl Tree {
 #[derive(Debug)]
 struct Mounts {
     unread: Take<Split<BufReader<File>>>,
-    read: String,
+    read: Vec<Mount>,
 }
 
 impl Mounts {
@@ -232,20 +235,17 @@ impl Mounts {
         let lines = BufReader::with_capacity(512, table).split(b'\n');
         Ok(Self {
             unread: lines.take(MOST_MOUNTS),
-            read: String::new(),
+            read: Vec::new(),
         })
     }
 
-    fn find(&mut self, id: u64) -> Option<Mount> {
-        let Self { unread, read } = self;
-        mount_with_id(read, id).or_else(|| {
-            unread.map_while(Result::ok).find_map(|line| {
-                let line = String::from_utf8_lossy(&line);
-                read.push_str(&line);
-                read.push('\n');
-                mount_with_id(&line, id)
-            })
-        })
+    fn find(&mut self, id: u64) -> Option<&Mount> {
+        while !self.read.iter().any(|mount| mount.id == id) {
+            let line = self.unread.next()?.ok()?;
+            self.read
+                .extend(parse_mountinfo(&String::from_utf8_lossy(&line)));
+        }
+        self.read.iter().find(|mount| mount.id == id)
     }
 }
 
@@ -505,9 +505,9 @@ mod tests {
             ("/dev/no-port".into(), 2),
             ("/dev/serial/no/port".into(), 2),
             ("/.././dev//no-port".into(), 2),
-            // The whole and its directory, the link, its mount and its target, and what that is.
-            (at("port"), 2 + 3 + 2),
-            (at("link-3"), 2 + 3 + 3 * 4 + 2),
+            // The whole and its directory, the link, its mount, the table and the target, and what that is.
+            (at("port"), 2 + 4 + 2),
+            (at("link-3"), 2 + 4 + 3 * 4 + 2),
         ] {
             assert_eq!(follow(&path).1.look_ups, look_ups, "{path}");
         }
