@@ -47,6 +47,13 @@ pub fn mount_with_id(text: &str, id: u64) -> Option<Mount> {
     text.lines().find(is_it).and_then(parse_line)
 }
 
+/// The mount's id and the file system's type, for who needs no more of a line.
+pub fn id_and_kind(line: &str) -> Option<(u64, &str)> {
+    let (before, after) = line.split_once(" - ")?;
+    let id = before.split(' ').next()?.parse().ok()?;
+    Some((id, after.split(' ').next()?))
+}
+
 /// The id of the mount that a file is on (proc(5), /proc/PID/fdinfo). statx(2) would ask the file
 /// server of a network file system.
 ///
@@ -179,6 +186,8 @@ mod tests {
         assert_eq!(mounts[1].kind, "tmpfs");
         assert_eq!(mount_with_id(text, 37).as_ref(), mounts.get(1));
         assert_eq!(mount_with_id(text, 35), None);
+        let kinds: Vec<_> = text.lines().map(id_and_kind).collect();
+        assert_eq!(kinds, [Some((36, "ext3")), Some((37, "tmpfs")), None]);
     }
 
     #[test]
