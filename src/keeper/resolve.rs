@@ -21,7 +21,7 @@ use crate::sys::mountinfo::{id_and_kind, mount_id};
 pub const MOST_BYTES: usize = 1024;
 
 /// How many lines of a mount table count as one look-up.
-const LINES: usize = 2;
+const LINES: usize = 4;
 
 /// How the kernel is asked.
 const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
