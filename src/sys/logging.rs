@@ -1,9 +1,13 @@
 //! Where log lines go and what identifies their kinds.
 //!
 //! Values are fields of their own, never parts of the message: `journalctl CONTAINER_NAME=…`
-//! finds them. tracing-journald turns `container_name` into `CONTAINER_NAME`.
+//! finds them. The journal has `container_name` as `CONTAINER_NAME`.
+//!
+//! Nothing waits for the journal, and nobody but an operator decides how much is logged. Lines that
+//! are missing are counted, and `log_report` says how many.
 
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
@@ -13,6 +17,9 @@ use tracing::field::Field;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::sys::journal::Journal;
+use crate::sys::log_filter::LogFilter;
 
 /// MESSAGE_ID (systemd.journal-fields(7)) of the lines that an operator may want to find by kind.
 pub mod kind {
@@ -43,6 +50,8 @@ pub mod kind {
     pub const CONFIG_MISSING: &str = "af174f4e540540ffa55a2524d8bc49d8";
     pub const SOCKET_FAILED: &str = "88b8e7b8097a4d648a6c87bc468d9258";
     pub const DAEMON_FAILED: &str = "4a93501f6d254e56bb7f0bbc0defcd08";
+    pub const HOLDS_FULL: &str = "ddf2e50d73774930bd203f058ab5d761";
+    pub const LINES_MISSING: &str = "21c246806e90411cbd1b4c4010ee9756";
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,6 +64,13 @@ pub enum LogFormat {
     Text,
 }
 
+/// How many lines about one container the daemon logs at once. A hub that is plugged in makes as
+/// many.
+const BURST_OF_DAEMON: u64 = 100;
+
+/// The same for a wrapper or a keeper.
+const BURST_OF_RUNTIME: u64 = 20;
+
 /// Sets up logging for the rest of the process.
 ///
 /// # Errors
@@ -65,55 +81,68 @@ pub fn start(format: LogFormat) -> io::Result<()> {
         LogFormat::Text => false,
         LogFormat::Auto => stderr_is_the_journal(),
     };
+    let registry = tracing_subscriber::registry();
+    let filter = LogFilter::new(BURST_OF_DAEMON);
     if journal {
-        let layer = tracing_journald::layer()?
-            .with_field_prefix(None)
-            .with_syslog_identifier("ttyplugd".to_owned());
-        let registry = tracing_subscriber::registry();
-        registry.with(layer).with(level()).init();
+        let layer = Journal::connect("ttyplugd")?;
+        registry.with(layer).with(filter).with(level()).init();
     } else {
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
             .with_target(false)
             .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .fmt_fields(debug_fn(without_message_id));
-        let registry = tracing_subscriber::registry();
-        registry.with(layer).with(level()).init();
+        registry.with(layer).with(filter).with(level()).init();
     }
     Ok(())
 }
 
-/// How large the file may grow that stands in for a journal, in bytes.
-const LARGEST_FILE: u64 = 1 << 20;
-
 /// Sets up logging for a program that has neither a standard error that anybody reads nor a
 /// service manager: to the journal, or to a file in the run directory where there is none.
 pub fn short_lived(run_dir: &Path) {
-    if let Ok(layer) = tracing_journald::layer() {
-        let layer = layer
-            .with_field_prefix(None)
-            .with_syslog_identifier("ttyplug-runtime".to_owned());
-        let registry = tracing_subscriber::registry();
-        let _ = registry.with(layer).with(level()).try_init();
-        return;
-    }
-    let path = run_dir.join("runtime.log");
-    let full = std::fs::metadata(&path).is_ok_and(|file| file.len() > LARGEST_FILE);
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(!full)
-        .write(true)
-        .truncate(full)
-        .mode(0o600)
-        .open(&path);
-    if let Ok(file) = file {
+    let registry = tracing_subscriber::registry();
+    let filter = LogFilter::new(BURST_OF_RUNTIME);
+    if let Ok(layer) = Journal::connect("ttyplug-runtime") {
+        let _ = registry.with(layer).with(filter).with(level()).try_init();
+    } else if let Ok(file) = LogFile::open(&run_dir.join("runtime.log")) {
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(Mutex::new(file))
             .with_target(false)
             .with_ansi(false)
             .fmt_fields(debug_fn(without_message_id));
-        let registry = tracing_subscriber::registry();
-        let _ = registry.with(layer).with(level()).try_init();
+        let _ = registry.with(layer).with(filter).with(level()).try_init();
+    }
+}
+
+/// How large the file may grow that stands in for a journal, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// A log file to which several programs append. It is begun anew when it is full.
+struct LogFile(File);
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
+        Ok(Self(file))
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let length = self.0.metadata()?.len();
+        if length.saturating_add(line.len() as u64) > LARGEST_FILE {
+            self.0.set_len(0)?;
+        }
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -143,4 +172,35 @@ fn stderr_is_the_journal() -> bool {
     };
     let stderr = std::fs::metadata("/proc/self/fd/2");
     stderr.is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_to_which_several_programs_append_does_not_outgrow_its_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut programs = [(); 3].map(|()| LogFile::open(&path).unwrap());
+        let line = [b'x'; 1000];
+        for _ in 0..1000 {
+            for program in &mut programs {
+                program.write_all(&line).unwrap();
+                assert!(path.metadata().unwrap().len() <= LARGEST_FILE);
+            }
+        }
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_in_the_place_of_the_file_is_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let [target, link, pipe] = ["target", "link", "pipe"].map(|n| directory.path().join(n));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(LogFile::open(&link).is_err());
+        assert!(LogFile::open(&pipe).is_err());
+        assert!(!target.exists());
+    }
 }

@@ -82,6 +82,7 @@ const PURE_FILES: [&str; 13] = [
     "runtime/oci_config",
     "runtime/options",
     "runtime/seccomp_profile",
+    "sys/log_limit",
 ];
 
 /// The files that may contain `unsafe`.

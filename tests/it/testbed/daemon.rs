@@ -25,7 +25,12 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it on the files in `directory`, and does not wait for anything.
     pub(crate) fn spawn(directory: &Path, docker_host: &str) -> Self {
-        Self::spawn_by(Command::new(PROGRAM), directory, docker_host)
+        Self::spawn_by(Command::new(PROGRAM), "text", directory, docker_host)
+    }
+
+    /// The same with its log in the journal.
+    pub(crate) fn spawn_with_journal(directory: &Path, docker_host: &str) -> Self {
+        Self::spawn_by(Command::new(PROGRAM), "journal", directory, docker_host)
     }
 
     /// The same without a capability, e.g. `sys_admin` (setpriv(1)).
@@ -33,10 +38,10 @@ impl Daemon {
         let without = format!("-{capability}");
         let mut command = Command::new("setpriv");
         command.args(["--inh-caps", &without, "--bounding-set", &without, PROGRAM]);
-        Self::spawn_by(command, directory, docker_host)
+        Self::spawn_by(command, "text", directory, docker_host)
     }
 
-    fn spawn_by(mut command: Command, directory: &Path, docker_host: &str) -> Self {
+    fn spawn_by(mut command: Command, log: &str, directory: &Path, docker_host: &str) -> Self {
         let address = directory.join("notify");
         // The daemon before this one had the same.
         let _ = fs::remove_file(&address);
@@ -50,7 +55,7 @@ impl Daemon {
                 .arg(directory.join("run"))
                 .arg("--state-dir")
                 .arg(directory.join("state"))
-                .args(["--log-format", "text"])
+                .args(["--log-format", log])
                 .env("DOCKER_HOST", docker_host)
                 .env("NOTIFY_SOCKET", &address)
                 .env("WATCHDOG_USEC", "2000000")

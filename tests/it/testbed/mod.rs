@@ -4,6 +4,7 @@ mod container;
 mod daemon;
 mod delays;
 mod entry;
+mod journald;
 pub(crate) mod keeper;
 mod port;
 mod process;
@@ -22,6 +23,7 @@ pub(crate) use container::{Container, Recipe};
 pub(crate) use daemon::{Daemon, PROGRAM};
 pub(crate) use delays::Delays;
 pub(crate) use entry::{Entry, Node};
+pub(crate) use journald::Journald;
 pub(crate) use port::{MAJOR, Port, settle};
 pub(crate) use process::Process;
 pub(crate) use wait::{SOON, eventually, has_words, output, run, until, until_within};
@@ -148,6 +150,13 @@ impl Testbed {
 
     pub(crate) fn daemon_at(&self, docker_host: &str) -> Daemon {
         let mut daemon = Daemon::spawn(self.directory.path(), docker_host);
+        daemon.notifies("READY=1");
+        daemon
+    }
+
+    /// The daemon, which logs to the journal.
+    pub(crate) fn daemon_with_journal(&self) -> Daemon {
+        let mut daemon = Daemon::spawn_with_journal(self.directory.path(), &docker_host());
         daemon.notifies("READY=1");
         daemon
     }

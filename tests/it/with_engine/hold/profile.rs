@@ -55,7 +55,7 @@ fn a_container_without_seccomp_is_held_too() {
 }
 
 /// Its program opens the port once.
-fn with_profile(bed: &Testbed, profile: &Value) -> Recipe {
+pub(super) fn with_profile(bed: &Testbed, profile: &Value) -> Recipe {
     let file = bed.file("profile.json");
     std::fs::write(&file, profile.to_string()).expect("a file can be written");
     opener().with(&["--security-opt", &format!("seccomp={}", file.display())])
