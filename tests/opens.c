@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -96,15 +97,31 @@ static void *thread(void *path)
 	return NULL;
 }
 
-static pthread_t start_thread(char *path)
+/* Opens one name after the other that nobody has opened before. */
+static void *newcomer(void *directory)
+{
+	char path[200];
+	for (unsigned i = 0;; i++) {
+		sprintf(path, "%s/%d-%u", (char *)directory, gettid(), i);
+		syscall(SYS_openat, AT_FDCWD, path, SERIAL);
+	}
+	return NULL;
+}
+
+static pthread_t start(void *(*what)(void *), char *path)
 {
 	pthread_t t;
 	pthread_attr_t small;
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 64 << 10);
-	if (pthread_create(&t, &small, thread, path) != 0)
+	if (pthread_create(&t, &small, what, path) != 0)
 		fail("pthread_create");
 	return t;
+}
+
+static pthread_t start_thread(char *path)
+{
+	return start(thread, path);
 }
 
 static volatile sig_atomic_t signals;
@@ -247,6 +264,17 @@ int main(int count, char **argument)
 			t[i] = start_thread(path);
 		for (int i = 0; i < n; i++)
 			pthread_join(t[i], NULL);
+	} else if (strcmp(way, "newcomers") == 0 && count > 3) {
+		/* Each of them is interrupted again and again, until standard input ends. */
+		int n = atoi(argument[3]);
+		pthread_t t[n];
+		struct pollfd input = { .fd = 0, .events = POLLIN };
+		on(SIGALRM, 0);
+		for (int i = 0; i < n; i++)
+			t[i] = start(newcomer, path);
+		while (poll(&input, 1, 0) == 0)
+			for (int i = 0; i < n; i++)
+				pthread_kill(t[i], SIGALRM);
 	} else if (strcmp(way, "fork") == 0) {
 		/* The child is made after the thread has come into its open, or it proves nothing. */
 		pthread_t t = start_thread(path);

@@ -31,6 +31,7 @@ use crate::daemon::notifier::Changed;
 use crate::daemon::shared::Shared;
 use crate::daemon::status::document::Status;
 use crate::daemon::status::status;
+use crate::sys::journal;
 use crate::sys::socket::Listener;
 
 /// The name of the socket in the run directory.
@@ -122,7 +123,8 @@ impl Api {
             }
             (&Method::GET, "/v1/status", _) => whole(StatusCode::OK, JSON, text(&self.status())),
             (&Method::GET, "/metrics", _) => {
-                let text = self.0.state.borrow().metrics.text(&self.status());
+                let metrics = &self.0.state.borrow().metrics;
+                let text = metrics.text(&self.status(), journal::dropped());
                 whole(StatusCode::OK, "text/plain; version=0.0.4", text)
             }
             (_, "/v1/status" | "/metrics", _) => no(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
@@ -175,19 +177,18 @@ struct Watching {
 
 impl Watching {
     async fn next(&mut self) -> Option<Status> {
-        sleep_until(self.not_before).await;
-        let news = loop {
+        loop {
             let Some(last) = &self.last else {
-                break self.api.status();
+                return Some(self.api.status());
             };
             self.changed.next().await?;
+            sleep_until(self.not_before).await;
             let status = self.api.status();
+            self.not_before = Instant::now() + PAUSE;
             if !status.is_same_as(last) {
-                break status;
+                return Some(status);
             }
-        };
-        self.not_before = Instant::now() + PAUSE;
-        Some(news)
+        }
     }
 }
 

@@ -22,7 +22,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
-use crate::daemon::state::HeldByKeeper;
 use crate::hold::protocol::{FromKeeper, ToKeeper, VERSION, line};
 use crate::hold::run_dir::{is_ready, keepers};
 use crate::model::inventory::ContainerId;
@@ -149,6 +148,7 @@ const FOLLOW: ToKeeper = ToKeeper {
     provisional: false,
     let_all_go: false,
     follow: true,
+    changes: true,
     counts: false,
 };
 
@@ -227,15 +227,13 @@ async fn exchange(
     }
 }
 
-fn on_report(shared: &Shared, id: &ContainerId, report: FromKeeper) {
-    let mut state = shared.state.borrow_mut();
-    for ended in report.released {
-        state.metrics.held(ended.reason, ended.waited_ms);
+fn on_report(shared: &Shared, id: &ContainerId, mut report: FromKeeper) {
+    let state = &mut *shared.state.borrow_mut();
+    for ended in report.released.drain(..) {
+        state.metrics.held(ended);
     }
-    let held = HeldByKeeper {
-        at: state.clock.now().clock,
-        held: report.held,
-    };
-    state.held.insert(id.clone(), held);
+    let now = state.clock.now().clock;
+    let known = state.held.entry(id.clone()).or_default();
+    known.take_in(report, now);
     shared.notifier.notify_watchers();
 }

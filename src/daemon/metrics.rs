@@ -11,6 +11,7 @@ use std::fmt::Write;
 
 use crate::daemon::status::document::{PortState, Status};
 use crate::hold::held_opens::Reason;
+use crate::hold::protocol::ReleasedOpen;
 use crate::model::problem::Failure;
 
 /// A counter, which begins at zero when the daemon starts. Prometheus expects such resets.
@@ -44,9 +45,13 @@ impl Histogram {
     }
 
     pub fn observe(&self, milliseconds: u64) {
+        self.observe_many(milliseconds, 1);
+    }
+
+    fn observe_many(&self, milliseconds: u64, count: u64) {
         let bucket = self.bounds.partition_point(|bound| *bound < milliseconds);
-        self.counts[bucket].add(1);
-        self.sum.add(milliseconds);
+        self.counts[bucket].add(count);
+        self.sum.add(milliseconds.saturating_mul(count));
     }
 }
 
@@ -101,19 +106,22 @@ impl Metrics {
         self.failures[&failure].add(1);
     }
 
-    /// A held open has ended.
-    pub fn held(&self, outcome: Reason, milliseconds: u64) {
-        self.outcomes[&outcome].add(1);
-        self.held.observe(milliseconds);
+    /// Held opens have ended.
+    pub fn held(&self, ended: ReleasedOpen) {
+        self.outcomes[&ended.reason].add(ended.count);
+        self.held.observe_many(ended.waited_ms, ended.count);
     }
 
-    /// The whole text; gauges are taken from `status`.
-    pub fn text(&self, status: &Status) -> String {
+    /// The whole text; gauges are taken from `status`. So many log lines are missing in the journal.
+    pub fn text(&self, status: &Status, log_lines_dropped: u64) -> String {
         let mut page = Page(String::new());
         page.gauges(status);
         self.write_ports(&mut page);
         self.write_failures_and_holds(&mut page);
         self.write_daemon(&mut page);
+        let name = "log_lines_dropped_total";
+        page.head(name, "counter", "Log lines that the journal did not take.");
+        page.sample(name, &[], log_lines_dropped);
         page.0
     }
 
@@ -281,6 +289,14 @@ mod tests {
         }
     }
 
+    fn ended(reason: Reason, waited_ms: u64) -> ReleasedOpen {
+        ReleasedOpen {
+            waited_ms,
+            reason,
+            count: 1,
+        }
+    }
+
     fn has(text: &str, line: &str) {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
@@ -289,9 +305,9 @@ mod tests {
     fn a_histogram_has_everything_up_to_a_bound_in_its_bucket() {
         let metrics = Metrics::default();
         for milliseconds in [0, 100, 101, 60_000, 5_000_000] {
-            metrics.held(Reason::Ready, milliseconds);
+            metrics.held(ended(Reason::Ready, milliseconds));
         }
-        let text = metrics.text(&empty());
+        let text = metrics.text(&empty(), 0);
         for (bound, count) in [("0.1", 2), ("0.5", 3), ("30", 3), ("60", 4), ("3600", 4)] {
             let line = format!("ttyplugd_hold_seconds_bucket{{le=\"{bound}\"}} {count}");
             has(&text, &line);
@@ -312,7 +328,7 @@ mod tests {
             port(PortState::Waiting, true),
             port(PortState::Failed, true),
         ];
-        let text = Metrics::default().text(&status);
+        let text = Metrics::default().text(&status, 0);
         has(&text, "ttyplugd_ports{state=\"waiting\"} 1");
         has(&text, "ttyplugd_ports{state=\"failed\"} 0");
     }
@@ -322,13 +338,16 @@ mod tests {
         let metrics = Metrics::default();
         metrics.failed(Failure::Definition);
         metrics.failed(Failure::Disk);
-        metrics.held(Reason::Gone, 1);
-        metrics.held(Reason::LetGo, 1);
-        let text = metrics.text(&empty());
+        metrics.held(ReleasedOpen {
+            count: 7,
+            ..ended(Reason::Gone, 1)
+        });
+        metrics.held(ended(Reason::LetGo, 1));
+        let text = metrics.text(&empty(), 0);
         has(&text, "ttyplugd_failures_total{cause=\"definition\"} 1");
         has(&text, "ttyplugd_failures_total{cause=\"disk\"} 1");
         has(&text, "ttyplugd_failures_total{cause=\"exec\"} 0");
-        has(&text, "ttyplugd_holds_total{outcome=\"gone\"} 1");
+        has(&text, "ttyplugd_holds_total{outcome=\"gone\"} 7");
         has(&text, "ttyplugd_holds_total{outcome=\"let_go\"} 1");
         has(&text, "ttyplugd_holds_total{outcome=\"ready\"} 0");
         has(&text, "ttyplugd_engine_up 1");

@@ -38,6 +38,7 @@ use crate::monitor::{Monitor, Received};
 use crate::plan::assign::{Assignments, assign};
 use crate::store::Store;
 use crate::sys::backoff::backoff;
+use crate::sys::log_report;
 use crate::sys::logging::kind;
 
 pub mod api;
@@ -544,6 +545,8 @@ impl Daemon {
         let wakes = retry.into_iter().chain(self.saver.wake());
         let wakes = wakes.chain(self.next_look).chain([self.next_resync]);
         let wakes = wakes.chain(watchdog.map(|watchdog| watchdog.next));
+        let report = log_report::report_missing();
+        let wakes = wakes.chain(report.map(|left| Instant::now() + left));
         wakes.min().unwrap_or(self.next_resync)
     }
 

@@ -11,7 +11,7 @@ use crate::daemon::timeline::Timeline;
 use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::hold::ContainerPorts;
-use crate::hold::protocol::HeldOpen;
+use crate::hold::changes::KnownOpens;
 use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
@@ -32,7 +32,7 @@ pub struct State {
     pub engine: EngineState,
     pub lives: Lives,
     /// Held opens, as the keepers report them.
-    pub held: BTreeMap<ContainerId, HeldByKeeper>,
+    pub held: BTreeMap<ContainerId, KnownOpens>,
     pub problems: Problems,
     pub timeline: Timeline,
     /// Devices that were plugged in since the timeline was last updated.
@@ -93,14 +93,6 @@ impl EngineState {
         };
         news
     }
-}
-
-/// A keeper's last report.
-#[derive(Debug)]
-pub struct HeldByKeeper {
-    /// When it came, in milliseconds of the daemon's clock.
-    pub at: u64,
-    pub held: Vec<HeldOpen>,
 }
 
 impl State {

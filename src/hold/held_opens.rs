@@ -1,6 +1,8 @@
 //! The opens of one container that are held, and for how long. Pure: times are milliseconds of a
 //! clock that the caller keeps.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::hold::ContainerPorts;
@@ -40,17 +42,17 @@ pub struct Open {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub open: Open,
+    /// No other open of the container has the same. It keeps its number when it is restarted.
+    pub number: u64,
     pub since: u64,
     /// `None` is for ever.
     pub until: Option<u64>,
 }
 
 impl Held {
-    fn reason_to_go_on(&self, now: u64, ports: &ContainerPorts) -> Option<Reason> {
+    fn reason_to_go_on(&self, ports: &ContainerPorts) -> Option<Reason> {
         let path = &self.open.path;
-        if self.until.is_some_and(|until| until <= now) {
-            Some(Reason::Timeout)
-        } else if ports.hold(path).is_some() {
+        if ports.hold(path).is_some() {
             None
         } else if ports.is_ready(path) {
             Some(Reason::Ready)
@@ -90,11 +92,19 @@ impl Reason {
     }
 }
 
-/// All held opens of one container, and those that were interrupted and may be restarted.
+/// How many opens of a container are held at once, with those that were interrupted and may be
+/// restarted.
+pub const MOST_HELD: usize = 1024;
+
+/// All held opens of one container, and those that were interrupted and may be restarted. Both are
+/// known by their thread, since a thread waits in one call at a time.
 #[derive(Debug, Default)]
 pub struct HeldOpens {
-    held: Vec<Held>,
-    interrupted: Vec<Interrupted>,
+    held: BTreeMap<u32, Held>,
+    /// The deadlines of those, with their threads.
+    deadlines: BTreeSet<(u64, u32)>,
+    interrupted: BTreeMap<u32, Interrupted>,
+    next_number: u64,
     gone: Vec<u64>,
 }
 
@@ -106,41 +116,98 @@ struct Interrupted {
 }
 
 impl HeldOpens {
-    pub fn held(&self) -> &[Held] {
-        &self.held
+    /// By thread, in ascending order.
+    pub fn held(&self) -> impl ExactSizeIterator<Item = &Held> {
+        self.held.values()
     }
 
-    /// Holds an open. One that was interrupted and restarted keeps its first deadline: a program
-    /// with a timer would wait for ever otherwise.
+    /// The open in which a thread waits.
+    pub fn of_thread(&self, tid: u32) -> Option<&Held> {
+        self.held.get(&tid)
+    }
+
+    /// Whether one more open can be held. The oldest of those that were interrupted makes room for
+    /// it.
+    pub fn make_room(&mut self) -> bool {
+        if self.held.len() + self.interrupted.len() < MOST_HELD {
+            return true;
+        }
+        let by_age = self.interrupted.iter().map(|(tid, it)| (it.at, *tid));
+        let oldest = by_age.min();
+        if let Some((_, tid)) = oldest {
+            self.give_up(tid);
+        }
+        oldest.is_some()
+    }
+
+    /// Holds an open of a thread that has no other.
     pub fn hold(&mut self, open: Open, now: u64, hold: Hold) {
         let until = match hold {
             Hold::Off => Some(now),
             Hold::Seconds(seconds) => Some(now.saturating_add(seconds.saturating_mul(1000))),
             Hold::Forever => None,
         };
-        let mut interrupted = self.interrupted.iter();
-        let before = interrupted.position(|before| before.held.open.caller == open.caller);
-        let before = before.map(|at| self.interrupted.remove(at).held);
-        let (since, until) = before.map_or((now, until), |held| (held.since, held.until));
-        self.other_open(open.caller.tid);
-        self.held.push(Held { open, since, until });
+        self.next_number += 1;
+        self.insert(Held {
+            open,
+            number: self.next_number,
+            since: now,
+            until,
+        });
     }
 
-    /// The thread has opened something else, or has ended: its interrupted open is not restarted.
-    pub fn other_open(&mut self, tid: u32) {
-        self.give_up(|held| held.open.caller.tid == tid);
+    /// Holds an open again if it is one that was interrupted, with its first deadline: a program
+    /// with a timer would wait for ever otherwise. It has another notification now.
+    pub fn restart(&mut self, caller: Caller, path: &str, listener: u64, id: u64) -> bool {
+        let before = self.held.get(&caller.tid);
+        let before = before.or(self.interrupted.get(&caller.tid).map(|it| &it.held));
+        let is_it = |before: &Held| before.open.caller == caller && before.open.path == path;
+        if !before.is_some_and(is_it) {
+            return false;
+        }
+        let interrupted = self.interrupted.remove(&caller.tid).map(|it| it.held);
+        if let Some(mut held) = self.take(caller.tid).or(interrupted) {
+            (held.open.listener, held.open.id) = (listener, id);
+            self.insert(held);
+        }
+        true
     }
 
-    /// Counts interrupted opens that are not restarted as gone.
-    fn give_up(&mut self, is_gone: impl Fn(&Held) -> bool) {
-        let (gone, interrupted): (Vec<_>, Vec<_>) = self
-            .interrupted
-            .drain(..)
-            .partition(|interrupted| is_gone(&interrupted.held));
-        self.interrupted = interrupted;
-        let gone = gone.into_iter();
-        self.gone
-            .extend(gone.map(|Interrupted { held, at }| at.saturating_sub(held.since)));
+    fn insert(&mut self, held: Held) {
+        let tid = held.open.caller.tid;
+        self.deadlines.extend(held.until.map(|until| (until, tid)));
+        self.held.insert(tid, held);
+    }
+
+    fn take(&mut self, tid: u32) -> Option<Held> {
+        let held = self.held.remove(&tid)?;
+        if let Some(until) = held.until {
+            self.deadlines.remove(&(until, tid));
+        }
+        Some(held)
+    }
+
+    /// The thread has opened something else: what it has opened before is not restarted. Returns
+    /// whether that was held until now.
+    pub fn other_open(&mut self, tid: u32, now: u64) -> bool {
+        let was_held = self.interrupt(tid, now);
+        self.give_up(tid);
+        was_held
+    }
+
+    fn interrupt(&mut self, tid: u32, now: u64) -> bool {
+        let held = self.take(tid);
+        let interrupted = held.map(|held| (tid, Interrupted { held, at: now }));
+        let was_held = interrupted.is_some();
+        self.interrupted.extend(interrupted);
+        was_held
+    }
+
+    /// Counts an interrupted open as gone.
+    fn give_up(&mut self, tid: u32) {
+        if let Some(Interrupted { held, at }) = self.interrupted.remove(&tid) {
+            self.gone.push(at.saturating_sub(held.since));
+        }
     }
 
     /// Takes out those that are gone: for how long each has waited.
@@ -148,23 +215,33 @@ impl HeldOpens {
         std::mem::take(&mut self.gone)
     }
 
-    /// Takes out those that go on now, with the reason.
-    pub fn release(
-        &mut self,
-        now: u64,
-        ports: &ContainerPorts,
-        let_all_go: bool,
-    ) -> Vec<(Held, Reason)> {
-        let mut released = Vec::new();
-        self.held.retain(|held| {
-            let reason = match let_all_go {
-                true => Some(Reason::LetGo),
-                false => held.reason_to_go_on(now, ports),
-            };
-            released.extend(reason.map(|reason| (held.clone(), reason)));
-            reason.is_none()
-        });
-        released
+    /// Takes out those whose deadline has passed.
+    pub fn expire(&mut self, now: u64) -> Vec<Held> {
+        let mut expired = Vec::new();
+        while let Some((until, tid)) = self.deadlines.pop_first() {
+            if until > now {
+                self.deadlines.insert((until, tid));
+                break;
+            }
+            expired.extend(self.take(tid));
+        }
+        expired
+    }
+
+    /// Takes out those that have no reason to wait any more, after the ports have changed.
+    pub fn release(&mut self, ports: &ContainerPorts, let_all_go: bool) -> Vec<(Held, Reason)> {
+        let reason = |held: &Held| match let_all_go {
+            true => Some(Reason::LetGo),
+            false => held.reason_to_go_on(ports),
+        };
+        let held = self.held.iter();
+        let go_on: Vec<_> = held
+            .filter_map(|(tid, held)| Some((*tid, reason(held)?)))
+            .collect();
+        let go_on = go_on.into_iter();
+        go_on
+            .filter_map(|(tid, reason)| Some((self.take(tid)?, reason)))
+            .collect()
     }
 
     /// Finds out which held opens were interrupted, by `waits`, and which of those are not
@@ -175,19 +252,23 @@ impl HeldOpens {
         waits: impl Fn(&Held) -> bool,
         alive: impl Fn(u32) -> bool,
     ) -> bool {
-        let (held, interrupted): (Vec<_>, Vec<_>) = self.held.drain(..).partition(waits);
-        self.held = held;
-        let changed = !interrupted.is_empty();
-        let interrupted = interrupted.into_iter();
-        self.interrupted
-            .extend(interrupted.map(|held| Interrupted { held, at: now }));
-        self.give_up(|held| !alive(held.open.caller.tid));
-        changed
+        let is_interrupted = |held: &&Held| !waits(held);
+        let interrupted = self.held.values().filter(is_interrupted);
+        let interrupted: Vec<u32> = interrupted.map(|held| held.open.caller.tid).collect();
+        for tid in &interrupted {
+            self.interrupt(*tid, now);
+        }
+        let threads = self.interrupted.keys().copied();
+        let ended: Vec<u32> = threads.filter(|tid| !alive(*tid)).collect();
+        for tid in ended {
+            self.give_up(tid);
+        }
+        !interrupted.is_empty()
     }
 
     /// When the next deadline is.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.held.iter().filter_map(|held| held.until).min()
+        self.deadlines.first().map(|(until, _)| *until)
     }
 }
 
@@ -217,12 +298,19 @@ mod tests {
         }
     }
 
+    /// As the supervisor does it.
     fn hold(holds: &mut HeldOpens, id: u64, caller: Caller, now: u64) {
+        let path = "/dev/zwave";
+        if holds.restart(caller, path, 0, id) {
+            return;
+        }
+        holds.other_open(caller.tid, now);
+        assert!(holds.make_room());
         let open = Open {
             listener: 0,
             id,
             caller,
-            path: "/dev/zwave".into(),
+            path: path.into(),
             opener: Opener {
                 command: "app".into(),
                 process: Some(1),
@@ -231,43 +319,53 @@ mod tests {
         holds.hold(open, now, Hold::Seconds(10));
     }
 
+    fn first(holds: &HeldOpens) -> &Held {
+        holds.held().next().unwrap()
+    }
+
     #[test]
     fn a_held_open_goes_on_when_its_port_is_ready_or_its_time_is_over() {
         let mut holds = HeldOpens::default();
         hold(&mut holds, 1, caller(1), 1000);
         let waiting = ports(false, DEFAULT_HOLD);
-        assert_eq!(holds.release(10_999, &waiting, false), []);
+        assert_eq!(holds.release(&waiting, false), []);
+        assert_eq!(holds.expire(10_999), []);
         assert_eq!(holds.next_deadline(), Some(11_000));
-        let released = holds.release(11_000, &waiting, false);
-        assert_eq!(released[0].1, Reason::Timeout);
+        assert_eq!(holds.expire(11_000)[0].open.id, 1);
         hold(&mut holds, 2, caller(1), 20_000);
-        let released = holds.release(20_001, &ports(true, DEFAULT_HOLD), false);
+        let released = holds.release(&ports(true, DEFAULT_HOLD), false);
         assert_eq!(released[0].1, Reason::Ready);
         hold(&mut holds, 3, caller(1), 20_000);
-        assert_eq!(holds.release(20_001, &waiting, true)[0].1, Reason::LetGo);
+        assert_eq!(holds.release(&waiting, true)[0].1, Reason::LetGo);
         assert_eq!(holds.next_deadline(), None);
+        assert_eq!(holds.held().len(), 0);
     }
 
     #[test]
     fn a_restarted_open_keeps_its_first_deadline_and_a_retry_starts_a_new_one() {
         let mut holds = HeldOpens::default();
         hold(&mut holds, 1, caller(1), 1000);
+        let number = first(&holds).number;
         assert!(holds.sweep(2000, |_| false, |_| true));
         hold(&mut holds, 2, caller(1), 5000);
-        assert_eq!(holds.held()[0].until, Some(11_000));
-        assert_eq!(holds.held()[0].since, 1000);
+        // The next one comes before the end of the one before it was noticed.
+        hold(&mut holds, 3, caller(1), 5000);
+        let held = first(&holds);
+        assert_eq!((held.since, held.until), (1000, Some(11_000)));
+        assert_eq!((held.open.id, held.number), (3, number));
         // Answered, and opened again by the program itself.
-        holds.release(11_000, &ports(false, DEFAULT_HOLD), false);
+        holds.expire(11_000);
         hold(&mut holds, 3, caller(1), 12_000);
-        assert_eq!(holds.held()[0].until, Some(22_000));
+        assert_eq!(first(&holds).until, Some(22_000));
+        assert_ne!(first(&holds).number, number);
         // Interrupted, and then the thread opens something else, or ends.
         for end in [0, 1] {
             holds.sweep(30_000, |_| false, |_| end == 0);
             if end == 0 {
-                holds.other_open(1);
+                holds.other_open(1, 30_000);
             }
             hold(&mut holds, 4, caller(1), 50_000);
-            assert_eq!(holds.held()[0].until, Some(60_000));
+            assert_eq!(first(&holds).until, Some(60_000));
         }
         // Another place in the program is another open.
         holds.sweep(52_000, |_| false, |_| true);
@@ -276,7 +374,10 @@ mod tests {
             ..caller(1)
         };
         hold(&mut holds, 5, elsewhere, 55_000);
-        assert_eq!(holds.held()[0].until, Some(65_000));
+        assert_eq!(first(&holds).until, Some(65_000));
+        // So is another path at the same place of its memory.
+        assert!(!holds.restart(elsewhere, "/dev/other", 0, 6));
+        assert_eq!(holds.next_deadline(), Some(65_000));
     }
 
     #[test]
@@ -290,7 +391,7 @@ mod tests {
         // Its thread opens something else.
         holds.sweep(6000, |_| false, |_| true);
         assert!(holds.take_gone().is_empty());
-        holds.other_open(1);
+        assert!(!holds.other_open(1, 6500));
         assert_eq!(holds.take_gone(), [5000]);
         assert!(holds.take_gone().is_empty());
         // Killed.
@@ -299,8 +400,32 @@ mod tests {
         assert_eq!(holds.take_gone(), [500]);
         // Released: that is said by `release` alone.
         hold(&mut holds, 4, caller(3), 8000);
-        holds.release(8100, &ports(true, DEFAULT_HOLD), false);
-        holds.other_open(3);
+        holds.release(&ports(true, DEFAULT_HOLD), false);
+        holds.other_open(3, 8000);
         assert!(holds.take_gone().is_empty());
+        // It opens something else before its interruption was noticed.
+        hold(&mut holds, 5, caller(4), 9000);
+        assert!(holds.other_open(4, 9300));
+        assert_eq!(holds.take_gone(), [300]);
+        assert_eq!(holds.next_deadline(), None);
+    }
+
+    #[test]
+    fn interrupted_opens_make_room_and_those_that_wait_do_not() {
+        let mut holds = HeldOpens::default();
+        for tid in 0..1000 {
+            hold(&mut holds, 1, caller(tid), u64::from(tid));
+        }
+        holds.sweep(5000, |_| false, |_| true);
+        for tid in 1000..2024 {
+            hold(&mut holds, 1, caller(tid), 6000);
+        }
+        assert_eq!(holds.take_gone().len(), 1000);
+        assert_eq!(holds.held().len(), MOST_HELD);
+        assert!(!holds.make_room());
+        // A restarted one needs none.
+        assert!(holds.restart(caller(1500), "/dev/zwave", 0, 2));
+        holds.other_open(1500, 7000);
+        assert!(holds.make_room());
     }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::match_key::LINK_DIRECTORIES;
 use crate::model::{Hold, NodePath};
 
+pub mod changes;
+pub mod ended_opens;
 pub mod held_opens;
 pub mod protocol;
 pub mod run_dir;
@@ -15,6 +17,10 @@ pub mod run_dir;
 /// For how long an open is held where the port's definition does not say.
 pub const DEFAULT_HOLD: Hold = Hold::Seconds(DEFAULT_SECONDS);
 pub const DEFAULT_SECONDS: u64 = 60;
+
+/// The longest path whose open is held, in bytes. That is as long as a file name can be (NAME_MAX in
+/// linux/limits.h).
+pub const LONGEST_PATH: usize = 255;
 
 /// A port of a container, as far as holding is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +61,7 @@ impl ContainerPorts {
     /// For how long an open of `path` is held; `None` if it goes on at once.
     pub fn hold(&self, path: &str) -> Option<Hold> {
         let hold = match self.port_at(path) {
+            _ if path.len() > LONGEST_PATH => return None,
             Some(port) if port.ready => return None,
             Some(port) => port.hold,
             None if self.every && could_be_a_usb_port(path) => DEFAULT_HOLD,
@@ -86,6 +93,10 @@ fn could_be_a_usb_port(path: &str) -> bool {
             .and_then(|rest| rest.strip_prefix('/'));
         name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
     };
+    // No path of a port has them (`NodePath`).
+    if path.chars().any(char::is_control) {
+        return false;
+    }
     numbered("/dev/ttyUSB") || numbered("/dev/ttyACM") || LINK_DIRECTORIES.iter().any(is_in)
 }
 
@@ -135,9 +146,20 @@ mod tests {
             "/dev/tty",
             "/dev/serial/by-id/",
             "/dev/serial/by-id/a/b",
+            "/dev/serial/by-id/a\n",
             "/dev/zwave",
         ] {
             assert_eq!(every.hold(path), None, "{path}");
         }
+    }
+    #[test]
+    fn a_path_that_is_longer_than_any_file_name_is_not_held() {
+        let every = ContainerPorts {
+            every: true,
+            ..ContainerPorts::default()
+        };
+        let path = |length| format!("{:x<length$}", "/dev/serial/by-id/");
+        assert_eq!(every.hold(&path(LONGEST_PATH)), Some(DEFAULT_HOLD));
+        assert_eq!(every.hold(&path(LONGEST_PATH + 1)), None);
     }
 }

@@ -33,17 +33,27 @@ pub struct ToKeeper {
     /// The sender wants to be told of held opens from now on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
+    /// The sender understands changes: it is told all held opens once, and then what is different.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changes: bool,
     /// The sender counts released opens: they are remembered for it while it is not connected.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counts: bool,
 }
 
 /// From a keeper to those who follow it: at first, and whenever something changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FromKeeper {
     pub ttyplugd: u32,
     pub container: String,
+    /// `held` are those that are new since the last message, not all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changes: bool,
+    /// In place of what the same thread was said to wait for.
     pub held: Vec<HeldOpen>,
+    /// The threads that do not wait any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<u32>,
     /// Those released since the last message to somebody who counts them: each is told once.
     #[serde(default)]
     pub released: Vec<ReleasedOpen>,
@@ -64,11 +74,18 @@ pub struct HeldOpen {
     pub left_ms: Option<u64>,
 }
 
-/// An open that has waited.
+/// Opens that have waited for the same time, and have ended for the same reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleasedOpen {
     pub waited_ms: u64,
     pub reason: Reason,
+    /// A keeper that does not know of it names each.
+    #[serde(default = "one")]
+    pub count: u64,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// From the wrapper to the daemon, when a container is being created.
@@ -154,9 +171,11 @@ mod tests {
             "reason":"let-go"}]}"#;
         let heard: FromKeeper = serde_json::from_str(older).unwrap();
         assert_eq!(heard.held[0].pid, None);
+        assert!(!heard.changes);
         let released = ReleasedOpen {
             waited_ms: 5,
             reason: Reason::LetGo,
+            count: 1,
         };
         assert_eq!(heard.released, [released]);
         let later = r#"{"ttyplugd":1,"container":"c","held":[],"released":[{"waited_ms":5,

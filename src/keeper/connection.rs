@@ -1,13 +1,16 @@
 //! One connection to a keeper: of a runtime, which hands over a listener, or of the daemon or a
 //! wrapper, which send messages.
 
-use std::io::{self, IoSliceMut, Write};
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use nix::poll::PollFlags;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use crate::hold::protocol::{ToKeeper, take};
+use crate::hold::protocol::{ReleasedOpen, ToKeeper, take};
+use crate::keeper::follower::Follower;
+use crate::keeper::supervisor::Supervisor;
 use crate::sys::descriptors::own;
 use crate::sys::socket::is_of_root;
 
@@ -15,13 +18,12 @@ use crate::sys::socket::is_of_root;
 pub(super) struct Connection {
     stream: UnixStream,
     received: Vec<u8>,
-    /// It is sent the opens that are held.
-    pub(super) follows: bool,
-    /// It counts the opens that have ended.
-    pub(super) counts: bool,
+    /// It is told of the opens that are held.
+    follower: Option<Follower>,
 }
 
 pub(super) enum Received {
+    Nothing,
     Listener(OwnedFd),
     Messages(Vec<ToKeeper>),
 }
@@ -32,12 +34,56 @@ impl Connection {
         (is_of_root(&stream) && stream.set_nonblocking(true).is_ok()).then(|| Self {
             stream,
             received: Vec::new(),
-            follows: false,
-            counts: false,
+            follower: None,
         })
     }
 
-    /// Reads what has come. A runtime sends one message with a listener in it.
+    pub(super) fn follows(&self) -> bool {
+        self.follower.is_some()
+    }
+
+    /// What to wait for: it is told more when it has read what it was told before.
+    pub(super) fn events(&self) -> PollFlags {
+        match &self.follower {
+            Some(follower) if follower.is_behind() => PollFlags::POLLIN | PollFlags::POLLOUT,
+            _ => PollFlags::POLLIN,
+        }
+    }
+
+    /// When there is something to tell it.
+    pub(super) fn next(&self, last_change: u64) -> Option<u64> {
+        self.follower.as_ref()?.next(last_change)
+    }
+
+    /// Does what a message asks for.
+    pub(super) fn take_in(&mut self, message: ToKeeper, supervisor: &mut Supervisor) {
+        if message.follow {
+            self.follower.get_or_insert_default().take_in(&message);
+        }
+        supervisor.take_in(message);
+    }
+
+    /// Tells it of held opens, if it wants to be told.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub(super) fn tell(&mut self, supervisor: &mut Supervisor, last_change: u64) -> io::Result<()> {
+        match &mut self.follower {
+            Some(follower) => follower.tell(&self.stream, supervisor, last_change),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn hurry(&mut self) {
+        self.follower.iter_mut().for_each(Follower::hurry);
+    }
+
+    /// The ends that it was to count, and of which it has not heard.
+    pub(super) fn uncounted(self) -> Vec<ReleasedOpen> {
+        self.follower.map_or_else(Vec::new, Follower::uncounted)
+    }
+
+    /// Reads some of what has come. A runtime sends one message with a listener in it.
     ///
     /// # Errors
     /// The connection has ended, or what comes is no message.
@@ -49,7 +95,7 @@ impl Connection {
             let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
             let fd = self.stream.as_raw_fd();
             let message = match recvmsg::<()>(fd, &mut slices, Some(&mut space), flags) {
-                Err(nix::errno::Errno::EAGAIN) => return Ok(Received::Messages(Vec::new())),
+                Err(nix::errno::Errno::EAGAIN) => return Ok(Received::Nothing),
                 other => other?,
             };
             let mut fds = Vec::new();
@@ -75,11 +121,6 @@ impl Connection {
             messages.push(message);
         }
         Ok(Received::Messages(messages))
-    }
-
-    /// Writes without waiting for the reader. Returns whether all of it was written.
-    pub(super) fn write(&mut self, line: &[u8]) -> bool {
-        self.stream.write_all(line).is_ok()
     }
 }
 

@@ -44,6 +44,9 @@ fn be_keeper(run_dir: &Path, id: &str, socket: &str, starter: &str) -> anyhow::R
     // The starter waits for our first answer, so its number is still its own.
     let starter = pidfd::open(starter.parse()?)?;
     nix::unistd::setsid().context("setsid")?;
+    // It is the shim's, which containerd keeps from being killed (proc(5), oom_score_adj). To lower
+    // it takes a capability, and is not needed.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     // Not to keep the bundle's directory.
     std::env::set_current_dir("/")?;
     let listener = keeper::take_over(&starter)?;

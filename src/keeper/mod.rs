@@ -15,14 +15,15 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::hold::protocol::{FromKeeper, VERSION, line};
 use crate::keeper::connection::{Connection, Received};
 use crate::keeper::supervisor::Supervisor;
 use crate::sys::descriptors::{close_inherited, take_stdin};
+use crate::sys::log_report;
 
 mod connection;
+mod follower;
 pub mod launch;
 pub mod open_target;
 pub mod resolve;
@@ -31,6 +32,16 @@ mod supervisor;
 
 /// The pause before the next try when a connection cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many connections there may be at once. More of them wait in the socket's queue.
+const MOST_CONNECTIONS: usize = 64;
+
+/// How many notifications are taken before connections are looked at again, in which the message
+/// may be that a port is ready.
+const MOST_OPENS: usize = 64;
+
+/// How often a connection is read before others have their turn.
+const MOST_READS: usize = 16;
 
 /// What a keeper is started with.
 #[derive(Debug)]
@@ -47,6 +58,8 @@ struct Keeper {
     birth: Birth,
     supervisor: Supervisor,
     connections: Vec<Connection>,
+    /// The number of the last change of what is held.
+    last_change: u64,
 }
 
 /// Lets go of everything that was inherited, and returns the socket that came as standard input.
@@ -68,6 +81,7 @@ pub fn run(birth: Birth, socket: &UnixListener) -> io::Result<()> {
         supervisor: Supervisor::new(birth.container.clone()),
         birth,
         connections: Vec::new(),
+        last_change: 0,
     };
     let result = keeper.run(socket);
     let _ = fs::remove_file(&keeper.birth.socket);
@@ -83,23 +97,18 @@ impl Keeper {
             }
             // Messages come before opens: an open that comes together with the message that its port
             // is gone has to wait.
-            let mut changed = self.on_connections(&ready);
-            for what in &ready {
-                match what {
-                    Ready::Listener(number) => changed |= self.supervisor.on_listener(*number),
-                    Ready::HungUp(number) => changed |= self.supervisor.remove_listener(*number),
-                    _ => {}
-                }
-            }
-            changed |= self.supervisor.tick();
-            if changed {
-                self.tell_followers();
-            }
+            self.on_connections(&ready);
+            let changed = self.on_listeners(&ready) | self.supervisor.tick();
+            self.last_change += u64::from(changed);
+            self.tell_followers();
             if self.supervisor.listeners().is_empty() {
                 // Only after every connection that is there was looked at.
                 let starting =
                     !self.supervisor.has_had_listeners() && !ready.contains(&Ready::StarterEnded);
-                if !starting && self.connections.iter().all(|c| c.follows) {
+                if !starting && self.connections.iter().all(Connection::follows) {
+                    self.connections.iter_mut().for_each(Connection::hurry);
+                    self.tell_followers();
+                    log_report::report_last();
                     return Ok(());
                 }
             }
@@ -116,8 +125,10 @@ impl Keeper {
             what.push(Ready::StarterEnded);
             fds.push(self.birth.starter.as_fd());
         }
-        what.push(Ready::Socket);
-        fds.push(socket.as_fd());
+        if self.connections.len() < MOST_CONNECTIONS {
+            what.push(Ready::Socket);
+            fds.push(socket.as_fd());
+        }
         for (number, listener) in self.supervisor.listeners() {
             what.push(Ready::Listener(*number));
             fds.push(listener.as_fd());
@@ -126,11 +137,11 @@ impl Keeper {
             what.push(Ready::Connection(number));
             fds.push(connection.as_fd());
         }
+        let fds = what.iter().zip(fds);
         let mut polled: Vec<PollFd> = fds
-            .into_iter()
-            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .map(|(what, fd)| PollFd::new(fd, self.events(*what)))
             .collect();
-        match poll(&mut polled, self.supervisor.idle()) {
+        match poll(&mut polled, self.idle()) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -148,8 +159,28 @@ impl Keeper {
         Ok(ready)
     }
 
+    fn events(&self, what: Ready) -> PollFlags {
+        match what {
+            Ready::Connection(number) => self.connections[number].events(),
+            _ => PollFlags::POLLIN,
+        }
+    }
+
+    /// How long nothing is due.
+    fn idle(&self) -> PollTimeout {
+        let told = self.connections.iter();
+        let told = told.filter_map(|connection| connection.next(self.last_change));
+        let next = told.chain(self.supervisor.next()).min();
+        let left = next.map(|at| at.saturating_sub(self.supervisor.now()));
+        let report = log_report::report_missing();
+        let left = left.map(Duration::from_millis).into_iter().chain(report);
+        left.min().map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
     fn accept(&mut self, socket: &UnixListener) {
-        loop {
+        while self.connections.len() < MOST_CONNECTIONS {
             match socket.accept() {
                 Ok((stream, _)) => self.connections.extend(Connection::accept(stream)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -159,71 +190,67 @@ impl Keeper {
         }
     }
 
-    fn on_connections(&mut self, ready: &[Ready]) -> bool {
-        let mut changed = false;
-        let mut ended = Vec::new();
-        for number in ready.iter().filter_map(|ready| match ready {
+    fn on_connections(&mut self, ready: &[Ready]) {
+        let numbers = ready.iter().filter_map(|ready| match ready {
             Ready::Connection(number) => Some(*number),
             _ => None,
-        }) {
-            match self.read(number) {
-                Ok(news) => changed |= news,
-                Err(_) => ended.push(number),
+        });
+        let ended = numbers.filter(|number| self.read(*number).is_err());
+        let ended = ended.collect();
+        self.remove(ended);
+    }
+
+    /// Connections that have ended, by their numbers in ascending order.
+    fn remove(&mut self, ended: Vec<usize>) {
+        for number in ended.into_iter().rev() {
+            let connection = self.connections.remove(number);
+            self.supervisor.put_back(connection.uncounted());
+        }
+    }
+
+    /// Takes in what has come. The connection ends with an error.
+    fn read(&mut self, number: usize) -> io::Result<()> {
+        let connection = &mut self.connections[number];
+        for _ in 0..MOST_READS {
+            match connection.receive()? {
+                Received::Nothing => break,
+                Received::Messages(messages) => {
+                    for message in messages {
+                        connection.take_in(message, &mut self.supervisor);
+                    }
+                }
+                Received::Listener(fd) => {
+                    self.supervisor.add_listener(fd);
+                    // The rest of the runtime's message is the container's state, which is known.
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
             }
         }
-        for number in ended.into_iter().rev() {
-            self.connections.remove(number);
+        Ok(())
+    }
+
+    /// Takes the opens that are announced, some of each listener.
+    fn on_listeners(&mut self, ready: &[Ready]) -> bool {
+        let announcing = ready.iter().filter(|r| matches!(r, Ready::Listener(_)));
+        let most = (MOST_OPENS / announcing.count().max(1)).max(1);
+        let mut changed = false;
+        for what in ready {
+            changed |= match what {
+                Ready::Listener(number) => self.supervisor.on_listener(*number, most),
+                Ready::HungUp(number) => self.supervisor.remove_listener(*number),
+                _ => false,
+            };
         }
         changed
     }
 
-    /// Takes in what has come. The connection ends with an error.
-    fn read(&mut self, number: usize) -> io::Result<bool> {
-        let connection = &mut self.connections[number];
-        let messages = match connection.receive()? {
-            Received::Messages(messages) => messages,
-            Received::Listener(fd) => {
-                self.supervisor.add_listener(fd);
-                // The rest of the runtime's message is the container's state, which is known.
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
-        };
-        let changed = !messages.is_empty();
-        for message in messages {
-            connection.follows |= message.follow;
-            connection.counts |= message.counts;
-            self.supervisor.take_in(message);
-        }
-        Ok(changed)
-    }
-
-    /// A follower that does not read is cut off, and finds us again.
     fn tell_followers(&mut self) {
-        let ended = self.supervisor.ended();
-        let mut message = FromKeeper {
-            ttyplugd: VERSION,
-            container: self.birth.container.clone(),
-            held: self.supervisor.held(),
-            released: Vec::new(),
-        };
-        let to_all = line(&message);
-        message.released = ended.to_vec();
-        let to_counter = line(&message);
-        // Each end is counted once.
-        let mut uncounted = !ended.is_empty();
-        self.connections.retain_mut(|connection| {
-            if !connection.follows {
-                return true;
-            }
-            let counts = connection.counts && uncounted;
-            let line = if counts { &to_counter } else { &to_all };
-            let written = connection.write(line);
-            uncounted &= !(written && counts);
-            written
-        });
-        if !uncounted {
-            self.supervisor.forget_ended();
-        }
+        let (supervisor, last_change) = (&mut self.supervisor, self.last_change);
+        let connections = self.connections.iter_mut().enumerate();
+        let told = connections.map(|(number, c)| (number, c.tell(supervisor, last_change)));
+        let ended = told.filter_map(|(number, told)| told.is_err().then_some(number));
+        let ended = ended.collect();
+        self.remove(ended);
     }
 }
 

@@ -2,28 +2,27 @@
 //! ports that are not ready.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::hold::held_opens::{Caller, Held, HeldOpens, Open, Opener, Reason};
-use crate::hold::protocol::{HeldOpen, ReleasedOpen, ToKeeper};
+use crate::hold::ended_opens::EndedOpens;
+use crate::hold::held_opens::{Caller, Held, HeldOpens, MOST_HELD, Open, Opener, Reason};
+use crate::hold::protocol::{FromKeeper, ReleasedOpen, ToKeeper, VERSION};
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
 use crate::keeper::open_target::{decode, find_name, read_path};
 use crate::keeper::seccomp_notify::{Listener, Notification};
+use crate::model::Hold;
 use crate::sys::logging::kind;
 use crate::sys::proc_thread;
 
 /// The interval of the checks whether held opens still wait: the kernel does not report that a
-/// waiting call was interrupted or its program killed.
+/// waiting call was interrupted or its program killed. It looks through all of them to find one
+/// (`find_notification` in its kernel/seccomp.c), so where many wait they are checked less often.
 const SWEEP_MS: u64 = 200;
-
-/// How many notifications of one listener are taken in a row.
-const MOST_AT_ONCE: usize = 256;
-
-/// How many opens that have ended are remembered for a daemon that is away.
-const MOST_ENDED: usize = 1024;
+const SWEPT_AT_ONCE: u64 = 64;
 
 /// The default hold, in milliseconds.
 const DEFAULT_HOLD_MS: u64 = DEFAULT_SECONDS * 1000;
@@ -33,13 +32,17 @@ pub(super) struct Supervisor {
     container: String,
     clock: Instant,
     ports: ContainerPorts,
+    /// Held opens may have no reason to wait any more.
+    ports_changed: bool,
     /// When provisional ports expire.
     provisional_until: Option<u64>,
     let_all_go: bool,
     held: HeldOpens,
     swept: u64,
+    /// There is no room for another open, and that was logged.
+    is_full: bool,
     /// Opens that have ended and that the daemon has not counted yet.
-    ended: Vec<ReleasedOpen>,
+    ended: EndedOpens,
     listeners: BTreeMap<u64, Listener>,
     next_listener: u64,
 }
@@ -50,17 +53,19 @@ impl Supervisor {
             container,
             clock: Instant::now(),
             ports: ContainerPorts::default(),
+            ports_changed: false,
             provisional_until: None,
             let_all_go: false,
             held: HeldOpens::default(),
             swept: 0,
-            ended: Vec::new(),
+            is_full: false,
+            ended: EndedOpens::default(),
             listeners: BTreeMap::new(),
             next_listener: 0,
         }
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -87,6 +92,7 @@ impl Supervisor {
     /// Takes in a message of the daemon or a wrapper.
     pub(super) fn take_in(&mut self, message: ToKeeper) {
         self.let_all_go |= message.let_all_go;
+        self.ports_changed |= message.let_all_go || message.ports.is_some();
         if let Some(ports) = message.ports {
             self.ports = ports;
             let until = self.now().saturating_add(DEFAULT_HOLD_MS);
@@ -94,32 +100,38 @@ impl Supervisor {
         }
     }
 
-    /// How long nothing is due.
-    pub(super) fn idle(&self) -> PollTimeout {
-        if self.held.held().is_empty() {
-            return PollTimeout::NONE;
+    /// When something is due, by the clock of [`Self::now`].
+    pub(super) fn next(&self) -> Option<u64> {
+        if self.held.held().len() == 0 {
+            return None;
         }
-        let deadline = self.held.next_deadline().into_iter();
-        let deadline = deadline.chain(self.provisional_until).min();
-        let left = deadline.map_or(SWEEP_MS, |at| at.saturating_sub(self.now()).min(SWEEP_MS));
-        PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
+        let sweep = self.next_sweep();
+        let deadlines = [self.held.next_deadline(), self.provisional_until];
+        deadlines.into_iter().flatten().chain([sweep]).min()
+    }
+
+    fn next_sweep(&self) -> u64 {
+        let more = self.held.held().len() as u64 / SWEPT_AT_ONCE;
+        self.swept.saturating_add(SWEEP_MS * (1 + more))
     }
 
     /// Does what is due by now. Returns whether that has changed which opens are held.
     pub(super) fn tick(&mut self) -> bool {
         let now = self.now();
-        let swept = now >= self.swept.saturating_add(SWEEP_MS) && self.sweep();
+        let swept = now >= self.next_sweep() && self.sweep();
         if self.provisional_until.is_some_and(|until| until <= now) {
             self.ports = ContainerPorts::default();
+            self.ports_changed = true;
             self.provisional_until = None;
         }
         swept | self.release()
     }
 
-    /// Takes the notifications of a listener. Returns whether that has changed which opens are held.
-    pub(super) fn on_listener(&mut self, number: u64) -> bool {
+    /// Takes so many notifications of a listener at most. Returns whether that has changed which
+    /// opens are held.
+    pub(super) fn on_listener(&mut self, number: u64, most: usize) -> bool {
         let mut changed = false;
-        for _ in 0..MOST_AT_ONCE {
+        for _ in 0..most {
             let Some(listener) = self.listeners.get(&number) else {
                 break;
             };
@@ -141,28 +153,40 @@ impl Supervisor {
     /// Decides about one open. After any error it is resumed, and the kernel decides.
     fn on_open(&mut self, number: u64, notification: &Notification) -> bool {
         let found = find(notification);
-        let Some(listener) = self.listeners.get(&number) else {
-            return false;
-        };
         let (id, tid) = (notification.id, notification.tid);
         // What was read belongs to this open only if it still waits.
-        if !listener.waits(id) {
+        if !self.listeners.get(&number).is_some_and(|l| l.waits(id)) {
             return false;
         }
         let hold = match &found {
             Some((_, path)) if !self.let_all_go => self.ports.hold(path),
             _ => None,
         };
-        let (Some((caller, path)), Some(hold)) = (found, hold) else {
+        match (found, hold) {
+            (Some((caller, path)), Some(_)) if self.held.restart(caller, &path, number, id) => {
+                false
+            }
+            (Some((caller, path)), Some(hold)) => self.hold(number, id, caller, path, hold),
+            _ => self.resume(number, id, tid),
+        }
+    }
+
+    /// Lets an open go on that is not held. Returns whether another one of its thread was.
+    fn resume(&mut self, number: u64, id: u64, tid: u32) -> bool {
+        if let Some(listener) = self.listeners.get(&number) {
             listener.resume(id);
-            self.held.other_open(tid);
-            return false;
-        };
-        // A restarted open comes while its first one is still on the list.
-        let listeners = &self.listeners;
-        let waits = |held: &Held| held.open.caller.tid != tid || waits(listeners, held);
-        let now = self.now();
-        self.held.sweep(now, waits, proc_thread::is_alive);
+        }
+        self.held.other_open(tid, self.now())
+    }
+
+    /// Holds an open as long as there is room.
+    fn hold(&mut self, listener: u64, id: u64, caller: Caller, path: String, hold: Hold) -> bool {
+        let (tid, now) = (caller.tid, self.now());
+        let changed = self.held.other_open(tid, now);
+        if !self.has_room(now) {
+            self.log_full();
+            return self.resume(listener, id, tid) | changed;
+        }
         let opener = Opener {
             command: proc_thread::command(tid),
             process: proc_thread::process(tid),
@@ -177,7 +201,7 @@ impl Supervisor {
             "open held"
         );
         let open = Open {
-            listener: number,
+            listener,
             id,
             caller,
             path,
@@ -185,6 +209,23 @@ impl Supervisor {
         };
         self.held.hold(open, now, hold);
         true
+    }
+
+    /// Whether one more open can be held. Those whose program was killed count until a sweep.
+    fn has_room(&mut self, now: u64) -> bool {
+        let can_sweep = now >= self.swept.saturating_add(SWEEP_MS);
+        self.held.make_room() || can_sweep && self.sweep() && self.held.make_room()
+    }
+
+    fn log_full(&mut self) {
+        if !self.is_full {
+            tracing::warn!(
+                message_id = kind::HOLDS_FULL,
+                container_id = self.container,
+                "{MOST_HELD} opens are held; further ones fail as if none were held"
+            );
+        }
+        self.is_full = true;
     }
 
     /// Looks which opens still wait.
@@ -197,62 +238,85 @@ impl Supervisor {
         self.held.sweep(self.swept, waits, can_come_again)
     }
 
+    /// Lets those go on that have no reason to wait any more.
     fn release(&mut self) -> bool {
         let now = self.now();
-        let gone = self.held.take_gone();
-        let released = self.held.release(now, &self.ports, self.let_all_go);
-        if released.is_empty() && gone.is_empty() {
-            return false;
+        let expired = self.held.expire(now).into_iter();
+        let mut released: Vec<_> = expired.map(|held| (held, Reason::Timeout)).collect();
+        if take(&mut self.ports_changed) {
+            released.extend(self.held.release(&self.ports, self.let_all_go));
         }
-        let gone = gone.into_iter().map(|waited| (waited, Reason::Gone));
-        let went_on = released
-            .iter()
-            .map(|(held, reason)| (now.saturating_sub(held.since), *reason));
-        let ended = gone.chain(went_on);
-        self.ended
-            .extend(ended.map(|(waited_ms, reason)| ReleasedOpen { waited_ms, reason }));
-        let too_many = self.ended.len().saturating_sub(MOST_ENDED);
-        self.ended.drain(..too_many);
+        self.is_full &= self.held.held().len() > 0;
+        self.resume_all(&released);
+        for (held, reason) in &released {
+            self.log_released(held, *reason, now);
+        }
+        self.count(&released, now)
+    }
+
+    /// Counts the opens that have ended. Returns whether there are any.
+    fn count(&mut self, released: &[(Held, Reason)], now: u64) -> bool {
+        let went_on = released.iter();
+        let went_on = went_on.map(|(held, reason)| (now.saturating_sub(held.since), *reason));
+        let gone = self.held.take_gone().into_iter();
+        let gone = gone.map(|waited_ms| (waited_ms, Reason::Gone));
+        let mut any = false;
+        for (waited_ms, reason) in gone.chain(went_on) {
+            self.ended.add(ReleasedOpen {
+                waited_ms,
+                reason,
+                count: 1,
+            });
+            any = true;
+        }
+        any
+    }
+
+    fn resume_all(&self, released: &[(Held, Reason)]) {
+        if released.is_empty() {
+            return;
+        }
         let wake_here = |here| self.listeners.values().for_each(|l| l.wake_here(here));
         wake_here(false);
-        for (held, _) in &released {
+        for (held, _) in released {
             if let Some(listener) = self.listeners.get(&held.open.listener) {
                 listener.resume(held.open.id);
             }
         }
         wake_here(true);
-        for (held, reason) in &released {
-            tracing::info!(
-                message_id = kind::RELEASED, action = "release", reason = ?reason,
-                container_id = self.container, container_path = held.open.path,
-                tid = held.open.caller.tid, waited_ms = now.saturating_sub(held.since), "open released"
-            );
-        }
-        true
+    }
+
+    fn log_released(&self, held: &Held, reason: Reason, now: u64) {
+        let waited_ms = now.saturating_sub(held.since);
+        tracing::info!(
+            message_id = kind::RELEASED, action = "release", reason = ?reason,
+            container_id = self.container, container_path = held.open.path,
+            tid = held.open.caller.tid, waited_ms, "open released"
+        );
     }
 
     /// The opens that are held.
-    pub(super) fn held(&self) -> Vec<HeldOpen> {
-        let now = self.now();
-        let held = self.held.held().iter().map(|held| HeldOpen {
-            tid: held.open.caller.tid,
-            command: held.open.opener.command.clone(),
-            pid: held.open.opener.process,
-            path: held.open.path.clone(),
-            waited_ms: now.saturating_sub(held.since),
-            left_ms: held.until.map(|until| until.saturating_sub(now)),
-        });
-        held.collect()
+    pub(super) fn held(&self) -> &HeldOpens {
+        &self.held
     }
 
-    /// Opens that have ended and that the daemon has not counted yet.
-    pub(super) fn ended(&self) -> &[ReleasedOpen] {
-        &self.ended
+    /// A message of this container's keeper.
+    pub(super) fn sign(&self, message: FromKeeper) -> FromKeeper {
+        FromKeeper {
+            ttyplugd: VERSION,
+            container: self.container.clone(),
+            ..message
+        }
     }
 
-    /// The daemon has counted them.
-    pub(super) fn forget_ended(&mut self) {
-        self.ended.clear();
+    /// Takes out the opens that have ended and that the daemon has not counted yet.
+    pub(super) fn take_ended(&mut self) -> Vec<ReleasedOpen> {
+        self.ended.take()
+    }
+
+    /// Takes back those of which the daemon has not heard.
+    pub(super) fn put_back(&mut self, ended: Vec<ReleasedOpen>) {
+        ended.into_iter().for_each(|ended| self.ended.add(ended));
     }
 }
 

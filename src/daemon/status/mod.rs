@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::daemon::state::{HeldByKeeper, State};
+use crate::daemon::state::State;
 use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
 use crate::daemon::timeline::Row;
 use crate::hold::ContainerPorts;
+use crate::hold::changes::{KnownOpen, KnownOpens};
 use crate::model::NodePath;
 use crate::model::inventory::{Container, ContainerId, ContainerState};
 use crate::model::problem::Problem;
@@ -142,7 +143,7 @@ pub fn status(state: &State, now: Now) -> Status {
     rows.sort_by_key(|row| (&row.container.name, row.id, row.port));
     let ports = rows.into_iter().map(|row| port_status(state, row, now));
     let held = state.held.iter();
-    let held = held.flat_map(|(id, report)| held_status(state, id, report, now));
+    let held = held.flat_map(|(id, opens)| held_status(state, id, opens, now));
     Status {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -176,7 +177,7 @@ fn port_status(state: &State, row: Row, now: Now) -> PortStatus {
 fn held_status(
     state: &State,
     id: &ContainerId,
-    report: &HeldByKeeper,
+    opens: &KnownOpens,
     now: Now,
 ) -> impl Iterator<Item = HeldStatus> {
     let ports = match state.assigned.by_container.get(id) {
@@ -189,9 +190,8 @@ fn held_status(
     };
     let container = state.inventory.containers.get(id);
     let name = container.map_or(String::new(), |container| container.name.clone());
-    report.held.iter().map(move |held| {
-        // The keeper reported its times when it sent them.
-        let ago = now.clock.saturating_sub(report.at);
+    opens.iter().map(move |KnownOpen { open: held, at }| {
+        let ago = now.clock.saturating_sub(*at);
         let waited_ms = held.waited_ms.saturating_add(ago);
         HeldStatus {
             container: name.clone(),

@@ -96,6 +96,15 @@ impl Keeper {
         self.open_files().len()
     }
 
+    /// The time that it has run, of which the kernel counts hundredths of a second (proc(5), stat).
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("it runs");
+        let fields = stat.rsplit(')').next().expect("its name is in brackets");
+        let fields = fields.split_whitespace().skip(11).take(2);
+        let ticks = fields.map(|field| field.parse::<u64>().expect("it is a number"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+
     /// A line of /proc/PID/status, in kB.
     pub(crate) fn memory(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid));

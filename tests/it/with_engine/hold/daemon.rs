@@ -2,8 +2,6 @@
 
 use nix::sys::signal::Signal;
 
-use crate::testbed::{Testbed, until};
-
 use super::{
     LONG, NODE, Opening, held, held_port, holding, open, opener, says, setup, stick, unplugged,
     zwave,
@@ -80,32 +78,6 @@ fn a_changed_configuration_reaches_the_keepers() {
     bed.configure(&held_port("off"));
     daemon.reload();
     says(&container, 1)[0].is("ENOENT");
-}
-
-#[test]
-fn a_daemon_that_does_not_read_is_cut_off_and_finds_the_keeper_again() {
-    let (bed, container, daemon, port) = unplugged(LONG);
-    let opening = Opening::start(&container, &["threads", NODE, "64"]);
-    bed.holds(&[NODE; 64]);
-    daemon.signal(Signal::SIGSTOP);
-    // More than the daemon's socket takes (net.core.wmem_default).
-    let signals = Opening::start(&container, &["restarted", NODE]);
-    until("the keeper gives the daemon up", || connections(&bed) == 0);
-    port.plug();
-    daemon.signal(Signal::SIGCONT);
-    signals.end()[0].got(&port);
-    for opened in opening.end() {
-        opened.got(&port);
-    }
-}
-
-/// How many sockets the keeper has but the one where it listens.
-fn connections(bed: &Testbed) -> usize {
-    let open = bed.keeper().open_files();
-    let sockets = open
-        .iter()
-        .filter(|name| name.to_string_lossy().starts_with("socket:"));
-    sockets.count() - 1
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{LONG, NODE, Opening, held, says, unplugged};
 
 /// Waits until the status has so many held opens, and returns the whole of it.
 #[track_caller]
-fn has_held(bed: &Testbed, count: usize) -> Value {
+pub(super) fn has_held(bed: &Testbed, count: usize) -> Value {
     until(&format!("the status has {count} held opens"), || {
         let status = bed.status()?;
         match status["held"].as_array() {
