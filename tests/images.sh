@@ -12,6 +12,7 @@
 #   ttyplugd-test/opens      busybox, and the program of opens.c
 #   ttyplugd-test/uevents    busybox, and the program of uevents.c
 #   ttyplugd-test/linkdev    its /dev is a link to a directory of its own
+#   ttyplugd-test/devlink    /linked is a link to /dev, and /linked/ports a volume
 #   ttyplugd-test/hangshell  a shell that never does what it was asked to
 set -euo pipefail
 
@@ -102,6 +103,9 @@ rmdir "$root/dev"
 mkdir "$root/elsewhere"
 ln -s /elsewhere "$root/dev"
 image linkdev 'ENV PATH=/bin'
+
+ln -s /dev "$(with_busybox devlink)/linked"
+image devlink 'ENV PATH=/bin' 'VOLUME /linked/ports'
 
 root=$(with_busybox hangshell)
 rm "$root/bin/sh"

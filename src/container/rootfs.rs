@@ -408,6 +408,25 @@ impl Tree {
         Err(Errno::EAGAIN)
     }
 
+    /// Reads the link at a path. `None` if there is none, or nothing at all.
+    ///
+    /// # Errors
+    /// The path cannot be looked up, or the link is not UTF-8.
+    pub fn read_link(&self, path: &str) -> io::Result<Option<String>> {
+        let entry = match self.resolve(path, PATH_ONLY | OFlag::O_NOFOLLOW) {
+            Err(Errno::ENOENT) => return Ok(None),
+            entry => entry?,
+        };
+        if kind(&fstat(&entry)?) != SFlag::S_IFLNK {
+            return Ok(None);
+        }
+        // An empty path reads the link of the descriptor itself (readlinkat(2)).
+        let target = readlinkat(&entry, "")?.into_string();
+        target
+            .map(Some)
+            .map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
     /// Reads the first MiB of a regular file; empty for anything else. Opening a FIFO would block
     /// (fifo(7)), and opening a tty raises its modem lines (kernel, drivers/tty/tty_port.c,
     /// `tty_port_raise_dtr_rts`).

@@ -5,12 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use nix::sys::stat::{Mode as StatMode, SFlag, makedev, mknod};
+use nix::unistd::unlink;
 use serde_json::Value;
 
 use crate::container::rootfs::Tree;
 use crate::hold::protocol::NodeToMake;
+use crate::model::{DevNum, NodePath, TEMPORARY_PREFIX};
 use crate::plan::passwd;
 use crate::runtime::oci_config::{self, BundleNode};
+use crate::runtime::placement::{LeftOut, Unknown, place};
 use crate::sys::replacement::replace;
 
 pub(super) struct Bundle {
@@ -37,20 +41,27 @@ impl Bundle {
             .with_context(|| format!("cannot write {}", self.file.display()))
     }
 
-    /// The nodes that the runtime can make, with the container's own numbers for names.
-    pub(super) fn nodes(&self, wanted: &[NodeToMake]) -> Vec<BundleNode> {
+    /// The nodes that are wanted, with the container's own numbers for names, as far as the runtime
+    /// can make them; and which of them it may not make.
+    pub(super) fn place(
+        &self,
+        wanted: &[NodeToMake],
+    ) -> (Vec<BundleNode>, Vec<(NodePath, LeftOut)>) {
+        let root = oci_config::root_path(&self.config).map(|root| self.directory.join(root));
+        let Some(Ok(files)) = root.map(|root| Tree::open(&root)) else {
+            return (Vec::new(), Vec::new());
+        };
+        let nodes = self.nodes(wanted, &files);
+        let read_link = |path: &str| files.read_link(path).map_err(|_| Unknown);
+        place(&self.config, &read_link, nodes)
+    }
+
+    fn nodes(&self, wanted: &[NodeToMake], files: &Tree) -> Vec<BundleNode> {
         if oci_config::has_user_namespace(&self.config) {
             return Vec::new();
         }
-        let root = oci_config::root_path(&self.config).map(|root| self.directory.join(root));
-        let files = root.and_then(|root| Tree::open(&root).ok());
-        let read = |path| {
-            let files = files.as_ref();
-            files
-                .map(|files| files.read_small_file(path))
-                .unwrap_or_default()
-        };
-        let (users, groups) = (read("etc/passwd"), read("etc/group"));
+        let users = files.read_small_file("etc/passwd");
+        let groups = files.read_small_file("etc/group");
         let node = |node: &NodeToMake| {
             Some(BundleNode {
                 path: node.path.clone(),
@@ -60,6 +71,17 @@ impl Bundle {
                 gid: passwd::group(&node.group, &groups).ok()?,
             })
         };
-        wanted.iter().filter_map(node).collect()
+        let wanted = wanted.iter().filter(|node| self.can_make(node.number));
+        wanted.filter_map(node).collect()
+    }
+
+    /// Whether this process, which becomes the runtime, can make a device node. Where it cannot, in
+    /// a user namespace or under a device cgroup, the runtime mounts the host's node of that path
+    /// (runc, libcontainer/rootfs_linux.go, `createDeviceNode`), and fails if there is none.
+    fn can_make(&self, devnum: DevNum) -> bool {
+        let path = self.directory.join(format!("{TEMPORARY_PREFIX}{devnum}"));
+        let number = makedev(devnum.major.into(), devnum.minor.into());
+        let made = mknod(&path, SFlag::S_IFCHR, StatMode::empty(), number);
+        made.and_then(|()| unlink(&path)).is_ok()
     }
 }

@@ -13,7 +13,8 @@ use std::process::{Command, ExitCode};
 use anyhow::Context;
 
 use crate::hold::ContainerPorts;
-use crate::hold::protocol::{ToKeeper, VERSION};
+use crate::hold::protocol::{Created, ToKeeper, VERSION};
+use crate::model::DevNum;
 use crate::model::inventory::ContainerId;
 use crate::runtime::bundle::Bundle;
 use crate::runtime::oci_args::Verb;
@@ -27,6 +28,7 @@ mod exchange;
 pub mod oci_args;
 pub mod oci_config;
 pub mod options;
+pub mod placement;
 pub mod seccomp_profile;
 mod supervisor;
 pub mod version;
@@ -67,12 +69,8 @@ fn prepare(options: &Options, directory: &Path, id: &ContainerId) -> anyhow::Res
     if created.ports == ContainerPorts::default() {
         return Ok(());
     }
-    let nodes = bundle.nodes(&created.nodes);
-    let mut added = oci_config::add_nodes(&mut bundle.config, &nodes);
-    if created.rights {
-        added = added.and_then(|()| oci_config::grant(&mut bundle.config, &nodes));
-    }
-    added.context("the `linux` section of config.json is malformed")?;
+    add_nodes(options, id, &mut bundle, &created)
+        .context("the `linux` section of config.json is malformed")?;
     let first = ToKeeper {
         ttyplugd: VERSION,
         ports: Some(created.ports),
@@ -84,6 +82,32 @@ fn prepare(options: &Options, directory: &Path, id: &ContainerId) -> anyhow::Res
     let supervised = supervise(options, id, &mut bundle, &first);
     bundle.write()?;
     supervised
+}
+
+/// Adds the nodes of the ports that are plugged in, and access to them. The daemon makes those that
+/// are left out once the container runs, or reports them; it has recorded access to all of them.
+fn add_nodes(
+    options: &Options,
+    id: &ContainerId,
+    bundle: &mut Bundle,
+    created: &Created,
+) -> Option<()> {
+    let (nodes, left_out) = bundle.place(&created.nodes);
+    for (path, why) in left_out {
+        short_lived(&options.run_dir);
+        tracing::info!(
+            container_id = id.0,
+            container_path = %path,
+            reason = %why,
+            "the container is created without this node"
+        );
+    }
+    oci_config::add_nodes(&mut bundle.config, &nodes)?;
+    if !created.rights {
+        return Some(());
+    }
+    let numbers: Vec<DevNum> = created.nodes.iter().map(|node| node.number).collect();
+    oci_config::grant(&mut bundle.config, &numbers)
 }
 
 /// Starts a keeper and makes it the container's supervisor.

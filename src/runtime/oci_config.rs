@@ -33,8 +33,7 @@ pub fn has_user_namespace(config: &Value) -> bool {
     namespaces.is_some_and(|all| all.iter().any(|n| n.get("type") == Some(&json!("user"))))
 }
 
-/// Adds nodes. A node replaces an entry of the same path: the runtime takes the first of two and
-/// passes over the other.
+/// Adds nodes, see [`crate::runtime::placement`].
 pub fn add_nodes(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
     if nodes.is_empty() {
         return Some(());
@@ -42,7 +41,6 @@ pub fn add_nodes(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
     let linux = section(config.as_object_mut()?, "linux")?;
     let devices = list(linux, "devices")?;
     for node in nodes {
-        devices.retain(|device| device.get("path") != Some(&json!(node.path)));
         devices.push(json!({
             "path": node.path,
             "type": "c",
@@ -56,19 +54,19 @@ pub fn add_nodes(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
     Some(())
 }
 
-/// Grants access to each of the nodes, and to nothing else.
-pub fn grant(config: &mut Value, nodes: &[BundleNode]) -> Option<()> {
-    if nodes.is_empty() {
+/// Grants access to each of the devices, and to nothing else.
+pub fn grant(config: &mut Value, numbers: &[DevNum]) -> Option<()> {
+    if numbers.is_empty() {
         return Some(());
     }
     let linux = section(config.as_object_mut()?, "linux")?;
     let rules = list(section(linux, "resources")?, "devices")?;
-    for node in nodes {
+    for devnum in numbers {
         rules.push(json!({
             "allow": true,
             "type": "c",
-            "major": node.devnum.major,
-            "minor": node.devnum.minor,
+            "major": devnum.major,
+            "minor": devnum.minor,
             "access": "rw",
         }));
     }
@@ -124,20 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn a_node_replaces_an_entry_of_its_path_and_access_to_it_alone_is_granted() {
+    fn a_node_is_added_and_access_to_it_alone_is_granted() {
         let mut config = json!({
             "ociVersion": "1.0.2",
             "linux": {
-                "devices": [
-                    { "path": "/dev/zwave", "type": "c", "major": 188, "minor": 0 },
-                    { "path": "/dev/other", "type": "c", "major": 1, "minor": 1 },
-                ],
+                "devices": [{ "path": "/dev/other", "type": "c", "major": 1, "minor": 1 }],
                 "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             },
         });
         let nodes = [node("/dev/zwave")];
         add_nodes(&mut config, &nodes).unwrap();
-        grant(&mut config, &nodes).unwrap();
+        grant(&mut config, &[nodes[0].devnum]).unwrap();
         let devices = config["linux"]["devices"].as_array().unwrap();
         assert_eq!(devices.len(), 2);
         assert_eq!(devices[0]["path"], "/dev/other");
@@ -158,7 +153,7 @@ mod tests {
         let mut config = json!({ "linux": { "devices": null, "resources": null } });
         let nodes = [node("/dev/zwave")];
         add_nodes(&mut config, &nodes).unwrap();
-        grant(&mut config, &nodes).unwrap();
+        grant(&mut config, &[nodes[0].devnum]).unwrap();
         assert_eq!(config["linux"]["devices"][0]["path"], "/dev/zwave");
         for mut malformed in [
             json!([]),

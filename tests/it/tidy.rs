@@ -81,6 +81,7 @@ const PURE_FILES: [&str; 13] = [
     "runtime/oci_args",
     "runtime/oci_config",
     "runtime/options",
+    "runtime/placement",
     "runtime/seccomp_profile",
     "sys/log_limit",
 ];
