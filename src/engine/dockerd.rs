@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::engine::daemon_json::{DEFAULT_FILE, has_runtimes, named_file};
+use crate::sys::host_process::is_of_host;
 use crate::sys::{child, pidfd};
 
 /// How long dockerd may take to read a file.
@@ -24,8 +25,8 @@ pub struct Dockerd {
     arguments: Vec<String>,
 }
 
-/// Those with the same root directory as ours, which one in a container does not have, and those of
-/// snap, which do not either, but have to be reported.
+/// Those of the host with the same root directory as ours, and those of snap, which have another one
+/// but have to be reported.
 pub fn running() -> Vec<Dockerd> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
@@ -64,7 +65,7 @@ impl Dockerd {
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let name = fs::read_to_string(directory.join("comm")).ok()?;
         let is_roots = fs::metadata(&directory).ok()?.uid() == 0;
-        if name.trim_end() != "dockerd" || !is_roots {
+        if name.trim_end() != "dockerd" || !is_roots || !is_of_host(&directory) {
             return None;
         }
         let line = fs::read(directory.join("cmdline")).ok()?;

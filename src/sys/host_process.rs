@@ -40,11 +40,13 @@ pub fn kill_with(word: &str) -> bool {
         let Ok(process) = pidfd::open(pid) else {
             continue;
         };
+        // The command line of a process is in its memory, and one of a container can make a read of it hang.
+        if !is_of_host(&entry.path()) {
+            continue;
+        }
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let has_word = command
-            .windows(word.len())
-            .any(|part| part == word.as_bytes());
-        if has_word && is_of_host(&entry.path()) {
+        let mut parts = command.windows(word.len());
+        if parts.any(|part| part == word.as_bytes()) {
             killed |= pidfd::send(&process, Signal::KILL).is_ok();
         }
     }

@@ -111,8 +111,7 @@ impl Report {
     /// (ModemManager(8), --filter-policy).
     fn modem_manager(&mut self, host: &Host, devices: &BTreeMap<String, Device>) {
         let mut processes = host.processes.iter();
-        let Some(found) = processes.find(|p| p.command == "ModemManager" && p.container.is_none())
-        else {
+        let Some(found) = processes.find(|p| p.command == "ModemManager" && p.is_of_host) else {
             return;
         };
         let arguments = processes::arguments(&host.root, found.pid);

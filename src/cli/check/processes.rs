@@ -12,7 +12,8 @@ use super::credentials::Credentials;
 use super::kernel::text;
 use crate::model::DevNum;
 use crate::model::inventory::ContainerId;
-use crate::sys::cgroup::memberships;
+use crate::sys::cgroup::{containers, memberships};
+use crate::sys::host_process::is_of_host;
 
 /// A process of the host, in a container or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,9 @@ pub(super) struct Process {
     /// Its name in /proc/PID/comm, which it can change.
     pub(super) command: String,
     pub(super) container: Option<ContainerId>,
-    /// Its systemd unit, e.g. `ser2net.service`.
+    /// Whether it is the host's own. A container can name its processes and groups as it likes.
+    pub(super) is_of_host: bool,
+    /// Its systemd unit on the host, e.g. `ser2net.service`.
     pub(super) unit: Option<String>,
     pub(super) credentials: Option<Credentials>,
     /// The character devices in a /dev that it has open.
@@ -50,11 +53,15 @@ pub(super) fn processes(root: &Path, number_of: NumberOf) -> Vec<Process> {
         let directory = root.join(format!("proc/{pid}"));
         let cgroup = text(&directory, "cgroup");
         let command = text(&directory, "comm").trim_end().to_owned();
+        let is_of_host = is_of_host(&directory);
         (!command.is_empty()).then(|| Process {
             pid: pid.into(),
             command,
-            container: container(&cgroup),
-            unit: unit(&cgroup),
+            container: containers(&cgroup)
+                .next()
+                .map(|id| ContainerId(id.to_owned())),
+            unit: unit(&cgroup).filter(|_| is_of_host),
+            is_of_host,
             credentials: Credentials::parse(&text(&directory, "status")),
             open: open_devices(&directory, number_of),
         })
@@ -82,14 +89,6 @@ fn open_devices(process: &Path, number_of: NumberOf) -> Vec<DevNum> {
         in_dev.then(|| number_of(&entry.path())).flatten()
     };
     entries.flatten().filter_map(number).collect()
-}
-
-/// The container of a process. Docker names cgroups after container ids, 64 hexadecimal digits, with
-/// either cgroup driver (moby, daemon/oci_linux.go, WithCgroups).
-fn container(cgroup: &str) -> Option<ContainerId> {
-    let mut words = cgroup.split(|c: char| !c.is_ascii_hexdigit());
-    let id = words.find(|word| word.len() == 64)?;
-    Some(ContainerId(id.to_owned()))
 }
 
 /// The systemd unit of a process. Services of a user are below that user's `user@UID.service`,
@@ -154,16 +153,12 @@ mod tests {
             format!("0::/system.slice/docker-{id}.scope\n"),
             format!("0::/docker/{id}/init\n"),
         ] {
-            assert_eq!(
-                container(&cgroup),
-                Some(ContainerId(id.clone())),
-                "{cgroup}"
-            );
+            assert_eq!(containers(&cgroup).next(), Some(&*id), "{cgroup}");
             assert_eq!(unit(&cgroup), None, "{cgroup}");
         }
         let getty = "0::/system.slice/system-serial\\x2dgetty.slice/serial-getty@ttyAMA0.service\n";
         assert_eq!(unit(getty).as_deref(), Some("serial-getty@ttyAMA0.service"));
-        assert_eq!(container(getty), None);
+        assert_eq!(containers(getty).next(), None);
         let user = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service\n";
         assert_eq!(unit(user), None);
         assert_eq!(

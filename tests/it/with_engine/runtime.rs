@@ -291,6 +291,37 @@ fn the_default_runtime_stays_registered_even_by_force() {
     assert_eq!(file.text(), text);
 }
 
+/// A process in a container has any name and any executable that its image wants.
+#[test]
+fn a_container_that_poses_as_the_dockerd_of_snap_is_not_one() {
+    let file = EngineFile::with("{}");
+    let directory = file.bed.file("snap");
+    fs::create_dir(&directory).unwrap();
+    fs::copy("/bin/dash", directory.join("dockerd")).unwrap();
+    let volume = format!("{}:/snap/docker", directory.display());
+    let forever = "while :; do sleep 1000; done";
+    for more in [&[][..], &["--pid", "host"]] {
+        let poser = Recipe::new("poser").image("nomknod").with(more);
+        let path = file.path.to_str().unwrap();
+        let command = [
+            "/snap/docker/dockerd",
+            "-c",
+            forever,
+            "x",
+            "--config-file",
+            path,
+        ];
+        let poser = poser.with(&["--volume", &volume]).command(&command).start();
+        let pid = poser.inspect("{{.State.Pid}}");
+        let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+        assert_eq!(executable, PathBuf::from("/snap/docker/dockerd"));
+        file.succeeds(&["enable"], &[RUNTIME]);
+        assert_eq!(in_engine().as_deref(), Some(RUNTIME));
+        assert_eq!(file.status()["ok"], true);
+        file.succeeds(&["disable"], &["no longer registered"]);
+    }
+}
+
 #[test]
 fn status_names_what_keeps_a_registered_runtime_from_working() {
     let file = EngineFile::with("{\"runtimes\": {\"ttyplug\": {\"path\": \"/no/such/file\"}}}");
