@@ -1,18 +1,22 @@
-//! Container labels that ask for ports: `ttyplugd.enable` and `ttyplugd.port.NAME.KEY`. Pure.
+//! Container labels that ask for ports: `ttyplugd.enable`, `ttyplugd.hold` and
+//! `ttyplugd.port.NAME.KEY`. Pure.
 
 use std::collections::BTreeMap;
 
 use crate::config::settings::LabelPolicy;
-use crate::model::PortName;
 use crate::model::label::{COMPOSE_HASH, COMPOSE_PROJECT, COMPOSE_SERVICE, PREFIX, excess};
 use crate::model::nearest::did_you_mean;
 use crate::model::port::{OptionalKey, Port, parse_optional};
+use crate::model::{Hold, PortName};
 
 /// The ports that a container's labels ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PortRequests {
     /// `ttyplugd.enable=true`: every USB serial device, under its host name.
     pub every_port: bool,
+    /// `ttyplugd.hold`: the hold of the container's ports, whatever the configuration file says. That
+    /// of a port's own label is in `own`.
+    pub hold: Option<Hold>,
     /// Ports that the labels define.
     pub own: Vec<Port>,
     /// Ports of the configuration file, by `use=true`.
@@ -29,6 +33,7 @@ pub struct LabelError {
 }
 
 const ENABLE: &str = "enable";
+const HOLD: &str = "hold";
 /// The device of a port; required without `use`.
 const MATCH: &str = "match";
 const USE: &str = "use";
@@ -99,11 +104,14 @@ pub fn port_requests(
         };
         if key == ENABLE {
             requests.every_port = boolean(value).map_err(error)?;
+        } else if key == HOLD {
+            let hold = value.parse();
+            requests.hold = Some(hold.map_err(|reason| error(format!("{value:?} {reason}")))?);
         } else if let Some(rest) = key.strip_prefix("port.") {
             let (name, key) = port_key(rest).map_err(error)?;
             ports.entry(name).or_default().insert(key, value);
         } else {
-            return Err(error(unknown(key, &[ENABLE, "port"])));
+            return Err(error(unknown(key, &[ENABLE, HOLD, "port"])));
         }
     }
     for (name, labels) in ports {
@@ -116,7 +124,8 @@ pub fn port_requests(
                 requests.used.push(name);
             }
         } else {
-            let port = own_port(&name, &labels).map_err(error)?;
+            let mut port = own_port(&name, &labels).map_err(error)?;
+            port.hold = port.hold.or(requests.hold);
             requests.own.push(port);
         }
     }
@@ -227,6 +236,8 @@ mod tests {
             ("ttyplugd.port.zwave.node", "/dev/zwave"),
             ("ttyplugd.port.zwave.hold", "60s"),
             ("ttyplugd.port.meter.use", "true"),
+            ("ttyplugd.port.modem.match", "vendor=12d1"),
+            ("ttyplugd.hold", "off"),
             ("other", "x"),
         ])
         .unwrap();
@@ -236,6 +247,9 @@ mod tests {
             "/dev/zwave"
         );
         assert_eq!(requests.used[0].as_str(), "meter");
+        assert_eq!(requests.hold, Some(Hold::Off));
+        let holds: Vec<_> = requests.own.iter().map(|port| port.hold).collect();
+        assert_eq!(holds, [Some(Hold::Off), Some(Hold::Seconds(60))]);
     }
 
     #[test]
@@ -246,6 +260,10 @@ mod tests {
                 "\"ttyplugd.enable\": \"yes\" is neither",
             ),
             (&[("ttyplugd.enabel", "true")], "did you mean \"enable\"?"),
+            (
+                &[("ttyplugd.hold", "no")],
+                "\"ttyplugd.hold\": \"no\" is not \"off\"",
+            ),
             (&[("ttyplugd.port.x", "1")], "is not ttyplugd.port.NAME.KEY"),
             (&[("ttyplugd.port.x.nodes", "1")], "did you mean \"node\"?"),
             (

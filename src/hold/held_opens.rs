@@ -285,7 +285,7 @@ mod tests {
                 ready,
                 hold,
             }],
-            every: false,
+            ..ContainerPorts::default()
         }
     }
 

@@ -55,6 +55,9 @@ pub struct ContainerPorts {
     pub ports: Vec<ContainerPort>,
     /// The container asked for every USB serial port: any name of that kind may become one.
     pub every: bool,
+    /// For how long opens of such a name are held; `None` is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_hold: Option<Hold>,
 }
 
 impl ContainerPorts {
@@ -64,10 +67,23 @@ impl ContainerPorts {
             _ if path.len() > LONGEST_PATH => return None,
             Some(port) if port.ready => return None,
             Some(port) => port.hold,
-            None if self.every && could_be_a_usb_port(path) => DEFAULT_HOLD,
+            None if could_be_a_usb_port(path) => self.hold_of_every(),
             None => return None,
         };
         (hold != Hold::Off).then_some(hold)
+    }
+
+    /// Whether any open may be held, now or later.
+    pub fn may_hold(&self) -> bool {
+        let holds = |port: &ContainerPort| port.hold != Hold::Off;
+        self.hold_of_every() != Hold::Off || self.ports.iter().any(holds)
+    }
+
+    fn hold_of_every(&self) -> Hold {
+        match self.every {
+            true => self.every_hold.unwrap_or(DEFAULT_HOLD),
+            false => Hold::Off,
+        }
     }
 
     /// Whether `path` leads to a port that is ready.
@@ -113,8 +129,23 @@ mod tests {
         };
         ContainerPorts {
             ports: vec![port],
-            every: false,
+            ..ContainerPorts::default()
         }
+    }
+
+    #[test]
+    fn a_container_whose_ports_all_have_no_hold_never_holds() {
+        assert!(ports(true, DEFAULT_HOLD).may_hold());
+        assert!(!ports(false, Hold::Off).may_hold());
+        assert!(!ContainerPorts::default().may_hold());
+        let every = |every_hold| ContainerPorts {
+            every: true,
+            every_hold,
+            ..ports(false, Hold::Off)
+        };
+        assert!(every(None).may_hold());
+        assert!(every(Some(Hold::Forever)).may_hold());
+        assert!(!every(Some(Hold::Off)).may_hold());
     }
 
     #[test]
@@ -136,6 +167,11 @@ mod tests {
             "/dev/serial/by-path/y",
         ] {
             assert_eq!(every.hold(path), Some(DEFAULT_HOLD), "{path}");
+            let off = ContainerPorts {
+                every_hold: Some(Hold::Off),
+                ..every.clone()
+            };
+            assert_eq!(off.hold(path), None, "{path}");
         }
         for path in [
             "/dev/ttyUSB",

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::labels::{self, LabelError};
+use crate::config::labels::{self, LabelError, PortRequests};
 use crate::config::settings::{LabelPolicy, Settings};
 use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
 use crate::model::device::Device;
@@ -50,6 +50,8 @@ pub struct Assignment {
     pub conflicts: Vec<Conflict>,
     /// It asked for every USB serial port.
     pub every: bool,
+    /// The hold of those; `None` is the default.
+    pub every_hold: Option<Hold>,
 }
 
 /// A port, or a link of one, that a container asks for and does not get.
@@ -172,6 +174,7 @@ struct PortDevice<'a> {
     /// The port is defined by labels, and this device would be it if it were offered.
     refused: Option<&'a Device>,
     links: BTreeSet<NodePath>,
+    hold: Option<Hold>,
 }
 
 /// Who has defined a port.
@@ -214,11 +217,15 @@ impl<'a> Assigner<'a> {
             let key = format!("{}/{}", id.0, port.name);
             self.choose(key, port, Author::Labels)
         });
-        let mut ports: Vec<PortDevice> = of_file.cloned().chain(own).collect();
+        let of_file = of_file.cloned().map(|of_file| PortDevice {
+            hold: requests.hold.or(of_file.hold),
+            ..of_file
+        });
+        let mut ports: Vec<PortDevice> = of_file.chain(own).collect();
         ports.sort_by(|a, b| a.port.name.cmp(&b.port.name));
 
         let asks = !ports.is_empty() || requests.every_port;
-        Ok(asks.then(|| Assignment::new(ports, requests.every_port, self.devices)))
+        Ok(asks.then(|| Assignment::new(ports, &requests, self.devices)))
     }
 
     /// Chooses the device of a port: the one that it has, else the first by path.
@@ -253,6 +260,7 @@ impl<'a> Assigner<'a> {
             device,
             refused: refused.first().copied().filter(|_| device.is_none()),
             links: links.unwrap_or_default(),
+            hold: port.hold,
         }
     }
 }
@@ -276,9 +284,14 @@ impl Container {
 }
 
 impl Assignment {
-    fn new(ports: Vec<PortDevice>, every: bool, devices: &BTreeMap<String, Device>) -> Self {
+    fn new(
+        ports: Vec<PortDevice>,
+        requests: &PortRequests,
+        devices: &BTreeMap<String, Device>,
+    ) -> Self {
         let mut assignment = Self {
-            every,
+            every: requests.every_port,
+            every_hold: requests.hold,
             ..Self::default()
         };
         for PortDevice {
@@ -286,9 +299,10 @@ impl Assignment {
             device,
             refused,
             mut links,
+            hold,
         } in ports
         {
-            let (name, hold) = (port.name.to_string(), port.hold.unwrap_or(DEFAULT_HOLD));
+            let (name, hold) = (port.name.to_string(), hold.unwrap_or(DEFAULT_HOLD));
             match (device, refused) {
                 (Some(device), _) => {
                     assignment.add(WantedPort::new(name, &port.node, hold, device));
@@ -308,7 +322,7 @@ impl Assignment {
                 }
             }
         }
-        if every {
+        if requests.every_port {
             for device in devices.values().filter(|device| device.is_offered()) {
                 assignment.add_offered(device);
             }
@@ -334,13 +348,15 @@ impl Assignment {
         ContainerPorts {
             ports: present.chain(absent).collect(),
             every: self.every,
+            every_hold: self.every_hold,
         }
     }
 
     /// Adds a device under its host name, unless a port has it there already.
     fn add_offered(&mut self, device: &Device) {
         let name = device.sysname.clone();
-        let want = WantedPort::new(name, &NodeSpec::default(), DEFAULT_HOLD, device);
+        let hold = self.every_hold.unwrap_or(DEFAULT_HOLD);
+        let want = WantedPort::new(name, &NodeSpec::default(), hold, device);
         let is_it = |known: &WantedPort| known.node == want.node && known.devnum == want.devnum;
         if !self.wants.iter().any(is_it) {
             self.add(want);

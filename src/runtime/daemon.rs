@@ -57,5 +57,6 @@ fn of_configuration(options: &Options) -> ContainerPorts {
     ContainerPorts {
         ports: ports.collect(),
         every: settings.labels != LabelPolicy::Off,
+        every_hold: None,
     }
 }

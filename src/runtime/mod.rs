@@ -12,7 +12,6 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 
-use crate::hold::ContainerPorts;
 use crate::hold::protocol::{Created, ToKeeper, VERSION};
 use crate::model::DevNum;
 use crate::model::inventory::ContainerId;
@@ -66,11 +65,14 @@ pub fn run(options: &Options) -> ExitCode {
 fn prepare(options: &Options, directory: &Path, id: &ContainerId) -> anyhow::Result<()> {
     let mut bundle = Bundle::read(directory)?;
     let (created, provisional) = daemon::created(options, id);
-    if created.ports == ContainerPorts::default() {
+    if created.nodes.is_empty() && !created.ports.may_hold() {
         return Ok(());
     }
     add_nodes(options, id, &mut bundle, &created)
         .context("the `linux` section of config.json is malformed")?;
+    if !created.ports.may_hold() {
+        return bundle.write();
+    }
     let first = ToKeeper {
         ttyplugd: VERSION,
         ports: Some(created.ports),

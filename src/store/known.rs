@@ -59,6 +59,9 @@ struct KnownContainer {
     /// Whether it was assigned every USB serial port. Files of earlier versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     every_port: Option<bool>,
+    /// The hold of those; `None` is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every_hold: Option<Hold>,
 }
 
 impl KnownContainer {
@@ -72,6 +75,7 @@ impl KnownContainer {
             labels,
             assignments: assignment.map(KnownPort::all).unwrap_or_default(),
             every_port: Some(assignment.is_some_and(|assignment| assignment.every)),
+            every_hold: assignment.and_then(|assignment| assignment.every_hold),
         }
     }
 
@@ -155,6 +159,7 @@ impl Known {
         Some(ContainerPorts {
             ports: ports.collect(),
             every: known.has_every_port(),
+            every_hold: known.every_hold,
         })
     }
 

@@ -267,6 +267,9 @@ fn without_the_daemon_a_container_has_what_it_was_assigned_and_not_what_its_labe
     let every = [("ttyplugd.enable", "true")];
     assert!(ports_without_the_daemon("", &every).every);
     assert!(!ports_without_the_daemon("labels = \"off\"", &every).every);
+    let unheld = [("ttyplugd.enable", "true"), ("ttyplugd.hold", "off")];
+    let ports = ports_without_the_daemon("", &unheld);
+    assert!(ports.every && !ports.may_hold());
     let invalid = [
         ("ttyplugd.enable", "true"),
         ("ttyplugd.port.x.match", "vender=1"),

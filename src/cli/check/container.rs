@@ -139,7 +139,7 @@ impl ContainerCheck {
             return;
         };
         self.device_cgroup(&running, &grants, &contents);
-        self.held_opens(self.context.info.is_ours(runtime));
+        self.held_opens(self.context.info.is_ours(runtime), self.may_hold());
         if self.nodes(&contents).await {
             self.exec(&running, contents);
         }
@@ -178,19 +178,33 @@ impl ContainerCheck {
             .missing_drivers(level, subject, running, driver, majors);
     }
 
+    /// Whether any of its ports has a hold.
+    fn may_hold(&self) -> bool {
+        let state = self.context.state.borrow();
+        match state.assigned.by_container.get(&self.id) {
+            Some(Ok(assignment)) => assignment.ports(|_| false).may_hold(),
+            _ => false,
+        }
+    }
+
     /// Whether early opens are held in it.
-    fn held_opens(&mut self, has_wrapper: bool) {
+    fn held_opens(&mut self, has_wrapper: bool, may_hold: bool) {
         let keepers = self.context.keepers.as_ref();
         let answers = keepers.map(|keepers| keepers.contains(&self.id));
         match (has_wrapper, answers) {
+            (true, _) if !may_hold => {
+                let what = "its early opens are not held: hold is off for all of its ports";
+                self.report
+                    .note(codes::OPENS_NOT_HELD, &self.subject, what, "");
+            }
             (true, None) => {}
             (true, Some(true)) => {
                 let what = "its early opens are held";
                 self.report.note(codes::OPENS_HELD, &self.subject, what, "");
             }
             (true, Some(false)) => {
-                let what = "its keeper does not answer: it was killed, or the container had no \
-                            ports when it started";
+                let what = "its keeper does not answer: it was killed, or no port of the container \
+                            had a hold when it started";
                 let fix = format!("docker restart {}", self.id.short());
                 self.report.error(codes::KEEPER, &self.subject, what, fix);
             }

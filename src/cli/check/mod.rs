@@ -29,7 +29,6 @@ use crate::daemon::keepers::answering_keepers;
 use crate::daemon::state::State;
 use crate::model::Hold;
 use crate::model::inventory::{Container, ContainerId};
-use crate::model::port::Port;
 use crate::monitor;
 
 mod brltty;
@@ -190,11 +189,13 @@ fn sets_hold(state: &State, id: &ContainerId, container: &Container) -> bool {
     let (policy, defined) = (state.settings.labels, &state.settings.ports);
     let labels = container.counting_labels(policy);
     let requests = port_requests(&labels, policy, defined).unwrap_or_default();
-    let holds = |port: &Port| port.hold.is_some_and(|hold| hold != Hold::Off);
-    let mut in_file = defined
+    let holds = |hold: Option<Hold>| hold.is_some_and(|hold| hold != Hold::Off);
+    let in_file = defined
         .iter()
         .filter(|port| assignment.has(port.name.as_str()));
-    in_file.any(holds) || requests.own.iter().any(holds)
+    let mut of_file = in_file.map(|port| requests.hold.or(port.hold));
+    let mut own = requests.own.iter().map(|port| port.hold);
+    of_file.any(holds) || own.any(holds)
 }
 
 impl Report {
