@@ -116,7 +116,12 @@ fn edit(seccomp: &mut Value, listener: &str) -> Result<(), Untouched> {
     let mut edited = Vec::new();
     for mut rule in rules {
         let object = rule.as_object_mut().ok_or(Untouched::Malformed)?;
-        let plain = object.get("action") == Some(&json!(ALLOW)) && empty(object.get("args"));
+        let action = object.get("action");
+        if action == Some(&json!(NOTIFY)) {
+            // The runtime refuses it without a listener, and ours would allow the call.
+            return Err(Untouched::OtherListener);
+        }
+        let plain = action == Some(&json!(ALLOW)) && empty(object.get("args"));
         let names = object.get_mut("names").and_then(Value::as_array_mut);
         let names = names.ok_or(Untouched::Malformed)?;
         let before = names.len();
@@ -297,6 +302,12 @@ mod tests {
             ),
             (
                 json!({ "defaultAction": ALLOW, "listenerMetadata": "x" }),
+                Untouched::OtherListener,
+            ),
+            (
+                json!({ "defaultAction": ALLOW, "syscalls": [
+                    { "names": ["mount"], "action": NOTIFY },
+                ]}),
                 Untouched::OtherListener,
             ),
             (
