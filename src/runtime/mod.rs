@@ -19,7 +19,7 @@ use crate::runtime::bundle::Bundle;
 use crate::runtime::oci_args::Verb;
 use crate::runtime::options::Options;
 use crate::sys::logging::{kind, short_lived};
-use crate::sys::seccomp::kernel_can_notify;
+use crate::sys::seccomp::try_listener;
 
 mod bundle;
 mod daemon;
@@ -119,10 +119,7 @@ fn supervise(
     bundle: &mut Bundle,
     first: &ToKeeper,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        kernel_can_notify(),
-        "the kernel has no seccomp user notification"
-    );
+    try_listener().context("seccomp filters cannot notify a supervisor here")?;
     version::check(options)?;
     let socket = supervisor::new_socket(&options.run_dir, id)?;
     let listener = socket

@@ -11,7 +11,7 @@ use crate::engine::daemon_json::{EngineFile, Registration};
 use crate::engine::runtimes::User;
 use crate::runtime::{oci_args, version};
 use crate::sys::child;
-use crate::sys::seccomp::kernel_can_notify;
+use crate::sys::seccomp::try_listener;
 use crate::sys::trusted_file::WholeFile;
 
 /// Something that keeps the runtime from working.
@@ -128,8 +128,9 @@ impl Status {
         if let Err(reason) = oci_args::can_notify(&version) {
             self.add(format!("opens are not held: {reason}"), "upgrade runc");
         }
-        if !kernel_can_notify() {
-            let what = "opens are not held: the kernel has no seccomp user notification";
+        if let Err(error) = try_listener() {
+            let what =
+                format!("opens are not held: seccomp filters cannot notify a supervisor: {error}");
             self.add(what, "use Linux 5.7 or newer, with CONFIG_SECCOMP_FILTER");
         }
     }
