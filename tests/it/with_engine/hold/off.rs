@@ -5,10 +5,16 @@ use std::fs;
 use serde_json::Value;
 
 use super::super::setup::ENABLE;
-use super::{LONG, NODE, held_port, holding, opener, says, stick, wrapped};
+use super::{LONG, NODE, Opening, held_port, holding, says, stick, wrapped, zwave};
 use crate::testbed::{Container, Recipe, Testbed, has_words, test_dir};
 
 const OFF: &str = "ttyplugd.hold=off";
+
+/// Its program opens the port once and goes on running.
+fn once() -> Recipe {
+    let script = format!("opens once {NODE}; exec sleep 1000000");
+    zwave().command(&["sh", "-c", &script])
+}
 
 /// The seccomp profile that the runtime was given, and how many filters the kernel has of it.
 fn seccomp(container: &Container) -> (Value, String) {
@@ -37,12 +43,12 @@ fn a_container_whose_ports_all_have_no_hold_has_its_node_and_no_keeper() {
     let daemon = bed.daemon();
     daemon.logs(&["connected to the engine"]);
     let plain = || Recipe::new("plain").image("opens");
-    let container = is_not_watched(&bed, opener().label(ENABLE).label(OFF), plain());
+    let container = is_not_watched(&bed, once().label(ENABLE).label(OFF), plain());
     says(&container, 1)[0].got(&port);
     drop(container);
 
     let unconfined = ["--security-opt", "seccomp=unconfined"];
-    let recipe = opener().with(&unconfined);
+    let recipe = once().with(&unconfined);
     let container = is_not_watched(&bed, recipe, plain().with(&unconfined));
     says(&container, 1)[0].got(&port);
     let findings = bed.json("check")["findings"].to_string();
@@ -60,17 +66,15 @@ fn the_hold_of_a_container_stands_above_that_of_the_file_and_below_that_of_a_lab
     let daemon = bed.daemon();
     daemon.logs(&["connected to the engine"]);
     let plain = Recipe::new("plain").image("opens");
-    drop(is_not_watched(&bed, opener().label(OFF), plain));
+    drop(is_not_watched(&bed, once().label(OFF), plain));
 
-    let own = opener()
-        .label(OFF)
-        .label("ttyplugd.port.own.match=serial=O1");
+    let own = once().label(OFF).label("ttyplugd.port.own.match=serial=O1");
     let own = own.label("ttyplugd.port.own.node=/dev/own");
     let held = own.label("ttyplugd.port.own.hold=60s");
     let container = held.start();
     assert_eq!(bed.keepers().len(), 1);
     says(&container, 1)[0].is("ENOENT").at_once();
-    let opening = super::Opening::of(&container, "/dev/own");
+    let opening = Opening::of(&container, "/dev/own");
     bed.holds(&["/dev/own"]);
     drop(opening);
 }
@@ -91,7 +95,7 @@ fn a_hold_that_is_set_later_takes_a_restart_and_check_says_so() {
     daemon.reload();
     container.docker(&["restart", "--time", "0"]);
     assert_eq!(bed.keepers().len(), 1);
-    let opening = super::Opening::of(&container, NODE);
+    let opening = Opening::of(&container, NODE);
     bed.holds(&[NODE]);
     drop(opening);
 }
