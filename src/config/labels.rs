@@ -243,7 +243,7 @@ mod tests {
         .unwrap();
         assert!(requests.every_port);
         assert_eq!(
-            requests.own[0].node.path.as_ref().unwrap().as_str(),
+            requests.own[1].node.path.as_ref().unwrap().as_str(),
             "/dev/zwave"
         );
         assert_eq!(requests.used[0].as_str(), "meter");
