@@ -68,7 +68,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
 const PURE_ROOMS: [&str; 4] = ["model", "config", "plan", "hold"];
 
 /// Files of the same kind in other rooms.
-const PURE_FILES: [&str; 13] = [
+const PURE_FILES: [&str; 15] = [
     "cli/check/credentials",
     "cli/check/codes",
     "cli/check/finding",
