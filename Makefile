@@ -3,6 +3,8 @@
 # make test               the checks and tests, beside a Docker engine of its own
 # make test-applications  the tests with real programs: pyserial, Node, Go, a 32-bit one
 # make deny               advisories, licences and sources of the dependencies
+# make fuzz               every decoder of bytes from outside against made-up input, for SECONDS=60 each;
+#                         TARGETS="NAME..." is a part of them
 # make demo               one port plugged, used and unplugged, with times
 # make bench              time from the uevent to the node, against the udev script it replaces and
 #                         by each way of making it, and what holding opens costs and brings;
@@ -30,7 +32,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCHS ?= amd64 arm64 armhf
 
-.PHONY: all build check test test-applications lint deny demo bench deb e2e e2e-arm install clean
+.PHONY: all build check test test-applications lint deny fuzz demo bench deb e2e e2e-arm install clean
 
 all: build
 
@@ -41,6 +43,7 @@ build:
 lint:
 	tests/prerequisites.sh lint
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 # Modules named with_engine need the engine; everything else runs anywhere.
@@ -81,6 +84,12 @@ test-applications:
 $(ROOT): tests/applications.sh $(wildcard tests/applications/*)
 	mkdir -p $(@D)
 	tests/applications.sh $@
+
+SECONDS ?= 60
+TARGETS ?=
+fuzz:
+	tests/prerequisites.sh fuzz
+	fuzz/run.sh $(SECONDS) $(TARGETS)
 
 demo:
 	tests/prerequisites.sh test

@@ -8,6 +8,7 @@
 #                                  to test with real applications: also what tests/applications.sh
 #                                  makes them with
 #   tests/prerequisites.sh deny    to look at the dependencies: cargo-deny
+#   tests/prerequisites.sh fuzz    to fuzz the decoders: cargo-fuzz, and a C++ compiler for libFuzzer
 #   tests/prerequisites.sh deb ARCH...
 #                                  to make packages: cargo-deb, and what makes a Debian 12 root and
 #                                  tries out what was built there
@@ -33,8 +34,8 @@ has() {
 }
 
 case $what in
-build | lint | test | applications | deny | deb | e2e) ;;
-*) fail "unknown argument \"$what\": build, lint, test, applications, deny, deb or e2e" ;;
+build | lint | test | applications | deny | fuzz | deb | e2e) ;;
+*) fail "unknown argument \"$what\": build, lint, test, applications, deny, fuzz, deb or e2e" ;;
 esac
 
 missing=()
@@ -61,6 +62,9 @@ if [ "$what" = applications ]; then
     has debootstrap || missing+=(debootstrap)
     has go || missing+=(golang-go)
     has npm || missing+=(npm)
+fi
+if [ "$what" = fuzz ]; then
+    has c++ || missing+=(g++)
 fi
 if [ "$what" = deb ]; then
     has debootstrap || missing+=(debootstrap)
@@ -147,6 +151,11 @@ if [ "$what" = deny ] && ! has cargo-deny; then
     [ "$(minor rustc)" -ge 188 ] || deny=(--version 0.18.3)
     echo "prerequisites: building cargo-deny, which takes some minutes" >&2
     cargo install --quiet --locked cargo-deny "${deny[@]}" >&2
+fi
+
+if [ "$what" = fuzz ] && ! has cargo-fuzz; then
+    echo "prerequisites: building cargo-fuzz, which takes some minutes" >&2
+    cargo install --quiet --locked cargo-fuzz --version 0.13.2 >&2
 fi
 
 if [ "$what" = deb ] && ! has cargo-deb; then

@@ -14,12 +14,12 @@ use crate::model::device_access::Access;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Instruction {
-    code: u8,
+    pub code: u8,
     /// The numbers of the destination and the source register, four bits each; see [`registers`].
-    registers: u8,
-    offset: i16,
+    pub registers: u8,
+    pub offset: i16,
     /// A signed number of 32 bits. The kernel extends it to 64.
-    immediate: u32,
+    pub immediate: u32,
 }
 
 /// The decision about one device. The rest of the program is not asked then.

@@ -264,6 +264,14 @@ fn parse_id_map(text: &str) -> Vec<IdRange> {
 }
 
 impl Users {
+    /// Reads both maps.
+    pub fn parse(uid_map: &str, gid_map: &str) -> Self {
+        Self {
+            uid_map: parse_id_map(uid_map),
+            gid_map: parse_id_map(gid_map),
+        }
+    }
+
     /// Whether every id is the same on the host.
     pub fn is_host(&self) -> bool {
         let all = [[0, 0, u32::MAX]];
@@ -337,10 +345,7 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn users(&self) -> anyhow::Result<Users> {
-        Ok(Users {
-            uid_map: parse_id_map(&self.read("uid_map")?),
-            gid_map: parse_id_map(&self.read("gid_map")?),
-        })
+        Ok(Users::parse(&self.read("uid_map")?, &self.read("gid_map")?))
     }
 
     fn namespace(&self, kind: &str) -> anyhow::Result<OwnedFd> {

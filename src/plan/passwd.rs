@@ -49,7 +49,8 @@ pub fn group(account: &Account, group: &str) -> Result<u32, UnknownAccount> {
     number(account, "group", group)
 }
 
-/// Both files have the name in the first field and the number in the third.
+/// Both files have the name in the first field and the number in the third. chown(2) would take
+/// (uid_t)-1 for "do not change".
 fn number(account: &Account, kind: &'static str, text: &str) -> Result<u32, UnknownAccount> {
     let name = match account {
         Account::Number(number) => return Ok(*number),
@@ -57,7 +58,8 @@ fn number(account: &Account, kind: &'static str, text: &str) -> Result<u32, Unkn
     };
     let found = text.lines().find_map(|line| {
         let mut fields = line.split(':');
-        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+        let number = (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?;
+        number.filter(|number| *number != u32::MAX)
     });
     found.ok_or_else(|| UnknownAccount {
         kind,
@@ -71,11 +73,11 @@ mod tests {
 
     #[test]
     fn names_are_looked_up_in_the_containers_own_files() {
-        let group = "root:x:0:\nbroken\ndialout:x:77:app\nodd:x:many:\n";
+        let group = "root:x:0:\nbroken\ndialout:x:77:app\nodd:x:many:\nnone:x:4294967295:\n";
         let name = |name: &str| Account::Name(name.into());
         assert_eq!(number(&name("dialout"), "group", group), Ok(77));
         assert_eq!(number(&Account::Number(20), "group", ""), Ok(20));
-        for missing in ["tty", "broken", "odd", "dial"] {
+        for missing in ["tty", "broken", "odd", "none", "dial"] {
             let error = number(&name(missing), "group", group).unwrap_err();
             assert_eq!(
                 error.to_string(),

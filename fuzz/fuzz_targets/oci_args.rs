@@ -1,0 +1,21 @@
+//! The command line of an OCI runtime, one argument a line, and what its `--version` prints.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ttyplugd::runtime::oci_args::{Verb, can_notify, parse};
+use ttyplugd_fuzz::bounded;
+
+fuzz_target!(|text: &str| {
+    let arguments: Vec<String> = text.split('\n').map(str::to_owned).collect();
+    let (bundle, id) = match bounded(|| parse(&arguments)) {
+        Verb::Create { bundle, id } => (bundle, Some(id)),
+        Verb::AskToEnd { id } => (None, Some(id)),
+        Verb::Other => (None, None),
+    };
+    assert!(id.is_none_or(|id| arguments.contains(&id)));
+    if let Some(bundle) = bundle {
+        let bundle = bundle.to_str().expect("it was text");
+        assert!(arguments.iter().any(|argument| argument.ends_with(bundle)));
+    }
+    let _ = bounded(|| can_notify(text));
+});
