@@ -209,9 +209,9 @@ fn as_loaded(instructions: &[Instruction]) -> Result<Vec<Instruction>, Unknown> 
         let mut instruction = *instruction;
         if is_jump(&instruction) {
             let target = (index + 1).checked_add_signed(instruction.offset.into());
-            let target = target.filter(|target| *target < instructions.len());
-            let target = indexes[target.ok_or(Unknown::Jump)?];
-            let offset = target - indexes[index] - 1;
+            let target = target.and_then(|target| indexes.get(target));
+            let target = target.filter(|target| **target < next);
+            let offset = target.ok_or(Unknown::Jump)? - indexes[index] - 1;
             instruction.offset = i16::try_from(offset).map_err(|_| Unknown::Jump)?;
         }
         loaded.push(instruction);
@@ -368,7 +368,10 @@ mod tests {
             let program = [instruction(code, 0, 0, 0, 0), exit];
             assert_eq!(Program::read(&program), Err(Unknown::Instruction));
         }
-        let program = [instruction(JUMP_IF_VALUE, 0, 0, 7, 0), exit];
-        assert_eq!(Program::read(&program), Err(Unknown::Jump));
+        let jump = |offset| instruction(JUMP_IF_VALUE, 0, 0, offset, 0);
+        let inserted = instruction(MOVE_32, 1, 1, 0, 1);
+        for program in [vec![jump(7), exit], vec![jump(1), exit, inserted]] {
+            assert_eq!(Program::read(&program), Err(Unknown::Jump));
+        }
     }
 }
