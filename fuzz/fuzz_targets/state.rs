@@ -1,7 +1,7 @@
-//! The files of the state directory, as a crash or an earlier version may have left them.
+//! The files in the run and state directories, as a crash or another version may have left them.
 #![no_main]
 
-use std::fs::write;
+use std::fs::{create_dir, write};
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
@@ -13,22 +13,34 @@ const FILES: [&str; 3] = ["owned.json", "containers.json", "ports.json"];
 
 fuzz_target!(|data: &[u8]| {
     let directory = tempfile::tempdir_in("/dev/shm").expect("there is room");
-    let fill = |name: &str| write(directory.path().join(name), data).expect("there is room");
-    FILES.iter().for_each(|name| fill(name));
-    bounded(|| use_it(directory.path()));
+    let [run, state] = ["run", "state"].map(|name| directory.path().join(name));
+    for directory in [&run, &state] {
+        create_dir(directory).expect("there is room");
+    }
+    for file in FILES {
+        write(state.join(file), data).expect("there is room");
+    }
+    bounded(|| open_and_write(&run, &state));
 });
 
 /// What was read is the same when it was written and is read again.
-fn use_it(directory: &Path) {
-    let mut store = Store::open(directory).expect("the directory is there");
+fn open_and_write(run: &Path, state: &Path) {
     let id = ContainerId("c".into());
-    let (record, grants) = (store.record(&id, "1"), store.grants(&id, "1"));
-    let _ = (store.ports(&id), store.container(&id), store.entries());
-    store.put_record(&id, "2", record.clone());
-    store.put_grants(&id, "2", grants.clone());
-    store.write_record(&id).expect("there is room");
-    let again = Store::read(directory);
-    assert_eq!(again.record(&id, "2"), record);
-    assert_eq!(again.grants(&id, "2"), grants);
-    assert_eq!(again.ports(&id), store.ports(&id));
+    let mut store = Store::open(run, state);
+    let taken_over = Store::read(run, state);
+    let (entries, grants) = (
+        store.records.entries(&id, "1"),
+        store.records.grants(&id, "1"),
+    );
+    assert_eq!(taken_over.records.entries(&id, "1"), entries);
+    assert_eq!(taken_over.records.grants(&id, "1"), grants);
+    assert_eq!(taken_over.known.ports(&id), store.known.ports(&id));
+    let _ = (store.known.container(&id), store.known.last_devices());
+
+    store.records.put_entries(&id, "2", entries.clone());
+    store.records.put_grants(&id, "2", grants.clone());
+    store.records.write(&id).expect("there is room");
+    let again = Store::read(run, state);
+    assert_eq!(again.records.entries(&id, "2"), entries);
+    assert_eq!(again.records.grants(&id, "2"), grants);
 }
