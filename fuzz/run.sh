@@ -12,11 +12,12 @@ seconds=${1:?for how many seconds each?}
 targets=("${@:2}")
 [ ${#targets[@]} != 0 ] || mapfile -t targets < <(cargo fuzz list)
 
-# Sanitizers need a nightly compiler, and are for unsafe code.
+# Sanitizers need a nightly compiler, and are for unsafe code. A decoder that takes too long fails by
+# the processor time that it uses; the time limit of libFuzzer is for one that never ends.
 cargo fuzz build --sanitizer none
 for target in "${targets[@]}"; do
     echo "fuzz: $target for $seconds s"
     mkdir -p "target/corpus/$target"
     cargo fuzz run --sanitizer none "$target" "target/corpus/$target" "corpus/$target" -- \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0
+        -max_total_time="$seconds" -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0
 done
