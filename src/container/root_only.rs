@@ -12,14 +12,18 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 use crate::container::rootfs::{Entered, PATH_ONLY, kind};
 use crate::container::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 
-/// Where the loader finds its configuration and libraries (ld.so(8); musl, ldso/dynlink.c).
-const LOADER: [&str; 6] = [
-    "/etc/ld.so.cache",
-    "/etc/ld.so.preload",
-    "/lib",
-    "/lib64",
-    "/usr/lib",
-    "/usr/local/lib",
+/// What the loader of programs reads in /etc (ld.so(8)).
+const LOADER_FILES: [&str; 2] = ["/etc/ld.so.cache", "/etc/ld.so.preload"];
+
+/// Where it finds libraries (ld.so(8); musl, ldso/dynlink.c, `load_library`).
+const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/local/lib"];
+
+/// The directories in those that Debian has its libraries in (debian-policy, 9.1.1).
+const ARCHITECTURES: [&str; 4] = [
+    "aarch64-linux-gnu",
+    "arm-linux-gnueabihf",
+    "i386-linux-gnu",
+    "x86_64-linux-gnu",
 ];
 
 /// More links than this on one path are an error (the kernel's own limit; path_resolution(7)).
@@ -35,11 +39,13 @@ impl Entered<'_> {
         &self,
         directories: impl IntoIterator<Item = &'a str>,
     ) -> anyhow::Result<Option<String>> {
-        let programs = PROGRAM_DIRECTORIES
-            .iter()
-            .flat_map(|directory| PROGRAMS.map(|program| format!("{directory}/{program}")));
-        let others = ["/bin/sh"].into_iter().chain(LOADER).chain(directories);
-        for path in others.map(str::to_owned).chain(programs) {
+        let single = ["/bin/sh"]
+            .into_iter()
+            .chain(LOADER_FILES)
+            .chain(directories);
+        let programs = in_each(&PROGRAM_DIRECTORIES, &PROGRAMS);
+        let libraries = in_each(&LIBRARIES, &ARCHITECTURES);
+        for path in single.map(str::to_owned).chain(programs).chain(libraries) {
             let found = self.replaceable_on(&path).context(path)?;
             if found.is_some() {
                 return Ok(found);
@@ -84,6 +90,12 @@ impl Entered<'_> {
         let owner = stat.st_uid;
         (owner == 0 || root.is_some_and(|(uid, _)| uid == owner)) && stat.st_mode & 0o022 == 0
     }
+}
+
+/// Each of the names in each of the directories.
+fn in_each(directories: &[&str], names: &[&str]) -> impl Iterator<Item = String> {
+    let paths = |directory| names.iter().map(move |name| format!("{directory}/{name}"));
+    directories.iter().flat_map(paths)
 }
 
 /// The components of a path in reverse, with the root directory if it is absolute.

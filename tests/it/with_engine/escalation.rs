@@ -78,7 +78,7 @@ fn nothing_of_an_image_s_environment_reaches_the_command() {
 }
 
 /// What may have happened in a container before the plug, as commands of its root user.
-const SPOILED: [&str; 7] = [
+const SPOILED: [&str; 8] = [
     "chown 1000 /bin/mknod",
     "chmod g+w /bin",
     "chown 1000 /",
@@ -86,6 +86,7 @@ const SPOILED: [&str; 7] = [
     "mkdir /usr; ln -s /app /usr/bin",
     "mkdir -p /usr/local/lib; chown 1000 /usr/local/lib",
     "chown 1000 /bin/sh",
+    "chown 1000 /lib/*-linux-gnu*",
 ];
 
 #[test]
