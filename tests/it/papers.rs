@@ -286,22 +286,26 @@ fn is_scenario(word: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_the_readme_names_is_there() {
-    let readme = read("README.md");
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut named = 0;
-    for word in readme.split('`').skip(1).step_by(2) {
-        let file = if is_scenario(word) {
-            here.join(format!("e2e/scenarios/{word}.sh"))
-        } else if word.starts_with("with_engine::") {
-            here.join(format!("it/{}.rs", word.replace("::", "/")))
-        } else {
-            continue;
-        };
-        named += 1;
-        assert!(file.is_file(), "README.md names {word}");
+fn every_test_that_the_readme_and_the_security_policy_name_is_there() {
+    for (page, at_least) in [("README.md", 5), ("SECURITY.md", 15)] {
+        let text = read(page);
+        let words = text.split('`').skip(1).step_by(2);
+        let files: Vec<_> = words.filter_map(|word| Some((word, test(word)?))).collect();
+        for (word, file) in &files {
+            assert!(file.is_file(), "{page} names {word}");
+        }
+        assert!(files.len() >= at_least, "{page} names {} tests", files.len());
     }
-    assert!(named >= 5, "{named}");
+}
+
+/// The file of a test or scenario.
+fn test(word: &str) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    if is_scenario(word) {
+        return Some(here.join(format!("e2e/scenarios/{word}.sh")));
+    }
+    word.starts_with("with_engine::")
+        .then(|| here.join(format!("it/{}.rs", word.replace("::", "/"))))
 }
 
 #[test]
