@@ -294,7 +294,11 @@ fn every_test_that_the_readme_and_the_security_policy_name_is_there() {
         for (word, file) in &files {
             assert!(file.is_file(), "{page} names {word}");
         }
-        assert!(files.len() >= at_least, "{page} names {} tests", files.len());
+        assert!(
+            files.len() >= at_least,
+            "{page} names {} tests",
+            files.len()
+        );
     }
 }
 
