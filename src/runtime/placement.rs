@@ -141,7 +141,8 @@ impl<'a> Layout<'a> {
         let covered = covered.chain(texts(config, "/linux/readonlyPaths"));
         // One that leads through files of others is the operator's risk, with a node or without.
         let taken = devices.chain(covered);
-        layout.taken = taken.filter_map(|path| layout.resolve(path).ok()).collect();
+        let taken: Vec<_> = taken.filter_map(|path| layout.resolve(path).ok()).collect();
+        layout.taken.extend(taken);
         Ok(layout)
     }
 
@@ -152,6 +153,10 @@ impl<'a> Layout<'a> {
             // Runtimes differ in what they then take for the container's root.
             return Err(Unknown);
         }
+        // What it covers is not seen any more, and nothing is put in its place.
+        let covered = |other: &&String| is_at_or_below(other, &point) && **other != point;
+        self.taken
+            .extend(self.mounts.keys().filter(covered).cloned());
         self.mounts
             .retain(|other, _| !is_at_or_below(other, &point));
         self.mounts.insert(point, Content::of(mount));
@@ -334,7 +339,6 @@ mod tests {
                 "tmpfs",
                 "nosuid,noexec,mode=0700,size=4k,uid=1,gid=1",
             )],
-            vec![ports("bind", "rbind"), dev("tmpfs", "rw,dev")],
             vec![mount("/link/ports", "bind", ""), ports("tmpfs", "")],
             vec![
                 mount("/dev/ports2", "bind", "rbind"),
@@ -348,6 +352,8 @@ mod tests {
         ] {
             is(&docker(mounts), Ok(()));
         }
+        let covered = [ports("bind", "rbind"), dev("tmpfs", "rw,dev")];
+        is(&docker(covered), Err(LeftOut::Taken));
         for mounts in [
             vec![ports("bind", "rbind")],
             vec![ports("bind", "rbind,ro")],
