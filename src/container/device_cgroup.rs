@@ -58,11 +58,9 @@ const SYSTEMD: &str = "sd_devices";
 /// src/libsystemd/sd-bus/bus-internal.h, `BUS_DEFAULT_TIMEOUT`).
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(30);
 
-/// How many groups of a container are looked into. The container can make many.
+/// How many groups and processes of a container are looked at. The container can make many.
 const MOST_GROUPS: usize = 256;
-
-/// How much of a command line is read.
-const LONGEST_COMMAND_LINE: u64 = 1 << 17;
+const MOST_PROCESSES: usize = 4096;
 
 /// How often an edit is tried while the engine or systemd replaces the same programs.
 const TRIES: usize = 8;
@@ -125,31 +123,32 @@ impl DeviceGroup {
         })
     }
 
-    /// The command lines of all processes in the group and in those below it (cgroups(7), cgroup.procs).
-    /// Reading one can block: it is in the memory of the process.
+    /// The processes in the group and in those below it (cgroups(7), cgroup.procs). `None` if there are
+    /// more groups or processes than can be looked at.
     ///
     /// # Errors
     /// The group was removed.
-    pub fn command_lines(&self) -> io::Result<Vec<Vec<u8>>> {
+    pub fn processes(&self) -> io::Result<Option<Vec<i32>>> {
         let mut groups = vec![PathBuf::from(format!(
             "/proc/self/fd/{}",
             self.outer.as_raw_fd()
         ))];
-        let mut pids = fs::read_to_string(groups[0].join("cgroup.procs"))?;
-        for next in 0.. {
-            let Some(group) = groups.get(next).cloned() else {
-                break;
-            };
-            let entries = fs::read_dir(&group).into_iter().flatten().flatten();
+        let mut processes = processes_in(&groups[0])?;
+        let mut next = 0;
+        while let Some(group) = groups.get(next) {
+            let entries = fs::read_dir(group).into_iter().flatten().flatten();
             let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            let room = MOST_GROUPS.saturating_sub(groups.len());
-            for entry in below.take(room) {
-                let more = fs::read_to_string(entry.path().join("cgroup.procs"));
-                pids.push_str(&more.unwrap_or_default());
-                groups.push(entry.path());
+            let below: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
+            for group in &below {
+                processes.extend(processes_in(group).unwrap_or_default());
             }
+            groups.extend(below);
+            if groups.len() > MOST_GROUPS || processes.len() > MOST_PROCESSES {
+                return Ok(None);
+            }
+            next += 1;
         }
-        Ok(pids.lines().filter_map(command_line).collect())
+        Ok(Some(processes))
     }
 
     fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {
@@ -388,13 +387,9 @@ fn verdict(change: AccessChange, is_systemds: bool) -> Option<Verdict> {
     }
 }
 
-fn command_line(pid: &str) -> Option<Vec<u8>> {
-    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut line = Vec::new();
-    file.take(LONGEST_COMMAND_LINE)
-        .read_to_end(&mut line)
-        .ok()?;
-    Some(line)
+fn processes_in(group: &Path) -> io::Result<Vec<i32>> {
+    let text = fs::read_to_string(group.join("cgroup.procs"))?;
+    Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod announce;
 pub mod bind_mount;
 pub mod bpf;
+pub mod command;
 pub mod device_cgroup;
 pub mod device_program;
 pub mod inject;

@@ -181,11 +181,18 @@ pub fn command(plan: &Plan, real: &BTreeMap<String, String>) -> Option<Vec<Strin
     Some(argv)
 }
 
+/// How much of a command line tells whether it is that of a command.
+pub const COMMAND_LINE: u64 = 8 << 10;
+
 /// Whether a process in the container, by its command line, may be that of a command: its shell, or a
-/// runtime that is about to become it (runc, libcontainer, `runc init`; crun, exec).
+/// runtime that is about to become it (runc, libcontainer, `runc init`; crun, `crun exec`).
 pub fn may_be_command(command_line: &[u8]) -> bool {
-    let mut arguments = command_line.split(|byte| *byte == 0).skip(1);
-    arguments.any(|argument| argument == SCRIPT.as_bytes() || matches!(argument, b"init" | b"exec"))
+    let mut arguments = command_line.split(|byte| *byte == 0);
+    let program = arguments.next().unwrap_or_default();
+    let rest: Vec<&[u8]> = arguments.collect();
+    let is_runc = matches!(rest[..], [b"init", b""] | [b"init"]);
+    let is_crun = program.ends_with(b"crun") && rest.contains(&&b"exec"[..]);
+    is_runc || is_crun || rest.contains(&SCRIPT.as_bytes())
 }
 
 fn real_directory<'a>(real: &'a BTreeMap<String, String>, path: &NodePath) -> Option<&'a str> {
@@ -359,6 +366,24 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_command_is_known_by_its_command_line() {
+        let script = format!("/bin/sh\0-c\0{SCRIPT}\0ttyplugd\0node\0/dev\0");
+        assert!(script.len() < usize::try_from(COMMAND_LINE).unwrap() / 2);
+        for (line, expected) in [
+            (&*script, true),
+            ("runc\0init\0", true),
+            ("/usr/bin/crun\0--root\0/run/crun\0exec\0id\0", true),
+            ("/sbin/init\0", false),
+            ("app\0init\0now\0", false),
+            ("dotnet\0exec\0app.dll\0", false),
+            ("sh\0-c\0sleep 1\0", false),
+            ("", false),
+        ] {
+            assert_eq!(may_be_command(line.as_bytes()), expected, "{line}");
+        }
     }
 
     #[test]

@@ -3,9 +3,22 @@
 //!
 //! It reads no clock; the caller passes the time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sys::backoff::backoff;
+
+/// How soon work is done again that expects something of its own to change.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// What follows from the end of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Nothing,
+    /// It failed in a way that may pass.
+    Retry,
+    /// A command may still make something, which has to be looked for.
+    LookAgain,
+}
 
 /// The work for one container.
 #[derive(Debug, Default)]
@@ -23,6 +36,8 @@ enum Stage {
     Due { since: Instant },
     /// The work has failed, and is tried again at that time.
     Waiting { until: Instant },
+    /// The work has succeeded, and is done again at that time.
+    Expecting { until: Instant },
     /// The work is running. `again` is the time of the first change since it began, which has to be
     /// worked on afterwards.
     Running { again: Option<Instant> },
@@ -32,7 +47,9 @@ impl Work {
     /// Something has changed for this container. The work is due now, even if it waits after a failure.
     pub fn changed(&mut self, now: Instant) {
         self.stage = match self.stage {
-            Stage::Idle | Stage::Waiting { .. } => Stage::Due { since: now },
+            Stage::Idle | Stage::Waiting { .. } | Stage::Expecting { .. } => {
+                Stage::Due { since: now }
+            }
             Stage::Due { since } => Stage::Due { since },
             Stage::Running { again } => Stage::Running {
                 again: again.or(Some(now)),
@@ -52,21 +69,28 @@ impl Work {
     pub fn begin(&mut self, now: Instant) -> Option<Instant> {
         let since = match self.stage {
             Stage::Due { since } => since,
-            Stage::Waiting { until } if until <= now => now,
+            Stage::Waiting { until } | Stage::Expecting { until } if until <= now => now,
             _ => return None,
         };
         self.stage = Stage::Running { again: None };
         Some(since)
     }
 
-    /// The work has ended; `retry` if it failed in a way that may pass.
-    pub fn end(&mut self, now: Instant, retry: bool) {
+    /// The work has ended.
+    pub fn end(&mut self, now: Instant, next: Next) {
         let pause = backoff(self.failures);
-        self.failures = if retry { self.failures + 1 } else { 0 };
-        self.stage = match self.stage {
-            Stage::Running { again: Some(since) } => Stage::Due { since },
-            _ if retry => Stage::Waiting { until: now + pause },
-            _ => Stage::Idle,
+        self.failures = if next == Next::Retry {
+            self.failures + 1
+        } else {
+            0
+        };
+        self.stage = match (self.stage, next) {
+            (Stage::Running { again: Some(since) }, _) => Stage::Due { since },
+            (_, Next::Retry) => Stage::Waiting { until: now + pause },
+            (_, Next::LookAgain) => Stage::Expecting {
+                until: now + LOOK_AGAIN,
+            },
+            (_, Next::Nothing) => Stage::Idle,
         };
     }
 
@@ -78,7 +102,7 @@ impl Work {
     /// the engine or for the end of a pause, and the event of that wakes the loop.
     pub fn wake(&self, now: Instant) -> Option<Instant> {
         match self.stage {
-            Stage::Waiting { until } if until > now => Some(until),
+            Stage::Waiting { until } | Stage::Expecting { until } if until > now => Some(until),
             _ => None,
         }
     }
@@ -87,7 +111,6 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -101,9 +124,9 @@ mod tests {
         assert_eq!(work.begin(start + SECOND), None);
         work.changed(start + SECOND);
         work.changed(start + 2 * SECOND);
-        work.end(start + 3 * SECOND, false);
+        work.end(start + 3 * SECOND, Next::Nothing);
         assert_eq!(work.begin(start + 3 * SECOND), Some(start + SECOND));
-        work.end(start + 4 * SECOND, false);
+        work.end(start + 4 * SECOND, Next::Nothing);
         assert_eq!(work.begin(start + 9 * SECOND), None);
     }
 
@@ -113,21 +136,39 @@ mod tests {
         let mut work = Work::default();
         work.changed(start);
         work.begin(start);
-        work.end(start, true);
+        work.end(start, Next::Retry);
         assert_eq!(work.wake(start), Some(start + SECOND));
         assert_eq!(work.wake(start + SECOND), None);
         work.revisit(start);
         assert_eq!(work.begin(start), None);
         assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
-        work.end(start + SECOND, true);
+        work.end(start + SECOND, Next::Retry);
         assert_eq!(work.wake(start), Some(start + 3 * SECOND));
         work.changed(start + SECOND);
         assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
-        work.end(start + SECOND, false);
+        work.end(start + SECOND, Next::Nothing);
         assert_eq!(work.wake(start), None);
         work.changed(start);
         work.begin(start);
-        work.end(start, true);
+        work.end(start, Next::Retry);
+        assert_eq!(work.wake(start), Some(start + SECOND));
+    }
+
+    #[test]
+    fn a_look_for_what_a_command_may_make_keeps_no_other_work_waiting() {
+        let start = Instant::now();
+        let mut work = Work::default();
+        work.changed(start);
+        work.begin(start);
+        work.end(start, Next::LookAgain);
+        assert_eq!(work.begin(start), None);
+        assert_eq!(work.wake(start), Some(start + LOOK_AGAIN));
+        assert_eq!(work.begin(start + LOOK_AGAIN), Some(start + LOOK_AGAIN));
+        work.end(start, Next::LookAgain);
+        work.revisit(start);
+        assert_eq!(work.begin(start), Some(start));
+        // The first failure is followed by the shortest pause.
+        work.end(start, Next::Retry);
         assert_eq!(work.wake(start), Some(start + SECOND));
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::settings::InjectPolicy;
 use crate::daemon::reconcile::job::Job;
 use crate::daemon::reconcile::{Left, reconcile};
-use crate::daemon::retry::Work;
+use crate::daemon::retry::{Next, Work};
 use crate::daemon::shared::Shared;
 use crate::engine::Engine;
 use crate::model::inventory::ContainerId;
@@ -81,7 +81,7 @@ impl Scheduler {
             // A container whose ports are all unplugged is worked on too: it is known then when they
             // are plugged in.
             if !state.assigned.by_container.contains_key(id) && !state.store.records.has(id) {
-                work.end(now.into_std(), false);
+                work.end(now.into_std(), Next::Nothing);
                 continue;
             }
             let from_outside = state.settings.inject == InjectPolicy::Namespace;
@@ -105,7 +105,7 @@ impl Scheduler {
         ended.extend(std::iter::from_fn(|| self.running.try_join_next()));
         let ended = ended.into_iter().map(|job| {
             let (id, left) = job.context("the work on a container panicked")?;
-            self.work(&id).end(Instant::now().into_std(), left.retry());
+            self.work(&id).end(Instant::now().into_std(), left.next());
             Ok((id, left.problems))
         });
         Some(ended.collect())

@@ -111,8 +111,8 @@ pub struct Start {
     /// Orders the changes of device access: work that grants it may be running when its port is
     /// unplugged.
     access: Mutex<()>,
-    /// The command in it whose end was not seen.
-    command: RefCell<Option<UnseenEnd>>,
+    /// The commands in it whose end was not seen.
+    commands: RefCell<Vec<UnseenEnd>>,
     /// Nodes that are in place and may be opened; `None` before the first look.
     ready: RefCell<Option<BTreeMap<NodePath, DevNum>>>,
     /// The uevents that were sent in it, whether or not an application received them.
@@ -127,7 +127,7 @@ impl Start {
             unseen: Cell::new(true),
             exec_fails: Cell::new(false),
             access: Mutex::default(),
-            command: RefCell::default(),
+            commands: RefCell::default(),
             ready: RefCell::default(),
             announced: RefCell::default(),
         }
@@ -173,30 +173,40 @@ impl Start {
         self.access.lock().await
     }
 
-    /// A command begins that has to make these entries.
-    pub fn begin_command(&self, made: &Record) {
-        let entries = merged(self.unfinished(), made.clone());
+    /// A command begins that has to make these entries. Returns when, which identifies it.
+    pub fn begin_command(&self, entries: &Record) -> Instant {
         let begun = Instant::now();
-        self.command.replace(Some(UnseenEnd { entries, begun }));
+        let entries = entries.clone();
+        self.commands
+            .borrow_mut()
+            .push(UnseenEnd { entries, begun });
+        begun
     }
 
-    /// The command has ended in this start.
-    pub fn end_command(&self) {
-        self.command.take();
+    /// A command has ended in this start.
+    pub fn end_command(&self, begun: Instant) {
+        self.commands
+            .borrow_mut()
+            .retain(|command| command.begun != begun);
     }
 
-    /// The entries that a command may still make.
+    /// All commands have ended that began until then.
+    pub fn end_commands_until(&self, begun: Instant) {
+        self.commands
+            .borrow_mut()
+            .retain(|command| command.begun > begun);
+    }
+
+    /// The entries that commands may still make.
     pub fn unfinished(&self) -> Record {
-        let command = self.command.borrow();
-        command
-            .as_ref()
-            .map(|command| command.entries.clone())
-            .unwrap_or_default()
+        let commands = self.commands.borrow();
+        let entries = commands.iter().map(|command| command.entries.clone());
+        entries.fold(Record::new(), merged)
     }
 
-    /// When the last command began, if its end was not seen.
-    pub fn command_begun(&self) -> Option<Instant> {
-        self.command.borrow().as_ref().map(|command| command.begun)
+    /// Whether a command may still act.
+    pub fn has_unfinished(&self) -> bool {
+        !self.commands.borrow().is_empty()
     }
 
     pub fn is_looked_at(&self) -> bool {
@@ -331,8 +341,12 @@ mod tests {
         assert_eq!(lives.begin(&id, Start::own("3")), Record::new());
 
         let last = lives.start(&id).expect("it runs").clone();
-        last.begin_command(&unfinished);
-        last.end_command();
+        let begun = last.begin_command(&unfinished);
+        // The end of a later one says nothing of it.
+        let later = last.begin_command(&Record::new());
+        last.end_command(later);
+        assert_eq!(last.unfinished(), unfinished);
+        last.end_command(begun);
         assert_eq!(lives.begin(&id, Start::own("4")), Record::new());
         lives.update(|_| None);
         assert!(lives.get(&id).is_none());

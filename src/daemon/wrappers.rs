@@ -28,7 +28,10 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the daemon waits until it knows a container that is being created. The engine has sent
 /// the `create` event before it started the wrapper, so the event is on its way.
-const KNOWN_LIMIT: Duration = Duration::from_millis(300);
+const KNOWN_LIMIT: Duration = Duration::from_secs(2);
+
+/// The same while the engine does not answer. It may be booting, and send no events yet.
+const KNOWN_LIMIT_AT_BOOT: Duration = Duration::from_millis(300);
 
 /// Answers wrappers as long as the daemon runs.
 ///
@@ -68,7 +71,11 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
             }
         }
     };
-    let _ = timeout(KNOWN_LIMIT, known).await;
+    let limit = match shared.state.borrow().engine.connection() {
+        Some(_) => KNOWN_LIMIT,
+        None => KNOWN_LIMIT_AT_BOOT,
+    };
+    let _ = timeout(limit, known).await;
     match prepare(shared, &id) {
         Some(created) => stream.write_all(&line(&created)).await,
         // Not known in time: the wrapper uses the configuration alone, and the keeper gets the ports
@@ -94,6 +101,7 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     if written.is_err() {
         // What is not on record would never be removed. The daemon makes the nodes once the container runs.
         created.nodes.clear();
+        records.put_created(id, store::Created::default());
     }
     state.problems.report_records(&written);
     Some(created)

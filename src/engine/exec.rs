@@ -38,7 +38,7 @@ pub enum Executed {
     Ended { status: i64, output: String },
     /// It was killed at the time limit.
     Hung,
-    /// The container was paused while it started, and the runtime was killed.
+    /// The container was paused before its end, and it was killed, or the runtime that started it.
     Interrupted,
 }
 
@@ -81,26 +81,27 @@ impl Engine {
             let status = self.exit_status(&exec).await?;
             Ok(Executed::Ended { status, output })
         };
-        let interrupted = Cell::new(false);
+        let (is_paused, is_killed) = (Cell::new(false), Cell::new(false));
         // The runtime may be about to start when the container is paused.
         let in_pause = async {
             paused.await;
+            is_paused.set(true);
             loop {
                 if kill_runtime(&exec).await {
-                    interrupted.set(true);
+                    is_killed.set(true);
                 }
                 sleep(RUNTIME_PAUSE).await;
             }
         };
         tokio::select! {
-            executed = run => match interrupted.get() {
+            executed = run => match is_killed.get() {
                 true => Ok(Executed::Interrupted),
                 false => executed,
             },
             _ = timeout(EXEC_LIMIT, in_pause) => {
                 kill_runtime(&exec).await;
                 self.kill(id, &exec).await;
-                Ok(Executed::Hung)
+                Ok(if is_paused.get() { Executed::Interrupted } else { Executed::Hung })
             }
         }
     }

@@ -123,11 +123,14 @@ impl Handle<'_> {
         if seen.plan.ops.is_empty() || matches!(method, Method::Namespace) {
             return Ok(method);
         }
-        let Some(replaceable) = self.replaceable(seen).await? else {
-            return Ok(method);
+        let policy = self.inject_policy();
+        let cause = match self.replaceable(seen).await {
+            Ok(None) => return Ok(method),
+            Ok(Some(path)) => format!("others than root could replace {path} in it"),
+            Err(problem) if policy == InjectPolicy::Exec => return Err(problem),
+            Err(problem) => problem.cause,
         };
-        let cause = format!("others than root could replace {replaceable} in it");
-        match self.inject_policy() {
+        match policy {
             InjectPolicy::Exec => Err(Problem::lasting(
                 Failure::Exec,
                 format!("no command is executed: {cause}"),

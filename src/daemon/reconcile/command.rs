@@ -4,13 +4,15 @@
 //! What it has to make stays on record until it can act no more.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::container::command::may_run;
 use crate::container::script;
 use crate::daemon::reconcile::handle::{Handle, Stop};
 use crate::daemon::reconcile::look::Seen;
+use crate::daemon::start::Entrance;
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::exec::Executed;
@@ -36,14 +38,14 @@ impl Handle<'_> {
             Problem::lasting(Failure::Look, cause, "report this bug")
         })?;
         let record = &seen.plan.record;
-        self.start.begin_command(record);
+        let begun = self.start.begin_command(record);
         let output = Notify::new();
         let environment = &self.running.environment;
         let outcome = engine.exec(self.id(), environment, argv, &output, self.paused());
         let outcome = self.look_at_output(outcome, &output, record).await;
         // If this start has not ended, the command ran in it.
         if has_ended(&outcome) && !self.start.has_ended() {
-            self.start.end_command();
+            self.start.end_command(begun);
         }
         Ok(outcome)
     }
@@ -70,18 +72,16 @@ impl Handle<'_> {
         command.await
     }
 
-    /// Looks for the process of a command whose end was not seen. Without one it can act no more.
+    /// Looks for the process of a command whose end was not seen. Without one those can act no more that
+    /// began a while ago.
     pub async fn look_for_command(&self) {
-        let begun = self.start.command_begun();
-        if begun.is_none_or(|begun| begun.elapsed() < SEEN_AFTER) {
+        let until = Instant::now().checked_sub(SEEN_AFTER);
+        let Some(until) = until.filter(|_| self.start.has_unfinished()) else {
             return;
-        }
-        let found = self.in_root(|entrance| -> anyhow::Result<bool> {
-            let lines = entrance.group()?.command_lines()?;
-            Ok(lines.iter().any(|line| script::may_be_command(line)))
-        });
-        if let Ok(Ok(false)) = found.await {
-            self.start.end_command();
+        };
+        let look = |entrance: &Entrance| may_run(&*entrance.group()?, &entrance.rootfs);
+        if let Ok(Ok(false)) = self.in_root(look).await {
+            self.start.end_commands_until(until);
         }
     }
 }

@@ -118,8 +118,13 @@ impl Handle<'_> {
     /// unplugged since it began.
     async fn change_access(&self, of_kind: impl Fn(AccessChange) -> bool) -> Result<(), Stop> {
         let _turn = self.start.turn_of_access().await;
-        let mut changes = access_changes(&self.wanted(), &self.grants());
-        changes.retain(|_, change| of_kind(*change));
+        let grants = self.grants();
+        let mut changes = access_changes(&self.wanted(), &grants);
+        // A device that was assigned since this work began is on no record yet.
+        let is_recorded = |devnum: &DevNum| grants.contains_key(devnum);
+        changes.retain(|devnum, change| {
+            of_kind(*change) && (*change != AccessChange::Grant || is_recorded(devnum))
+        });
         if changes.is_empty() {
             return Ok(());
         }

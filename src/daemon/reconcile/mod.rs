@@ -12,6 +12,7 @@ use crate::daemon::notifier::Notifier;
 use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
 use crate::daemon::reconcile::job::Job;
 use crate::daemon::reconcile::look::Seen;
+use crate::daemon::retry::Next;
 use crate::daemon::shared::Shared;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::State;
@@ -47,9 +48,13 @@ impl Left {
         }
     }
 
-    /// Whether the work has to be done again, though nothing changes.
-    pub fn retry(&self) -> bool {
-        self.command || self.problems.iter().any(|problem| problem.retry)
+    /// What follows, though nothing changes.
+    pub fn next(&self) -> Next {
+        match self.problems.iter().any(|problem| problem.retry) {
+            true => Next::Retry,
+            false if self.command => Next::LookAgain,
+            false => Next::Nothing,
+        }
     }
 }
 
@@ -63,7 +68,7 @@ pub async fn reconcile(job: Job<'_>) -> Left {
     match handle.reconcile(job.engine).await {
         Ok(problems) if !handle.start.has_ended() => Left {
             problems,
-            command: handle.start.command_begun().is_some(),
+            command: handle.start.has_unfinished(),
         },
         // A failure in a container that has just ended is no problem. If it was started again, its
         // start event schedules it again.
@@ -151,7 +156,8 @@ impl<'a> Job<'a> {
         }
         let (described, id) = (running.clone(), self.id.clone());
         let open = move || Entrance::open(&described, &id);
-        let entrance = self.blocking.in_root(self.id, open).await?;
+        // It reads /proc alone, so nothing in the container can make it hang.
+        let entrance = self.blocking.in_group(self.id, open).await?;
         let entrance = entrance.map_err(|error| {
             let cause = format!("{error:#}");
             Problem::passing(Failure::Look, cause, "wait; ttyplugd tries again")
