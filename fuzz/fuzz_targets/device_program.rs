@@ -83,7 +83,7 @@ fuzz_target!(|input: Input| {
     }
 });
 
-/// Few numbers, that they meet.
+/// Few numbers, so that some are the same.
 fn number(major: u8, minor: u8) -> DevNum {
     DevNum {
         major: (major % 8).into(),
@@ -164,7 +164,8 @@ fn compiled(rules: &[Rule]) -> Vec<Instruction> {
     program
 }
 
-/// Runs a program as the kernel does (kernel, Documentation/bpf/standardization/instruction-set.rst).
+/// Runs a program as the kernel does (kernel,
+/// Documentation/bpf/standardization/instruction-set.rst).
 fn run(program: &[Instruction], asked: Asked) -> bool {
     let mut registers = [0u64; 16];
     let mut at = 0;

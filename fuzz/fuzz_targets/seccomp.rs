@@ -93,8 +93,8 @@ fn flags() -> impl Iterator<Item = u64> {
     (0..1 << BITS.len()).map(move |number| of(number).sum())
 }
 
-/// The actions of all rules that a call fits, in their order of [`ACTIONS`]; `None` for a profile that
-/// no runtime accepts.
+/// The actions of all rules that a call fits, in their order of [`ACTIONS`]; `None` for a profile
+/// that no runtime accepts.
 fn actions(profile: &Value, call: &str, flags: u64) -> Option<BTreeSet<usize>> {
     let mut found = BTreeSet::new();
     for rule in profile["syscalls"].as_array().into_iter().flatten() {

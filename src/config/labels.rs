@@ -14,8 +14,8 @@ use crate::model::{Hold, PortName};
 pub struct PortRequests {
     /// `ttyplugd.enable=true`: every USB serial device, under its host name.
     pub every_port: bool,
-    /// `ttyplugd.hold`: the hold of the container's ports, whatever the configuration file says. That
-    /// of a port's own label is in `own`.
+    /// `ttyplugd.hold`: the hold of the container's ports, whatever the configuration file says.
+    /// That of a port's own label is in `own`.
     pub hold: Option<Hold>,
     /// Ports that the labels define.
     pub own: Vec<Port>,

@@ -327,8 +327,8 @@ fn make_directory(above: &OwnedFd, name: &str, owner: (u32, u32)) -> Result<Owne
     }
 }
 
-/// A directory that was just made is empty. Who may rename entries of the one above it may have put
-/// one of root's in its place, which must not be opened to others.
+/// A directory that was just made is empty. A user who may rename entries of the one above it may
+/// have put one of root's in its place, which must not be opened to others.
 fn must_be_empty(directory: &OwnedFd) -> Result<(), Refused> {
     let entries =
         read_dir(proc_path(directory)).map_err(refused_io("cannot list the directory"))?;

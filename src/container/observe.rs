@@ -76,8 +76,8 @@ pub fn has_remapped_users(pid: i64, id: &ContainerId) -> anyhow::Result<bool> {
     Ok(!Process::open(pid, id)?.users()?.is_host())
 }
 
-/// Something that others than root could replace, of all that a command needs which works in
-/// `directories`.
+/// Finds something that users other than root could replace, among all that a command needs that
+/// works in `directories`.
 ///
 /// # Errors
 /// The container has ended, or something in it cannot be read.

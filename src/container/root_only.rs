@@ -1,8 +1,8 @@
 //! Whether a command that is executed as root in a container could serve somebody else there.
 //!
-//! It runs programs that it finds in the container, and works on names in its directories. Whoever
-//! can replace one of the programs becomes root by it, and whoever can rename the entries of such a
-//! directory leads it to other files. So all of them have to be writable by root alone.
+//! It runs programs that it finds in the container, and works on names in its directories. A user
+//! who can replace one of the programs becomes root by it, and one who can rename the entries of
+//! such a directory leads it to other files. So all of them have to be writable by root alone.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -30,8 +30,8 @@ const ARCHITECTURES: [&str; 4] = [
 const MOST_LINKS: usize = 40;
 
 impl Entered<'_> {
-    /// Something that others than root could replace, of all that a command needs which works in
-    /// `directories`.
+    /// Finds something that users other than root could replace, among all that a command needs
+    /// that works in `directories`.
     ///
     /// # Errors
     /// The container has ended, or something in it cannot be read.
@@ -54,8 +54,8 @@ impl Entered<'_> {
         Ok(None)
     }
 
-    /// The same for all that is on the way to `path`, through links too. Where something is missing,
-    /// only root can make it.
+    /// The same for all that is on the way to `path`, through links too. Only root can make what is
+    /// missing.
     fn replaceable_on(&self, path: &str) -> anyhow::Result<Option<String>> {
         let mut links = 0;
         // A path without links, and the components that are left, the next one last.
@@ -83,8 +83,8 @@ impl Entered<'_> {
         Ok(None)
     }
 
-    /// Whether root alone can write to it. Where it has an access control list, the bits of its group
-    /// are the most that the list grants (acl(5)).
+    /// Whether root alone can write to it. Where it has an access control list, the bits of its
+    /// group are the most that the list grants (acl(5)).
     fn belongs_to_root(&self, stat: &FileStat) -> bool {
         let root = self.rootfs.users.on_host(0, 0);
         let owner = stat.st_uid;

@@ -15,8 +15,8 @@ use crate::plan::{Op, Plan};
 /// one by one, each in the entered one above it.
 ///
 /// A node gets its number and mode, and then its owner, under a temporary name. mv then is one
-/// rename(2), since both names are in one directory. mv would move *into* a directory, so the script checks for one,
-/// and for a file with content.
+/// rename(2), since both names are in one directory. mv would move *into* a directory, so the
+/// script checks for one, and for a file with content.
 ///
 /// After a failure the script skips the rest of the same port and goes on with the other ports. The
 /// exit status is that of the first step that failed, see [`Step`]. A shell returns 126 or 127 for a command

@@ -112,7 +112,8 @@ impl Metrics {
         self.held.observe_many(ended.waited_ms, ended.count);
     }
 
-    /// The whole text; gauges are taken from `status`. So many log lines are missing in the journal.
+    /// The whole text; gauges are taken from `status`. `log_lines_dropped` is how many lines are
+    /// missing in the journal.
     pub fn text(&self, status: &Status, log_lines_dropped: u64) -> String {
         let mut page = Page(String::new());
         page.gauges(status);

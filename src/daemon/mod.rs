@@ -110,7 +110,7 @@ struct Daemon {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Another daemon is running, udev or the state directory cannot be used, or a job panicked.
+/// Another daemon is running, udev cannot be used, a socket cannot be made, or a job panicked.
 pub async fn run(
     directories: Directories,
     settings: Settings,
@@ -293,7 +293,7 @@ impl Daemon {
         }
     }
 
-    /// The devices could not be looked at, such as for want of descriptors.
+    /// The devices could not be looked at, for example for want of descriptors.
     fn on_failed_look(&mut self, error: &anyhow::Error) {
         if self.failed_looks == 0 {
             tracing::warn!(
@@ -573,7 +573,8 @@ impl Daemon {
         }
     }
 
-    /// Waits for the running work, and for what is to be written. The nodes stay, and applications go on using them.
+    /// Waits for the running work, and for what is to be written. The nodes stay, and applications
+    /// go on using them.
     async fn drain(&mut self) {
         if !self.scheduler.drain(DRAIN_LIMIT).await {
             tracing::warn!(
@@ -605,7 +606,7 @@ fn report_definition(state: &mut State, id: &ContainerId) {
     state.problems.report(id, &container.name, source, problems);
 }
 
-/// Takes into the store who the containers are, and forgets those that are gone. Returns whether the
+/// Tells the store who the containers are, and forgets those that are gone. Returns whether the
 /// records are written.
 fn keep_state(state: &mut State) -> bool {
     let containers = &state.inventory.containers;

@@ -94,7 +94,7 @@ impl Problems {
     /// Takes in whether the record of what we made could be written, and logs a new error.
     pub fn report_records(&mut self, written: &anyhow::Result<()>) {
         let error = written.as_ref().err().map(|error| format!("{error:#}"));
-        if let Some(error) = new(&error, &self.records) {
+        if let Some(error) = if_new(&error, &self.records) {
             tracing::error!(
                 message_id = kind::STATE_NOT_KEPT,
                 "{error}: no container is changed until it can be written"
@@ -106,7 +106,7 @@ impl Problems {
     /// Takes in whether the state for the next boot could be written, and logs a new error.
     pub fn report_known(&mut self, written: &anyhow::Result<()>) {
         let error = written.as_ref().err().map(|error| format!("{error:#}"));
-        if let Some(error) = new(&error, &self.known) {
+        if let Some(error) = if_new(&error, &self.known) {
             tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error}: {NEXT_BOOT}");
         }
         self.known = error;
@@ -141,7 +141,8 @@ pub const NEXT_BOOT: &str = "ports work as usual, but containers that start befo
                              boot may lack theirs at first, and a port that several devices match may \
                              get another one";
 
-fn new<'a>(error: &'a Option<String>, before: &Option<String>) -> Option<&'a String> {
+/// An error, if it is another one than before.
+fn if_new<'a>(error: &'a Option<String>, before: &Option<String>) -> Option<&'a String> {
     error.as_ref().filter(|_| error != before)
 }
 

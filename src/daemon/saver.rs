@@ -1,5 +1,5 @@
-//! Writes what is known for the next boot, beside the loop: the disk may be slow, full or read-only, and
-//! no port waits for it.
+//! Writes what is known for the next boot, beside the loop: the disk may be slow, full or
+//! read-only, and no port waits for it.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::sys::backoff::backoff;
 /// How long a write may take before that is reported.
 const SLOW: Duration = Duration::from_secs(10);
 
+/// One write at a time, and the next try after one that failed.
 #[derive(Debug, Default)]
 pub struct Saver {
     writing: Option<JoinHandle<anyhow::Result<()>>>,
@@ -50,14 +51,17 @@ impl Saver {
         let written = ended
             .context("writing panicked")
             .and_then(|written| written);
-        let pause = written.is_err().then(|| backoff(self.failures));
-        self.failures = if written.is_err() {
-            self.failures + 1
-        } else {
-            0
-        };
-        self.retry_at = pause.map(|pause| Instant::now() + pause);
+        self.plan_retry(written.is_err());
         Some(Saved::Ended(written))
+    }
+
+    fn plan_retry(&mut self, has_failed: bool) {
+        let pause = has_failed.then(|| backoff(self.failures));
+        self.retry_at = pause.map(|pause| Instant::now() + pause);
+        self.failures = match has_failed {
+            true => self.failures + 1,
+            false => 0,
+        };
     }
 
     /// When the next try is due.

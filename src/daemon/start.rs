@@ -91,7 +91,7 @@ impl Lives {
 
 /// A command that may still act.
 #[derive(Debug)]
-struct UnseenEnd {
+struct PendingCommand {
     /// The entries that it has to make.
     entries: Record,
     begun: Instant,
@@ -169,7 +169,7 @@ impl Start {
     }
 
     /// Waits until nobody else changes the container's device access.
-    pub async fn turn_of_access(&self) -> MutexGuard<'_, ()> {
+    pub async fn lock_access(&self) -> MutexGuard<'_, ()> {
         self.access.lock().await
     }
 

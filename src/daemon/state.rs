@@ -190,7 +190,8 @@ impl State {
         start.is_some_and(|start| start.is_ready(want))
     }
 
-    /// Whether a container was granted access in its present start that it is not assigned any more.
+    /// Whether a container was granted access in its present start that it is not assigned any
+    /// more.
     pub fn has_to_revoke(&self, id: &ContainerId) -> bool {
         let Some(start) = self.lives.start(id) else {
             return false;

@@ -84,8 +84,8 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// The answer. What it grants, and what the wrapper will make, is put on record first. `None` while the container's ports are
-/// unknown.
+/// The answer. The nodes that the wrapper will make, and the access that it grants, are put on
+/// record first. `None` while the container's ports are unknown.
 fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     let state = &mut *shared.state.borrow_mut();
     let nodes = state.assigned.wants(id).iter().map(node_to_make);
@@ -99,7 +99,8 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     records.put_created(id, on_record(&created));
     let written = records.write(id);
     if written.is_err() {
-        // What is not on record would never be removed. The daemon makes the nodes once the container runs.
+        // A node that is not on record would never be removed. The daemon makes the nodes once the
+        // container runs.
         created.nodes.clear();
         records.put_created(id, store::Created::default());
     }
@@ -107,7 +108,7 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     Some(created)
 }
 
-/// What the record says of an answer.
+/// What the record has of an answer.
 fn on_record(created: &Created) -> store::Created {
     let entry = |node: &NodeToMake| (node.path.clone(), BTreeSet::from([Made::Node(node.number)]));
     let numbers = created.nodes.iter().map(|node| node.number);

@@ -25,8 +25,8 @@ pub struct Dockerd {
     arguments: Vec<String>,
 }
 
-/// Those of the host with the same root directory as ours, and those of snap, which have another one
-/// but have to be reported.
+/// Those of the host with the same root directory as ours, and those of snap, which have another
+/// one but have to be reported.
 pub fn running() -> Vec<Dockerd> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes

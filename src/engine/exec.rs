@@ -46,14 +46,15 @@ impl Engine {
     /// Runs a command in a container as its user 0 and waits for its end. `said` is notified of all
     /// output, which is known some milliseconds before the end.
     ///
-    /// A command has the environment of the container's definition, and what is given here on top of
-    /// it (moby, daemon/exec.go, `ContainerExecCreate`): every variable of it is empty here. Otherwise
-    /// the image decides which programs, libraries and functions run as root (ld.so(8), LD_PRELOAD;
-    /// bash(1), BASH_ENV).
+    /// A command has the environment of the container's definition, and what is given here on top
+    /// of it (moby, daemon/exec.go, `ContainerExecCreate`): every variable of it is empty here.
+    /// Otherwise the image decides which programs, libraries and functions run as root (ld.so(8),
+    /// LD_PRELOAD; bash(1), BASH_ENV).
     ///
-    /// `paused` ends when the container is paused. The runtime that starts the command waits for a process
-    /// of its own in the container then, and the shim for the runtime, with a lock held that the unpause
-    /// needs (containerd, runtime/v2/runc/container.go, `Exec`): the runtime is killed.
+    /// `paused` ends when the container is paused. The runtime that starts the command waits for a
+    /// process of its own in the container then, and the shim for the runtime, with a lock held
+    /// that the unpause needs (containerd, runtime/v2/runc/container.go, `Exec`): the runtime is
+    /// killed.
     ///
     /// # Errors
     /// The engine refuses, the container is gone, or it is paused.
@@ -65,16 +66,7 @@ impl Engine {
         said: &Notify,
         paused: impl Future<Output = ()>,
     ) -> Result<Executed> {
-        let config = ExecConfig {
-            cmd: Some(argv),
-            env: Some(environment.iter().map(|name| format!("{name}=")).collect()),
-            user: Some("0:0".to_owned()),
-            // The image's own working directory may be missing, and then nothing could run.
-            working_dir: Some("/".to_owned()),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            ..ExecConfig::default()
-        };
+        let config = config(environment, argv);
         let exec = self.call(self.docker.create_exec(&id.0, config)).await?.id;
         let run = async {
             let output = self.output(&exec, said).await?;
@@ -154,8 +146,21 @@ impl Engine {
     }
 }
 
-/// Kills the runtime that starts a command, if it still does. It has the command's id in the name of a
-/// file that it writes (containerd, runtime/v2/runc, `--pid-file`).
+fn config(environment: &BTreeSet<String>, argv: Vec<String>) -> ExecConfig {
+    ExecConfig {
+        cmd: Some(argv),
+        env: Some(environment.iter().map(|name| format!("{name}=")).collect()),
+        user: Some("0:0".to_owned()),
+        // The image's own working directory may be missing, and then nothing could run.
+        working_dir: Some("/".to_owned()),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        ..ExecConfig::default()
+    }
+}
+
+/// Kills the runtime that starts a command, if it still does. It has the command's id in the name
+/// of a file that it writes (containerd, runtime/v2/runc, `--pid-file`).
 async fn kill_runtime(exec: &str) -> bool {
     let exec = exec.to_owned();
     spawn_blocking(move || kill_with(&exec))

@@ -18,8 +18,8 @@ pub mod run_dir;
 pub const DEFAULT_HOLD: Hold = Hold::Seconds(DEFAULT_SECONDS);
 pub const DEFAULT_SECONDS: u64 = 60;
 
-/// The longest path whose open is held, in bytes. That is as long as a file name can be (NAME_MAX in
-/// linux/limits.h).
+/// The longest path whose open is held, in bytes. That is as long as a file name can be (NAME_MAX
+/// in linux/limits.h).
 pub const LONGEST_PATH: usize = 255;
 
 /// A port of a container, as far as holding is concerned.
@@ -188,6 +188,7 @@ mod tests {
             assert_eq!(every.hold(path), None, "{path}");
         }
     }
+
     #[test]
     fn a_path_that_is_longer_than_any_file_name_is_not_held() {
         let every = ContainerPorts {

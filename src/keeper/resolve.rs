@@ -102,8 +102,8 @@ impl Tree {
         self.work
     }
 
-    /// Follows a path, which begins at the directory `base` if it is relative. Whether there is a file
-    /// at its end does not matter.
+    /// Follows a path, which begins at the directory `base` if it is relative. Whether there is a
+    /// file at its end does not matter.
     ///
     /// # Errors
     /// It does not lead to a name that a port may have, or not within [`Work::MOST`].
@@ -128,8 +128,8 @@ impl Tree {
         walk.walk(self)
     }
 
-    /// Looks a name up. In /dev, which is a file system in memory, everything that exists is cached;
-    /// that the kernel could not wait for another processor is not likely to happen twice.
+    /// Looks a name up. In /dev, which is a file system in memory, everything that exists is
+    /// cached; that the kernel could not wait for another processor is not likely to happen twice.
     fn look_up(&mut self, name: &[u8], flags: OFlag) -> io::Result<Found> {
         match self.open_cached(name, flags)? {
             Err(Errno::EAGAIN) if !is_in_dev(name) => self.look_up_on_disk(name, flags),
@@ -183,8 +183,9 @@ impl Tree {
         Ok(readlinkat(&link, "")?.into_vec())
     }
 
-    /// Makes sure that look-ups at a file end in finite time, by the type of its file system. statfs(2)
-    /// would ask the file server, so the mount's number is looked for in the thread's own table.
+    /// Makes sure that look-ups at a file end in finite time, by the type of its file system.
+    /// statfs(2) would ask the file server, so the mount's number is looked for in the thread's own
+    /// table.
     fn ensure_local(&mut self, file: &OwnedFd) -> io::Result<()> {
         self.work.add(0)?;
         let id = mount_id(file)?;
@@ -267,7 +268,8 @@ struct Walk {
 }
 
 impl Walk {
-    /// Goes all the way. The name as a whole is looked up, so one question is enough for most paths.
+    /// Goes all the way. The name as a whole is looked up, so one question is enough for most
+    /// paths.
     fn walk(mut self, tree: &mut Tree) -> io::Result<Vec<u8>> {
         loop {
             while self.at < self.rest.len() {
@@ -317,7 +319,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Puts the target of the first link in the name into its place. Most links are the last component.
+    /// Puts the target of the first link in the name into its place. Most links are the last
+    /// component.
     fn follow_link(&mut self, tree: &mut Tree) -> io::Result<()> {
         let mut directory = parent(&self.name).len();
         while directory > self.known

@@ -1,18 +1,19 @@
 //! Which labels of containers and images are kept, and how much of them. Pure.
 //!
-//! Whoever makes a container or an image chooses its labels, and the engine bounds neither their number
-//! nor their length.
+//! The maker of a container or an image chooses its labels, and the engine bounds neither their
+//! number nor their length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The beginning of every label that is addressed to us.
 pub const PREFIX: &str = "ttyplugd.";
 
-/// How long a label may be, in bytes; and so may its value. What is longer is cut after a few more, by
-/// which it is known.
+/// How long a label may be, in bytes, and its value too. A longer one is cut some bytes later, so
+/// it is still known to be longer.
 pub const LONGEST: usize = 4096;
 
-/// How many labels with our prefix a container may have. Of more, one more is kept.
+/// How many labels with our prefix a container may have. One more is kept, by which it is known
+/// that there are too many.
 pub const MOST: usize = 256;
 
 pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
@@ -49,7 +50,8 @@ impl NeededLabels {
     }
 }
 
-/// Why labels are more than is read, as the second half of a sentence, and which.
+/// Finds a label that is too long, or one too many, with the reason as the second half of a
+/// sentence.
 pub fn excess<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<(&'a str, String)> {
     let own = labels.filter(|(label, _)| label.starts_with(PREFIX));
     for (number, (label, value)) in own.enumerate() {

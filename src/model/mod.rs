@@ -120,8 +120,8 @@ pub const TEMPORARY_PREFIX: &str = ".ttyplugd.";
 
 /// The names that a container runtime makes in /dev (OCI runtime-spec, config-linux.md, "Default
 /// Devices" and "Default Filesystems"; config.md, "/dev symbolic links"; runc,
-/// libcontainer/specconv/spec_linux.go, `AllowedDevices`). A port with such a name, or below one, would
-/// break the container.
+/// libcontainer/specconv/spec_linux.go, `AllowedDevices`). A port with such a name, or below one,
+/// would break the container.
 pub const RUNTIME_NAMES: [&str; 16] = [
     "console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr",
     "stdin", "stdout", "tty", "urandom", "zero",

@@ -1,14 +1,15 @@
 //! udevd's messages (systemd, src/libsystemd/sd-device/device-monitor-private.h,
 //! `monitor_netlink_header`): a header, and properties that end with a NUL each. Pure.
 
-/// The place of the header's word that says where the properties begin, in the machine's byte order.
+/// The place of the header's word that says where the properties begin, in the machine's byte
+/// order.
 const PROPERTIES: std::ops::Range<usize> = 16..20;
 
 /// The longest file name (`NAME_MAX`, limits.h).
 const NAME_MAX: usize = 255;
 
-/// The kernel name of the device that a message is about. It is a name that a file can have, and whose
-/// nobody knows.
+/// The kernel name of the device that a message is about. Anyone may have sent it; it is at least a
+/// name that a file can have.
 pub fn sysname(message: &[u8]) -> Option<&[u8]> {
     let begin = message.get(PROPERTIES)?.try_into().ok()?;
     let properties = message.get(usize::try_from(u32::from_ne_bytes(begin)).ok()?..)?;

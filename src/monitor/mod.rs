@@ -1,12 +1,12 @@
 //! The host's ttys: the only room that uses the crate `udev`.
 //!
-//! Whoever has CAP_NET_ADMIN in the network namespace, such as a container on the host's network, can
-//! send what looks like a message of udevd's: libudev asks no more than that the sender is user 0
-//! (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_receive`). So a message only
-//! says which device to look at.
+//! The types of that crate are not Send and keep a reference into libudev, so every device becomes
+//! a [`device::Device`](crate::model::device::Device) before it leaves this room.
 //!
-//! The types of that crate are not Send and keep a reference into libudev, so every device becomes a
-//! [`device::Device`](crate::model::device::Device) before it leaves this room.
+//! Any process with CAP_NET_ADMIN in the network namespace, such as one of a container on the
+//! host's network, can send what looks like a message of udevd's: libudev only checks that the
+//! sender is user 0 (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_receive`).
+//! So a message only says which device to look at.
 //!
 //! Imports: `model`, `sys`.
 
@@ -90,12 +90,13 @@ const MOST_AT_ONCE: usize = 1024;
 /// How much of a message is read, in bytes: many times what udevd says of a tty.
 const LONGEST: usize = 32 << 10;
 
-/// How large the socket's buffer is, in bytes, of which the kernel allows twice as many (socket(7)).
-/// libudev asks for 128 MiB, which take longer to read than an enumeration takes.
+/// How large the socket's buffer is, in bytes, of which the kernel allows twice as many
+/// (socket(7)). libudev asks for 128 MiB, which take longer to read than an enumeration takes.
 const BUFFER: usize = 512 << 10;
 
 /// How many times as long as the work on messages the pause after it is. The kernel drops what does
-/// not fit into the buffer meanwhile, so a flood of messages takes its sender more time than the daemon.
+/// not fit into the buffer meanwhile, so a flood of messages takes its sender more time than the
+/// daemon.
 const PAUSE: u32 = 4;
 
 /// The longest of these pauses, however long other processes made the work.
@@ -192,8 +193,8 @@ impl Monitor {
     }
 }
 
-/// Reads what has arrived. libudev reads on by itself for as long as messages come that do not pass its
-/// filter (systemd, src/libudev/libudev-monitor.c, `udev_monitor_receive_sd_device`).
+/// Reads what has arrived. libudev reads on by itself for as long as messages come that do not pass
+/// its filter (systemd, src/libudev/libudev-monitor.c, `udev_monitor_receive_sd_device`).
 ///
 /// Returns the kernel names of the devices.
 fn read(mut ready: AsyncFdReadyGuard<udev::MonitorSocket>) -> anyhow::Result<BTreeSet<OsString>> {

@@ -1,9 +1,9 @@
 //! What a tty is: by sysfs and udev's database, and by nothing else.
 //!
-//! When udevd announces a device, its entry in the database is written; when it announces the removal,
-//! the entry is deleted (systemd, src/udev/udev-event.c, `udev_event_execute_rules`), and the kernel had
-//! removed the links in /sys/class and /sys/dev before it told udevd (drivers/base/core.c,
-//! `device_del`).
+//! When udevd announces a device, its entry in the database is written; when it announces the
+//! removal, the entry is deleted (systemd, src/udev/udev-event.c, `udev_event_execute_rules`), and
+//! the kernel had removed the links in /sys/class and /sys/dev before it told udevd
+//! (drivers/base/core.c, `device_del`).
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -32,8 +32,8 @@ pub(super) struct Ttys {
 /// Which device was described, and by which entry of udev's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Description {
-    /// The inode number of its directory in sysfs. A device that comes later has another one (kernel,
-    /// fs/kernfs/dir.c, `idr_alloc_cyclic`).
+    /// The inode number of its directory in sysfs. A device that comes later has another one
+    /// (kernel, fs/kernfs/dir.c, `idr_alloc_cyclic`).
     directory: u64,
     /// Inode number and time of the entry, which is replaced by rename(2) for each event (systemd,
     /// src/libsystemd/sd-device/device-private.c, `device_update_db`).

@@ -65,7 +65,8 @@ pub enum Conflict {
     },
     /// A port lacks one of its links.
     Link { port: String, link: NodePath },
-    /// A port that labels define, whose match is met only by a device that is not offered to labels.
+    /// A port that labels define, whose match is met only by a device that is not offered to
+    /// labels.
     NotOffered { port: String, device: String },
 }
 
@@ -182,7 +183,7 @@ struct PortDevice<'a> {
 enum Author {
     /// The operator, in the configuration: any tty may be the port.
     File,
-    /// Whoever has made the container, by labels: it has to be one that udev's tag offers.
+    /// The maker of the container, by labels: it has to be one that udev's tag offers.
     Labels,
 }
 

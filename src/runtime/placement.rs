@@ -1,8 +1,8 @@
-//! Which nodes may be added to a bundle: those that will be in a tmpfs of the container's own, and in
-//! nobody's way. Pure.
+//! Which nodes may be added to a bundle: those that will be in a tmpfs of the container's own, and
+//! in nobody's way. Pure.
 //!
-//! The runtime makes the mounts in their order, each where its destination leads at that moment, and
-//! then the nodes, with the directories above them (runc, libcontainer/rootfs_linux.go,
+//! The runtime makes the mounts in their order, each where its destination leads at that moment,
+//! and then the nodes, with the directories above them (runc, libcontainer/rootfs_linux.go,
 //! `prepareRootfs`). A node that it cannot make ends the container's creation.
 
 use std::collections::BTreeMap;
@@ -86,9 +86,9 @@ impl Content {
     }
 }
 
-/// Whether a tmpfs with this option begins empty and belongs to its container alone. Options such as
-/// `bind`, `tmpcopyup` and `shared` make something else of it (OCI runtime-spec, config.md, "Linux
-/// mount options").
+/// Whether a tmpfs with this option begins empty and belongs to its container alone. Options such
+/// as `bind`, `tmpcopyup` and `shared` make something else of it (OCI runtime-spec, config.md,
+/// "Linux mount options").
 fn is_usual(option: &str) -> bool {
     const FLAGS: [&str; 19] = [
         "atime",

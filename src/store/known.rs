@@ -1,9 +1,9 @@
-//! Who the containers are and what they are assigned, and the device that each port had last: for the
-//! wrappers of an engine that boots before the daemon, and for the daemon that follows.
+//! Who the containers are and what they are assigned, and the device that each port had last: for
+//! the wrappers of an engine that boots before the daemon, and for the daemon that follows.
 //!
-//! It is written when it can be. Nothing is synced, which would cost a plug tens of milliseconds on an
-//! SD card: who the containers are is written again from what the engine says, and only the ports'
-//! devices are forgotten when the power fails.
+//! It is written when it can be. Nothing is synced, which would cost a plug tens of milliseconds on
+//! an SD card: who the containers are is written again from what the engine says, and only the
+//! ports' devices are forgotten when the power fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -50,8 +50,8 @@ pub(super) struct Containers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownContainer {
     name: String,
-    /// Its own labels, and those of its image. Which of them count is a matter of the configuration,
-    /// which may be another one when this is read.
+    /// Its own labels, and those of its image. Which of them count is a matter of the
+    /// configuration, which may be another one when this is read.
     labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     image_labels: BTreeMap<String, String>,
@@ -180,16 +180,16 @@ impl Known {
         let ports = Ports {
             ports: assigned.last_devices.clone(),
         };
-        if replace(&mut self.containers, containers) {
+        if set(&mut self.containers, containers) {
             self.unwritten.insert(CONTAINERS);
         }
-        if replace(&mut self.ports, ports) {
+        if set(&mut self.ports, ports) {
             self.unwritten.insert(PORTS);
         }
     }
 
-    /// The files that have changed, or could not be written before; `None` if there are none. One write at
-    /// a time, which [`Self::end_write`] ends.
+    /// The files that have changed, or could not be written before; `None` if there are none. One
+    /// write at a time, which [`Self::end_write`] ends.
     pub fn begin_write(&mut self) -> Option<Files> {
         self.writing = std::mem::take(&mut self.unwritten);
         let is_written = |name| self.writing.contains(name);
@@ -226,8 +226,8 @@ impl Files {
     }
 }
 
-/// Whether it is another one now.
-fn replace<T: PartialEq>(old: &mut T, new: T) -> bool {
+/// Sets a value. Returns whether it is another one now.
+fn set<T: PartialEq>(old: &mut T, new: T) -> bool {
     let is_another = *old != new;
     *old = new;
     is_another

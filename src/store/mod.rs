@@ -1,10 +1,10 @@
 //! What outlives the daemon.
 //!
 //! - [`Records`], in /run/ttyplugd: what we made in which container, and what we granted it. It is
-//!   memory, as every container's /dev is, so no disk that is full or read-only stands between a port
-//!   and its container.
-//! - [`Known`], in /var/lib/ttyplugd: who the containers are and what they are assigned, and the device
-//!   that each port had last, for the next boot.
+//!   memory, as every container's /dev is, so no disk that is full or read-only stands between a
+//!   port and its container.
+//! - [`Known`], in /var/lib/ttyplugd: who the containers are and what they are assigned, and the
+//!   device that each port had last, for the next boot.
 //!
 //! Imports: `model`, `config`, `hold`, `plan`, `sys`.
 
@@ -25,8 +25,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Reads both, and moves what an earlier version has written elsewhere. A file that cannot be read is
-    /// logged and replaced.
+    /// Reads both, and moves what an earlier version has written elsewhere. A file that cannot be
+    /// read is logged and replaced.
     pub fn open(run_dir: &Path, state_dir: &Path) -> Self {
         let mut store = Self::read(run_dir, state_dir);
         document::sweep(run_dir);

@@ -23,8 +23,8 @@ pub struct Records {
     owned: Owned,
     /// Containers whose record is not written yet.
     unwritten: BTreeSet<ContainerId>,
-    /// The file could not be read. What a container may open beyond its definition may be a grant of
-    /// ours then.
+    /// The file could not be read. Access beyond a container's definition may be a grant of ours
+    /// then.
     lost: bool,
 }
 
@@ -32,8 +32,8 @@ pub struct Records {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owned {
     containers: BTreeMap<ContainerId, OfStart>,
-    /// What the wrapper was told to make in containers that were being created, until it is on the record
-    /// of the start that followed.
+    /// What the wrapper was told to make in containers that were being created, until it is on the
+    /// record of the start that followed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     created: BTreeMap<ContainerId, Created>,
 }

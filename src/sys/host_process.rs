@@ -10,8 +10,8 @@ use crate::sys::cgroup::containers;
 use crate::sys::pidfd;
 
 /// Whether a process, by its directory in /proc, is the host's own: one in our pid namespace
-/// (pid_namespaces(7)), and in no container that we are not in as well. The container of `docker run
-/// --pid host` has our pid namespace, and a control group of its own.
+/// (pid_namespaces(7)), and in no container that we are not in as well. The container of `docker
+/// run --pid host` has our pid namespace, and a control group of its own.
 pub fn is_of_host(process: &Path) -> bool {
     let ours = process.with_file_name("self");
     let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
@@ -23,34 +23,27 @@ pub fn is_of_host(process: &Path) -> bool {
     may_be_ours && its_containers.all(|id| containers(&our_cgroup).any(|our| our == id))
 }
 
-/// Kills the host's own processes that have `word` somewhere in their command line. Returns whether there
-/// was one.
+/// Kills the host's own processes that have `word` somewhere in their command line. Returns whether
+/// there was one.
 pub fn kill_with(word: &str) -> bool {
-    let mut killed = false;
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        // What is read after the pidfd was opened is of the process that the signal reaches, or the signal
-        // reaches none.
-        let Ok(process) = pidfd::open(pid) else {
-            continue;
-        };
-        // The command line of a process is in its memory, and one of a container can make a read of it hang.
-        if !is_of_host(&entry.path()) {
-            continue;
-        }
-        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let mut parts = command.windows(word.len());
-        if parts.any(|part| part == word.as_bytes()) {
-            killed |= pidfd::send(&process, Signal::KILL).is_ok();
-        }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let killed = processes.filter_map(|process| kill_if_with(word, &process.path()));
+    killed.count() > 0
+}
+
+/// `None` if it was not killed.
+fn kill_if_with(word: &str, process: &Path) -> Option<()> {
+    let pid = process.file_name()?.to_str()?.parse().ok()?;
+    // All that is read after this belongs to the same process, or the signal reaches none.
+    let pidfd = pidfd::open(pid).ok()?;
+    // The command line of a process is in its memory, and a container can make a read of it hang.
+    if !is_of_host(process) {
+        return None;
     }
-    killed
+    let command = fs::read(process.join("cmdline")).ok()?;
+    let mut parts = command.windows(word.len());
+    parts.find(|part| *part == word.as_bytes())?;
+    pidfd::send(&pidfd, Signal::KILL).ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Bounds how much is logged about each container, however often something happens in it. Pure: times
-//! are milliseconds of a clock that the caller keeps.
+//! Bounds how much is logged about each container, however often something happens in it. Pure:
+//! times are milliseconds of a clock that the caller keeps.
 
 use std::collections::BTreeMap;
 use std::mem::take;

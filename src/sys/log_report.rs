@@ -1,7 +1,6 @@
 //! Says how many log lines are missing.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::sys::journal;
@@ -24,8 +23,7 @@ struct Dropped {
     retry_at: u64,
 }
 
-/// Says how many lines are missing, where it is time to. Returns after what time there is more to
-/// say.
+/// Says how many lines are missing, if that is due. Returns after what time there is more to say.
 pub fn report_missing() -> Option<Duration> {
     let now = with_limit(|_, now| now)?;
     report_suppressed(now);

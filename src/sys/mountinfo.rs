@@ -47,7 +47,7 @@ pub fn mount_with_id(text: &str, id: u64) -> Option<Mount> {
     text.lines().find(is_it).and_then(parse_line)
 }
 
-/// The mount's id and the file system's type, for who needs no more of a line.
+/// The mount's id and the file system's type, for callers that need no more of a line.
 pub fn id_and_kind(line: &str) -> Option<(u64, &str)> {
     let (before, after) = line.split_once(" - ")?;
     let id = before.split(' ').next()?.parse().ok()?;

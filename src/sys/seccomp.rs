@@ -6,8 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::thread;
 
 /// Loads a filter with a listener, as the runtime will. An old kernel has none; and a process below
-/// one with a listener, such as everything in a container whose system calls are intercepted, cannot
-/// have another (kernel, kernel/seccomp.c, `has_duplicate_listener`).
+/// one with a listener, such as everything in a container whose system calls are intercepted,
+/// cannot have another (kernel, kernel/seccomp.c, `has_duplicate_listener`).
 ///
 /// # Errors
 /// It cannot be loaded.

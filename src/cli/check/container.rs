@@ -405,7 +405,7 @@ impl Contents {
         if let Ok(Some(replaceable)) = &self.replaceable {
             obstacles.push((
                 codes::PROGRAMS,
-                format!("others than root could replace {replaceable} in it"),
+                format!("users other than root could replace {replaceable} in it"),
                 "make it root's alone in the image (chown root, chmod go-w); or set inject = \"auto\"",
             ));
         }

@@ -115,7 +115,7 @@ impl Handle<'_> {
         }
     }
 
-    /// The method, but no command where others than the container's root could make use of it.
+    /// The method, but no command where users other than the container's root could make use of it.
     ///
     /// # Errors
     /// The container cannot be read, or a command is the only method.
@@ -188,7 +188,8 @@ impl Handle<'_> {
         self.start.set_exec_fails();
     }
 
-    /// Puts on record what is in place now and what a command may still make, and announces the former.
+    /// Puts on record what is in place now and what a command may still make. Announces what is in
+    /// place.
     async fn settle(&self, planned: &Record, seen: &Seen) -> Result<(), Stop> {
         let in_place = pruned(planned, &seen.view.actual);
         self.put_record(merged(in_place, self.start.unfinished()))

@@ -1,7 +1,7 @@
-//! A command in the container, from its begin until its end was seen.
+//! A command in the container, from its start until its end was seen.
 //!
-//! The engine may be killed while it runs, the container paused while it starts, or the daemon restarted.
-//! What it has to make stays on record until it can act no more.
+//! The engine may be killed while it runs, the container paused while it starts, or the daemon
+//! restarted. Its entries stay on record until it can act no more.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -22,12 +22,15 @@ use crate::plan::Record;
 /// How many lines of a command's output cause an early look into the container, at most.
 const MOST_EARLY_LOOKS: usize = 4;
 
-/// How long after its begin a command that will ever run is seen in the container.
+/// How long after its start a command is seen in the container, if it ever runs.
 const SEEN_AFTER: Duration = Duration::from_secs(10);
 
 impl Handle<'_> {
     /// Executes one command for the whole plan. Its output says when it is done, and the result is
     /// looked at then: the engine reports its end some milliseconds later.
+    ///
+    /// # Errors
+    /// The start has ended, or the plan cannot be a command.
     pub async fn execute(
         &self,
         engine: &Engine,
@@ -86,8 +89,8 @@ impl Handle<'_> {
     }
 }
 
-/// Whether the script has told its end. The engine and the runtime have exit statuses of their own for
-/// commands of which they know less.
+/// Whether the script itself has reported its end. The engine and the runtime have exit statuses of
+/// their own for commands of which they know less.
 fn has_ended(outcome: &Result<Executed, EngineError>) -> bool {
     matches!(outcome, Ok(Executed::Ended { status, .. }) if script::is_own_status(*status))
 }

@@ -1,8 +1,8 @@
 //! Grants a container the device access that its ports need before their nodes appear, and revokes it
 //! as soon as they are unplugged.
 //!
-//! Nothing here waits for anything in the container: one that hangs cannot keep access to a number that
-//! another device has by now.
+//! Nothing here waits for anything in the container. One that hangs cannot keep access to a number
+//! that another device has by now.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,8 @@ use crate::model::problem::{Failure, Problem};
 use crate::sys::logging::kind;
 
 impl Handle<'_> {
-    /// Grants access to all wanted devices, after everything that is not wanted any more was revoked.
+    /// Grants access to all wanted devices, after everything that is not wanted any more was
+    /// revoked.
     ///
     /// # Errors
     /// The start has ended, or a problem.
@@ -29,8 +30,8 @@ impl Handle<'_> {
         revoked.and(granted)
     }
 
-    /// Revokes all grants that are not wanted any more. The engine or systemd may have put an earlier
-    /// one in force again.
+    /// Revokes all grants that are not wanted any more. The engine or systemd may have put an
+    /// earlier one in force again.
     ///
     /// # Errors
     /// The start has ended, or a problem.
@@ -58,8 +59,8 @@ impl Handle<'_> {
     }
 
     /// New grants, each with the access that the container has without it: by the rules in force if
-    /// they can be read, otherwise by its definition. A record that was lost may have had some of those
-    /// rules.
+    /// they can be read, otherwise by its definition. A record that was lost may have had some of
+    /// those rules.
     async fn new_grants(&self, numbers: BTreeSet<DevNum>) -> Result<Grants, Problem> {
         let looked = self.in_group(|entrance| -> anyhow::Result<_> {
             let group = entrance.group()?;
@@ -114,8 +115,8 @@ impl Handle<'_> {
         Ok(())
     }
 
-    /// Makes the changes of one kind, by what is wanted at this moment: the port of this work may have been
-    /// unplugged since it began.
+    /// Makes the changes of one kind, by what is wanted at this moment: the port of this work may
+    /// have been unplugged since it began.
     async fn change_access(&self, of_kind: impl Fn(AccessChange) -> bool) -> Result<(), Stop> {
         let _turn = self.start.turn_of_access().await;
         let grants = self.grants();

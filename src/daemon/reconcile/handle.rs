@@ -143,8 +143,9 @@ impl<'a> Handle<'a> {
         })
     }
 
-    /// Moves what the wrapper made and granted to the record of this start. It can belong to no other, since
-    /// its first process lives and no other start was created meanwhile. [`Self::write`] writes it.
+    /// Moves what the wrapper made and granted to the record of this start. It can belong to no
+    /// other, since its first process lives and no other start was created meanwhile.
+    /// [`Self::write`] writes it.
     ///
     /// # Errors
     /// The start has ended.

@@ -76,8 +76,8 @@ pub async fn reconcile(job: Job<'_>) -> Left {
     }
 }
 
-/// Revokes what a container is not assigned any more, while the work on it may be waiting for something
-/// in it. A failure is tried again, and reported, by the work that follows.
+/// Revokes what a container is not assigned any more, while the work on it may be waiting for
+/// something in it. A failure is tried again, and reported, by the work that follows.
 pub async fn revoke(shared: Rc<Shared>, id: ContainerId) {
     let container = shared.state.borrow().inventory.containers.get(&id).cloned();
     let name = container

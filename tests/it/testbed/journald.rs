@@ -13,8 +13,8 @@ use super::wait::{run, until};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
-/// A running journald. /run is the lane's own (tests/lane.sh). It keeps its journal in /run/log while
-/// none has been asked for in /var (systemd-journald.service(8)).
+/// A running journald. /run is the lane's own (tests/lane.sh). It keeps its journal in /run/log
+/// while none has been asked for in /var (systemd-journald.service(8)).
 #[derive(Debug)]
 pub(crate) struct Journald(Process);
 

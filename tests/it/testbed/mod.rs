@@ -174,7 +174,6 @@ impl Testbed {
         let files = match arguments {
             ["ports", ..] => &[],
             ["status" | "wait", ..] => &FILES[2..],
-
             _ => &FILES[..],
         };
         let mut command = Command::new("timeout");

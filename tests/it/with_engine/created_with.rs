@@ -11,8 +11,8 @@ use super::setup::{port_for, stick};
 
 const NODE: &str = "/dev/ports/zwave";
 
-/// The container "zwave" under the wrapper, created while its port is plugged in. It says at its first
-/// instruction whether it has the node.
+/// The container "zwave" under the wrapper, created while its port is plugged in. It says at its
+/// first instruction whether it has the node.
 fn created(bed: &Testbed, recipe: Recipe) -> Container {
     let script = format!("ls -l {NODE}; exec sleep 1000000");
     let container = recipe.wrapped().command(&["sh", "-c", &script]).create();

@@ -1,5 +1,5 @@
-//! Messages that are not udevd's: libudev takes those of any process with CAP_NET_ADMIN in the network
-//! namespace, such as one of a container on the host's network (netlink(7); systemd,
+//! Messages that are not udevd's: libudev takes those of any process with CAP_NET_ADMIN in the
+//! network namespace, such as one of a container on the host's network (netlink(7); systemd,
 //! src/libsystemd/sd-device/device-monitor.c, `device_monitor_receive` checks for user 0).
 
 use std::fs;

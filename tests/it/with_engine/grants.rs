@@ -322,7 +322,8 @@ fn while_the_engine_is_away_a_port_goes_and_comes_with_its_right() {
     daemon.stop();
 }
 
-/// How soon a right has to end with its port, whatever the container does. A command in it may take 10 s.
+/// How soon a right has to end with its port, whatever the container does. A command in it may take
+/// 10 s.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// The container's own shell never ends from now on.

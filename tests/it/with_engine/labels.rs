@@ -176,7 +176,7 @@ fn a_label_that_is_too_long_is_not_kept_and_said_if_it_is_ours() {
     daemon.stop();
 }
 
-/// What the configuration chooses containers by is kept, from the moment on from which it does.
+/// The labels by which the configuration chooses containers are kept as soon as it does so.
 #[test]
 fn a_label_by_which_a_new_configuration_chooses_is_known() {
     let bed = Testbed::new();

@@ -7,7 +7,8 @@ use crate::testbed::{Delays, Recipe, Testbed, engine, output, until};
 
 use super::setup::{ZWAVE, stick};
 
-/// Thaws what is frozen at the end of a round, however that is: a frozen process cannot even be killed.
+/// Thaws what is frozen at the end of a round, however that is: a frozen process cannot even be
+/// killed.
 struct Thaw;
 
 impl Drop for Thaw {
@@ -18,9 +19,9 @@ impl Drop for Thaw {
     }
 }
 
-/// The runtime's process that starts the command waits for one of its own in the container. If that is
-/// frozen, the shim waits for both with its lock held, and every call to the engine for the container
-/// with it (containerd, runtime/v2/runc/task/service.go).
+/// The runtime's process that starts the command waits for one of its own in the container. If that
+/// is frozen, the shim waits for both with its lock held, and every call to the engine for the
+/// container with it (containerd, runtime/v2/runc/task/service.go).
 #[test]
 fn a_pause_in_the_middle_of_a_command_ends_with_the_unpause() {
     let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));

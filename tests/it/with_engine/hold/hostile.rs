@@ -12,8 +12,8 @@ const TIMES: &str = "200";
 /// more in a build that is not optimized, as the program always is.
 const MOST: f64 = if cfg!(debug_assertions) { 30.0 } else { 20.0 };
 
-/// Directories and links of which much can be made in a path. Only root may search them: for any other
-/// user the kernel ends its walk at the first, and the keeper cannot know.
+/// Directories and links of which much can be made in a path. Only root may search them: for any
+/// other user the kernel ends its walk at the first, and the keeper cannot know.
 const SCENE: &str = "
     mkdir /secret && cd /secret && chmod 700 .
     mkdir -p a/b && ln -s . here && ln -s loop loop
