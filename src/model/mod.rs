@@ -113,7 +113,7 @@ impl FromStr for DevNum {
 }
 
 /// The longest file name, in bytes (`NAME_MAX`, limits.h).
-const NAME_MAX: usize = 255;
+pub const NAME_MAX: usize = 255;
 
 /// Nodes and links are made under a name with this prefix and then renamed into place.
 pub const TEMPORARY_PREFIX: &str = ".ttyplugd.";

@@ -1,12 +1,11 @@
 //! udevd's messages (systemd, src/libsystemd/sd-device/device-monitor-private.h,
 //! `monitor_netlink_header`): a header, and properties that end with a NUL each. Pure.
 
+use crate::model::NAME_MAX;
+
 /// The place of the header's word that says where the properties begin, in the machine's byte
 /// order.
 const PROPERTIES: std::ops::Range<usize> = 16..20;
-
-/// The longest file name (`NAME_MAX`, limits.h).
-const NAME_MAX: usize = 255;
 
 /// The kernel name of the device that a message is about. Anyone may have sent it; it is at least a
 /// name that a file can have.

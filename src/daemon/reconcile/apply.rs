@@ -64,26 +64,39 @@ impl Handle<'_> {
             self.settle(&before.plan.record, &before).await?;
             return Ok(before.problems);
         }
-        let planned = merged(record.clone(), before.plan.record.clone());
+        let planned = merged(record, before.plan.record.clone());
         self.put_record(planned).await?;
+        self.carry_out(method, &before).await
+    }
 
-        let (mut outcome, mut after) = self.attempt(method, &before).await?;
-        if let (Method::Exec(_), true) = (method, self.falls_back(&after)) {
-            let failed = outcome;
-            (outcome, after) = self.attempt(Method::Namespace, &after).await?;
-            if failed.is_the_containers() && after.plan.ops.is_empty() {
-                let operation = before.plan.ops.first().map(Op::to_string);
-                if let Some(problem) = failed.problem(&operation.unwrap_or_default()) {
-                    self.use_namespace_from_now_on(problem.cause);
-                }
-            }
-        }
+    /// Carries out a plan that is on record. Returns the problems that are left.
+    async fn carry_out(&self, method: Method<'_>, before: &Seen) -> Result<Vec<Problem>, Stop> {
+        let (outcome, after) = self.attempt_or_fall_back(method, before).await?;
         let latency = self.since().elapsed();
         self.settle(&before.plan.record, &after).await?;
-        self.log_done(&before, &after, latency);
+        self.log_done(before, &after, latency);
         let left = after.plan.ops.first();
         let left = left.and_then(|first| outcome.problem(&first.to_string()));
         Ok(after.problems.into_iter().chain(left).collect())
+    }
+
+    async fn attempt_or_fall_back(
+        &self,
+        method: Method<'_>,
+        before: &Seen,
+    ) -> Result<(Outcome, Seen), Stop> {
+        let (failed, after) = self.attempt(method, before).await?;
+        if matches!(method, Method::Namespace) || !self.falls_back(&after) {
+            return Ok((failed, after));
+        }
+        let (outcome, after) = self.attempt(Method::Namespace, &after).await?;
+        if failed.is_the_containers() && after.plan.ops.is_empty() {
+            let operation = before.plan.ops.first().map(Op::to_string);
+            if let Some(problem) = failed.problem(&operation.unwrap_or_default()) {
+                self.use_namespace_from_now_on(problem.cause);
+            }
+        }
+        Ok((outcome, after))
     }
 
     /// A container with the host's /dev gets no nodes from us: its ports are ready without them.
