@@ -71,7 +71,7 @@ in_root ttyplugd --version >/dev/null
 # An upgrade keeps the configuration and the state.
 echo '# mine' >>"$root/etc/ttyplugd/config.toml"
 mkdir -p "$root/etc/ttyplugd/conf.d" "$root/var/lib/ttyplugd" "$root/run/ttyplugd/k"
-touch "$root/var/lib/ttyplugd/owned.json"
+touch "$root/var/lib/ttyplugd/containers.json"
 run_dpkg --install /next.deb
 [[ $(status) = "install ok installed "*+next ]] || fail "status after the upgrade: $(status)"
 grep -q mine "$root/etc/ttyplugd/config.toml" || fail "the upgrade changed the configuration"
@@ -81,7 +81,7 @@ run_dpkg --install /this.deb
 run_dpkg --remove ttyplugd
 [ ! -e "$root/usr/bin/ttyplugd" ] || fail "the removal left the program"
 grep -q mine "$root/etc/ttyplugd/config.toml" || fail "the removal deleted the configuration"
-[ -e "$root/var/lib/ttyplugd/owned.json" ] || fail "the removal deleted the state"
+[ -e "$root/var/lib/ttyplugd/containers.json" ] || fail "the removal deleted the state"
 
 run_dpkg --install /this.deb
 run_dpkg --purge ttyplugd

@@ -1,4 +1,4 @@
-//! What is kept of the labels that the engine tells.
+//! The labels of containers and images, as far as they are kept.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
