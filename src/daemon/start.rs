@@ -112,7 +112,7 @@ pub struct Start {
     /// unplugged.
     access: Mutex<()>,
     /// The commands in it whose end was not seen.
-    commands: RefCell<Vec<UnseenEnd>>,
+    commands: RefCell<Vec<PendingCommand>>,
     /// Nodes that are in place and may be opened; `None` before the first look.
     ready: RefCell<Option<BTreeMap<NodePath, DevNum>>>,
     /// The uevents that were sent in it, whether or not an application received them.
@@ -179,7 +179,7 @@ impl Start {
         let entries = entries.clone();
         self.commands
             .borrow_mut()
-            .push(UnseenEnd { entries, begun });
+            .push(PendingCommand { entries, begun });
         begun
     }
 

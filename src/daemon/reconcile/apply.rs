@@ -139,7 +139,7 @@ impl Handle<'_> {
         let policy = self.inject_policy();
         let cause = match self.replaceable(seen).await {
             Ok(None) => return Ok(method),
-            Ok(Some(path)) => format!("others than root could replace {path} in it"),
+            Ok(Some(path)) => format!("users other than root could replace {path} in it"),
             Err(problem) if policy == InjectPolicy::Exec => return Err(problem),
             Err(problem) => problem.cause,
         };

@@ -118,7 +118,7 @@ impl Handle<'_> {
     /// Makes the changes of one kind, by what is wanted at this moment: the port of this work may
     /// have been unplugged since it began.
     async fn change_access(&self, of_kind: impl Fn(AccessChange) -> bool) -> Result<(), Stop> {
-        let _turn = self.start.turn_of_access().await;
+        let _turn = self.start.lock_access().await;
         let grants = self.grants();
         let mut changes = access_changes(&self.wanted(), &grants);
         // A device that was assigned since this work began is on no record yet.
