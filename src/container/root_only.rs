@@ -4,6 +4,8 @@
 //! who can replace one of the programs becomes root by it, and one who can rename the entries of
 //! such a directory leads it to other files. So all of them have to be writable by root alone.
 
+use std::fmt::Display;
+
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
@@ -12,10 +14,31 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 use crate::container::rootfs::{Entered, PATH_ONLY, kind};
 use crate::container::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 
-/// What the loader of programs reads in /etc (ld.so(8)).
-const LOADER_FILES: [&str; 2] = ["/etc/ld.so.cache", "/etc/ld.so.preload"];
+/// Single files: the shell; the loaders of programs, at the paths that their ABIs have fixed; what
+/// those read in /etc (ld.so(8); musl, ldso/dynlink.c); and what chown looks a number up in, which
+/// it takes for a name first (POSIX, chown).
+const FILES: [&str; 18] = [
+    "/bin/sh",
+    "/etc/group",
+    "/etc/ld-musl-aarch64.path",
+    "/etc/ld-musl-armhf.path",
+    "/etc/ld-musl-i386.path",
+    "/etc/ld-musl-x86_64.path",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib/ld-linux-armhf.so.3",
+    "/lib/ld-linux.so.2",
+    "/lib/ld-musl-aarch64.so.1",
+    "/lib/ld-musl-armhf.so.1",
+    "/lib/ld-musl-i386.so.1",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib64/ld-linux-x86-64.so.2",
+];
 
-/// Where it finds libraries (ld.so(8); musl, ldso/dynlink.c, `load_library`).
+/// Where they find libraries (ld.so(8); musl, ldso/dynlink.c, `load_library`).
 const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/local/lib"];
 
 /// The directories in those that Debian has its libraries in (debian-policy, 9.1.1).
@@ -24,6 +47,17 @@ const ARCHITECTURES: [&str; 4] = [
     "arm-linux-gnueabihf",
     "i386-linux-gnu",
     "x86_64-linux-gnu",
+];
+
+/// The libraries of the shell and of coreutils, and the one that glibc before 2.34 reads
+/// /etc/passwd with.
+const LIBRARY_FILES: [&str; 6] = [
+    "libacl.so.1",
+    "libattr.so.1",
+    "libc.so.6",
+    "libnss_files.so.2",
+    "libpcre2-8.so.0",
+    "libselinux.so.1",
 ];
 
 /// More links than this on one path are an error (the kernel's own limit; path_resolution(7)).
@@ -39,13 +73,8 @@ impl Entered<'_> {
         &self,
         directories: impl IntoIterator<Item = &'a str>,
     ) -> anyhow::Result<Option<String>> {
-        let single = ["/bin/sh"]
-            .into_iter()
-            .chain(LOADER_FILES)
-            .chain(directories);
-        let programs = in_each(&PROGRAM_DIRECTORIES, &PROGRAMS);
-        let libraries = in_each(&LIBRARIES, &ARCHITECTURES);
-        for path in single.map(str::to_owned).chain(programs).chain(libraries) {
+        let directories = directories.into_iter().map(str::to_owned);
+        for path in programs_and_files().into_iter().chain(directories) {
             let found = self.replaceable_on(&path).context(path)?;
             if found.is_some() {
                 return Ok(found);
@@ -92,10 +121,22 @@ impl Entered<'_> {
     }
 }
 
+/// All that a command may run, load or read, wherever it works.
+fn programs_and_files() -> Vec<String> {
+    let mut directories = in_each(&LIBRARIES, &ARCHITECTURES);
+    directories.extend(LIBRARIES.map(str::to_owned));
+    [
+        FILES.map(str::to_owned).into(),
+        in_each(&PROGRAM_DIRECTORIES, &PROGRAMS),
+        in_each(&directories, &LIBRARY_FILES),
+    ]
+    .concat()
+}
+
 /// Each of the names in each of the directories.
-fn in_each(directories: &[&str], names: &[&str]) -> impl Iterator<Item = String> {
+fn in_each(directories: &[impl Display], names: &[&str]) -> Vec<String> {
     let paths = |directory| names.iter().map(move |name| format!("{directory}/{name}"));
-    directories.iter().flat_map(paths)
+    directories.iter().flat_map(paths).collect()
 }
 
 /// The components of a path in reverse, with the root directory if it is absolute.
@@ -120,7 +161,33 @@ fn step(path: String, component: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use super::{PROGRAMS, programs_and_files};
     use crate::container::rootfs::Rootfs;
+
+    /// The loader lists what it would load (ld.so(8), LD_TRACE_LOADED_OBJECTS).
+    #[test]
+    fn every_file_that_the_programs_of_this_system_load_is_looked_at() {
+        let looked_at = programs_and_files();
+        for program in ["sh"].into_iter().chain(PROGRAMS) {
+            let mut command = Command::new(program);
+            let output = command.env("LD_TRACE_LOADED_OBJECTS", "1").output();
+            let loaded = String::from_utf8(output.unwrap().stdout).unwrap();
+            for path in loaded.split_whitespace().filter(|w| w.starts_with('/')) {
+                assert!(looked_at.contains(&path.to_owned()), "{program}: {path}");
+            }
+            assert!(loaded.contains("libc.so.6"), "{program}: {loaded}");
+        }
+    }
+
+    #[test]
+    fn what_chown_looks_numbers_up_in_is_looked_at() {
+        let looked_at = programs_and_files();
+        for file in ["passwd", "group", "nsswitch.conf"] {
+            assert!(looked_at.contains(&format!("/etc/{file}")), "{file}");
+        }
+    }
 
     /// These are the same on every Debian, also where unit tests run as anyone.
     #[test]
