@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -158,10 +158,11 @@ async fn follow(socket: &Path, shared: &Shared) {
         return;
     };
     let mut container = None;
-    let ended = exchange(&mut stream, shared, &mut container).await;
+    let keeper = socket.as_os_str();
+    let ended = exchange(&mut stream, keeper, shared, &mut container).await;
     if let (Some(id), Err(error)) = (container, ended) {
         tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
-        shared.state.borrow_mut().held.remove(&id);
+        shared.state.borrow_mut().held.forget(&id, keeper);
         shared.notifier.notify_watchers();
     }
 }
@@ -193,6 +194,7 @@ async fn connect(socket: &Path) -> Option<UnixStream> {
 /// report.
 async fn exchange(
     stream: &mut UnixStream,
+    keeper: &OsStr,
     shared: &Shared,
     container: &mut Option<ContainerId>,
 ) -> io::Result<()> {
@@ -205,7 +207,7 @@ async fn exchange(
     let first: FromKeeper = next(stream, &mut received).await?;
     let id = ContainerId(first.container.clone());
     *container = Some(id.clone());
-    on_report(shared, &id, first);
+    on_report(shared, &id, keeper, first);
 
     let mut changed = shared.notifier.container(&id);
     let mut sent = None;
@@ -222,18 +224,19 @@ async fn exchange(
         }
         tokio::select! {
             more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
-            message = next::<FromKeeper>(stream, &mut received) => on_report(shared, &id, message?),
+            message = next::<FromKeeper>(stream, &mut received) => {
+                on_report(shared, &id, keeper, message?);
+            }
         }
     }
 }
 
-fn on_report(shared: &Shared, id: &ContainerId, mut report: FromKeeper) {
+fn on_report(shared: &Shared, id: &ContainerId, keeper: &OsStr, mut report: FromKeeper) {
     let state = &mut *shared.state.borrow_mut();
     for ended in report.released.drain(..) {
         state.metrics.held(ended);
     }
     let now = state.clock.now().clock;
-    let known = state.held.entry(id.clone()).or_default();
-    known.take_in(report, now);
+    state.held.of(id, keeper).take_in(report, now);
     shared.notifier.notify_watchers();
 }

@@ -43,6 +43,7 @@ use crate::sys::logging::kind;
 
 pub mod api;
 pub mod blocking;
+pub mod held;
 pub mod keepers;
 pub mod line;
 pub mod metrics;

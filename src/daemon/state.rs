@@ -1,9 +1,10 @@
 //! The daemon's knowledge: the devices and containers, the assignments, and each start as last seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::config::settings::Settings;
+use crate::daemon::held::HeldByKeepers;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::problems::Problems;
 use crate::daemon::start::{Entrance, Life, Lives, Start};
@@ -11,7 +12,6 @@ use crate::daemon::timeline::Timeline;
 use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::hold::ContainerPorts;
-use crate::hold::changes::KnownOpens;
 use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
@@ -31,8 +31,7 @@ pub struct State {
     pub store: Store,
     pub engine: EngineState,
     pub lives: Lives,
-    /// Held opens, as the keepers report them.
-    pub held: BTreeMap<ContainerId, KnownOpens>,
+    pub held: HeldByKeepers,
     pub problems: Problems,
     pub timeline: Timeline,
     /// Devices that were plugged in since the timeline was last updated.
@@ -107,7 +106,7 @@ impl State {
             store,
             engine: EngineState::Unknown { error: None },
             lives: Lives::default(),
-            held: BTreeMap::new(),
+            held: HeldByKeepers::default(),
             problems: Problems::new(metrics.clone()),
             timeline: Timeline::default(),
             plugged: BTreeSet::new(),

@@ -6,7 +6,7 @@ use crate::daemon::state::State;
 use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
 use crate::daemon::timeline::Row;
 use crate::hold::ContainerPorts;
-use crate::hold::changes::{KnownOpen, KnownOpens};
+use crate::hold::changes::KnownOpen;
 use crate::model::NodePath;
 use crate::model::inventory::{Container, ContainerId, ContainerState};
 use crate::model::problem::Problem;
@@ -142,7 +142,7 @@ pub fn status(state: &State, now: Now) -> Status {
     let mut rows: Vec<Row> = rows.flat_map(|id| rows_of(state, id)).collect();
     rows.sort_by_key(|row| (&row.container.name, row.id, row.port));
     let ports = rows.into_iter().map(|row| port_status(state, row, now));
-    let held = state.held.iter();
+    let held = state.held.by_container();
     let held = held.flat_map(|(id, opens)| held_status(state, id, opens, now));
     Status {
         schema: 1,
@@ -169,15 +169,15 @@ fn port_status(state: &State, row: Row, now: Now) -> PortStatus {
         since: since.map(|at| now.date_of(at)),
         cause: cause.map(str::to_owned),
         fix: fix.map(Cow::into_owned),
-        holding: state.held.contains_key(row.id),
+        holding: state.held.has_keeper(row.id),
         bound: row.node.is_some_and(|node| state.is_bound(row.id, node)),
     }
 }
 
-fn held_status(
+fn held_status<'a>(
     state: &State,
     id: &ContainerId,
-    opens: &KnownOpens,
+    opens: impl Iterator<Item = &'a KnownOpen>,
     now: Now,
 ) -> impl Iterator<Item = HeldStatus> {
     let ports = match state.assigned.by_container.get(id) {
@@ -190,7 +190,7 @@ fn held_status(
     };
     let container = state.inventory.containers.get(id);
     let name = container.map_or(String::new(), |container| container.name.clone());
-    opens.iter().map(move |KnownOpen { open: held, at }| {
+    opens.map(move |KnownOpen { open: held, at }| {
         let ago = now.clock.saturating_sub(*at);
         let waited_ms = held.waited_ms.saturating_add(ago);
         HeldStatus {
