@@ -6,6 +6,7 @@
 //! Nothing waits for the journal, and nobody but an operator decides how much is logged. Lines that
 //! are missing are counted, and `log_report` says how many.
 
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -91,7 +92,7 @@ pub fn start(format: LogFormat) -> io::Result<()> {
             .with_writer(io::stderr)
             .with_target(false)
             .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .fmt_fields(debug_fn(without_message_id));
+            .fmt_fields(debug_fn(text));
         registry.with(layer).with(filter).with(level()).init();
     }
     Ok(())
@@ -109,7 +110,7 @@ pub fn short_lived(run_dir: &Path) {
             .with_writer(Mutex::new(file))
             .with_target(false)
             .with_ansi(false)
-            .fmt_fields(debug_fn(without_message_id));
+            .fmt_fields(debug_fn(text));
         let _ = registry.with(layer).with(filter).with(level()).try_init();
     }
 }
@@ -150,16 +151,30 @@ fn level() -> tracing_subscriber::filter::LevelFilter {
     tracing_subscriber::filter::LevelFilter::INFO
 }
 
-/// A person who reads text has no use for the 128-bit name of a kind of message.
-fn without_message_id(
-    writer: &mut Writer<'_>,
-    field: &Field,
-    value: &dyn std::fmt::Debug,
-) -> std::fmt::Result {
+/// Writes a field for a person, who has no use for the 128-bit name of a kind of message.
+fn text(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let mut writer = OneLine(writer);
     match field.name() {
         "message_id" => Ok(()),
         "message" => write!(writer, "{value:?}"),
         name => write!(writer, " {name}={value:?}"),
+    }
+}
+
+/// Escapes control characters: a container chooses some of what is logged, and is to begin no line
+/// and command no terminal.
+struct OneLine<W>(W);
+
+impl<W: fmt::Write> fmt::Write for OneLine<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| self.write_char(char))
+    }
+
+    fn write_char(&mut self, char: char) -> fmt::Result {
+        match char.is_control() {
+            true => write!(self.0, "{}", char.escape_default()),
+            false => self.0.write_char(char),
+        }
     }
 }
 
@@ -191,6 +206,26 @@ mod tests {
             }
         }
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn text_is_one_line_whatever_is_in_its_values() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(Mutex::new(LogFile::open(&path).unwrap()))
+            .without_time()
+            .with_target(false)
+            .with_ansi(false)
+            .fmt_fields(debug_fn(text));
+        let text = "a\nb\u{1b}[2J\u{9b}é";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(text, shown = %text, debug = ?text, "{text}");
+        });
+        let escaped = r"a\nb\u{1b}[2J\u{9b}é";
+        let line =
+            format!(" INFO {escaped} text=\"{escaped}\" shown={escaped} debug=\"{escaped}\"\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
     }
 
     #[test]
