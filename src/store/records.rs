@@ -75,7 +75,9 @@ impl Records {
     pub(super) fn take_over(&mut self, state_dir: &Path) {
         let earlier = state_dir.join(FILE);
         if self.owned == Owned::default() {
-            self.owned = document::read(&earlier).content();
+            let document = document::read(&earlier);
+            self.lost |= matches!(document, Document::Unusable);
+            self.owned = document.content();
         }
         if self.owned == Owned::default() || self.write_all().is_ok() {
             let _ = std::fs::remove_file(&earlier);

@@ -122,6 +122,14 @@ fn a_record_of_an_earlier_version_moves_to_the_run_directory() {
 }
 
 #[test]
+fn a_damaged_record_of_an_earlier_version_is_lost() {
+    let [run, state] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    fs::write(state.path().join("owned.json"), "{").unwrap();
+    let store = Store::open(run.path(), state.path());
+    assert!(store.records.are_lost());
+}
+
+#[test]
 fn a_write_that_fails_is_made_up_for_with_all_that_has_come_since() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state");
