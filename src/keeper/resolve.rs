@@ -23,7 +23,7 @@ pub const MOST_BYTES: usize = 1024;
 /// How many lines of a mount table count as one look-up.
 const LINES: usize = 4;
 
-/// How the kernel is asked.
+/// How the kernel is asked for what it has cached (openat2(2)).
 const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
 
 /// What following a path has cost.
@@ -64,6 +64,8 @@ impl Work {
 #[derive(Debug)]
 pub struct Tree {
     tid: u32,
+    /// How the kernel is asked for what it has cached. `None` once it turns out to be too old.
+    cached: Option<ResolveFlag>,
     /// Not opened before it is needed.
     root: Option<OwnedFd>,
     /// Not read before it is needed.
@@ -84,6 +86,7 @@ impl Tree {
     pub fn of_thread(tid: u32) -> Self {
         Self {
             tid,
+            cached: Some(CACHED),
             root: None,
             mounts: None,
             work: Work::default(),
@@ -132,7 +135,7 @@ impl Tree {
     /// cached; that the kernel could not wait for another processor is not likely to happen twice.
     fn look_up(&mut self, name: &[u8], flags: OFlag) -> io::Result<Found> {
         match self.open_cached(name, flags)? {
-            Err(Errno::EAGAIN) if !is_in_dev(name) => self.look_up_on_disk(name, flags),
+            Err(Errno::EAGAIN) if !is_in_dev(name) => found(self.open_on_disk(name, flags)?),
             Err(Errno::EAGAIN) => match self.open_cached(name, flags)? {
                 Err(Errno::EAGAIN) => Ok(Found::Nothing),
                 opened => found(opened),
@@ -141,43 +144,52 @@ impl Tree {
         }
     }
 
-    /// Looks up a name of which not everything is cached, where the rest of it is on a local file
+    /// Opens a name of which not everything is cached, where the rest of it is on a local file
     /// system: the look-up ends, and what it has found is cached.
-    fn look_up_on_disk(&mut self, name: &[u8], flags: OFlag) -> io::Result<Found> {
+    fn open_on_disk(&mut self, name: &[u8], flags: OFlag) -> io::Result<Result<OwnedFd, Errno>> {
         let mut above = parent(name);
         let directory = loop {
+            if above.is_empty() {
+                break self.root()?.try_clone()?;
+            }
             match self.open_cached(above, OFlag::O_DIRECTORY)? {
-                Err(Errno::EAGAIN) if !above.is_empty() => above = parent(above),
-                Err(error) => return found(Err(error)),
+                Err(Errno::EAGAIN) => above = parent(above),
+                Err(error) => return Ok(Err(error)),
                 Ok(directory) => break directory,
             }
         };
         self.ensure_local(&directory)?;
         let rest = &name[above.len() + 1..];
         self.work.add(components(rest))?;
-        found(open_path(
-            &directory,
-            rest,
-            flags,
-            ResolveFlag::RESOLVE_NO_XDEV,
-        ))
+        let resolve = ResolveFlag::RESOLVE_NO_XDEV;
+        Ok(open_path(&directory, rest, flags, resolve))
     }
 
     /// Opens a name if the kernel can do so from its cache alone (openat2(2), RESOLVE_CACHED), so
     /// no file server is asked, which may be dead or the container's own. A kernel before 5.12
-    /// knows no such flag; there only a name that is in /dev as it is written is found.
+    /// knows no such flag; there a name outside /dev is found if it is on the file system of the
+    /// root, and links in /dev are not followed.
     fn open_cached(&mut self, name: &[u8], flags: OFlag) -> io::Result<Result<OwnedFd, Errno>> {
+        let Some(cached) = self.cached else {
+            return Ok(Err(Errno::EAGAIN));
+        };
         self.work.add(components(name))?;
         let name = name.strip_prefix(b"/").unwrap_or(b".");
-        match open_path(self.root()?, name, flags, CACHED) {
-            Err(Errno::EINVAL) => Ok(Err(Errno::EAGAIN)),
+        match open_path(self.root()?, name, flags, cached) {
+            Err(Errno::EINVAL) => {
+                self.cached = None;
+                Ok(Err(Errno::EAGAIN))
+            }
             opened => Ok(opened),
         }
     }
 
     /// Reads a link.
     fn read_link(&mut self, name: &[u8]) -> io::Result<Vec<u8>> {
-        let link = self.open_cached(name, OFlag::O_NOFOLLOW)??;
+        let link = match self.open_cached(name, OFlag::O_NOFOLLOW)? {
+            Err(Errno::EAGAIN) if !is_in_dev(name) => self.open_on_disk(name, OFlag::O_NOFOLLOW)?,
+            opened => opened,
+        }?;
         self.ensure_local(&link)?;
         self.work.add(0)?;
         Ok(readlinkat(&link, "")?.into_vec())
@@ -476,6 +488,29 @@ mod tests {
         }
         let here = std::env::current_dir().unwrap().join("x");
         assert_eq!(follow("./x").0.unwrap(), here.to_str().unwrap());
+    }
+
+    #[test]
+    fn links_are_followed_on_a_kernel_that_does_not_know_what_is_cached() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        create_dir_all(at("app/dir/below")).unwrap();
+        create_dir(at("dev")).unwrap();
+        symlink("/dev/zwave", at("app/dir/below/port")).unwrap();
+        symlink("dir/below/../below/port", at("app/relative")).unwrap();
+        for (path, expected) in [
+            ("/dev/zwave", "/dev/zwave"),
+            ("/app/dir/below/port", "/dev/zwave"),
+            ("/app/dir/../relative", "/dev/zwave"),
+            ("/app/dir/x", "/app/dir/x"),
+        ] {
+            let mut tree = Tree::below(File::open(place.path()).unwrap().into());
+            // The answer is that to every flag that a kernel does not know (openat2(2), EINVAL).
+            tree.cached = Some(ResolveFlag::from_bits_retain(1 << 40));
+            let name = tree.follow(b"/", path.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(name).unwrap(), expected, "{path}");
+            assert_eq!(tree.cached, None);
+        }
     }
 
     /// Directories and links of which much can be made in a path.
