@@ -192,12 +192,13 @@ pub enum AccessChange {
 pub type AccessChanges = BTreeMap<DevNum, AccessChange>;
 
 /// The changes after which a container may open the devices that it wants, and no other that was
-/// granted to it.
+/// granted to it. A device that is on no record is not granted: nothing would ever revoke that.
 pub fn access_changes(wanted: &BTreeSet<DevNum>, grants: &Grants) -> AccessChanges {
     let revoked = grants
         .iter()
         .map(|(devnum, grant)| (*devnum, AccessChange::Revoke(*grant)));
-    let wanted = wanted.iter().map(|devnum| (*devnum, AccessChange::Grant));
+    let recorded = wanted.iter().filter(|devnum| grants.contains_key(devnum));
+    let wanted = recorded.map(|devnum| (*devnum, AccessChange::Grant));
     // A later one of the same device takes the place of an earlier one.
     revoked.chain(wanted).collect()
 }
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_nobody_wants_is_revoked_down_to_what_is_defined() {
+    fn what_is_on_record_is_granted_or_revoked_down_to_what_is_defined() {
         let number = |minor| DevNum { major: 188, minor };
         let grant = |defined: &str| Grant {
             defined: defined.into(),
@@ -292,6 +293,7 @@ mod tests {
             (number(1), grant("r")),
             (number(2), grant("")),
         ];
+        // The last one was assigned since the grants were put on record.
         let wanted = [number(2), number(5)].into();
         assert_eq!(
             access_changes(&wanted, &grants.into()),
@@ -299,7 +301,6 @@ mod tests {
                 (number(0), AccessChange::Revoke(grant(""))),
                 (number(1), AccessChange::Revoke(grant("r"))),
                 (number(2), AccessChange::Grant),
-                (number(5), AccessChange::Grant),
             ]
             .into()
         );

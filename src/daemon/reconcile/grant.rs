@@ -119,13 +119,8 @@ impl Handle<'_> {
     /// have been unplugged since it began.
     async fn change_access(&self, of_kind: impl Fn(AccessChange) -> bool) -> Result<(), Stop> {
         let _turn = self.start.lock_access().await;
-        let grants = self.grants();
-        let mut changes = access_changes(&self.wanted(), &grants);
-        // A device that was assigned since this work began is on no record yet.
-        let is_recorded = |devnum: &DevNum| grants.contains_key(devnum);
-        changes.retain(|devnum, change| {
-            of_kind(*change) && (*change != AccessChange::Grant || is_recorded(devnum))
-        });
+        let mut changes = access_changes(&self.wanted(), &self.grants());
+        changes.retain(|_, change| of_kind(*change));
         if changes.is_empty() {
             return Ok(());
         }
