@@ -1,21 +1,22 @@
 //! A container that is paused in the middle of a command of ours.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::testbed::{Delays, Recipe, Testbed, engine, output, until};
+use crate::testbed::{Delays, Recipe, Testbed, engine, until};
 
 use super::setup::{ZWAVE, stick};
 
-/// Thaws what is frozen at the end of a round, however that is: a frozen process cannot even be
-/// killed.
-struct Thaw;
+/// Thaws the container with this id at the end of a round, however that is: a frozen process cannot
+/// even be killed.
+struct Thaw<'a>(&'a str);
 
-impl Drop for Thaw {
+impl Drop for Thaw<'_> {
     fn drop(&mut self) {
-        let script = "for state in /sys/fs/cgroup/freezer/docker/*/freezer.state; do \
-                      [ -e $state ] && echo THAWED >$state; done";
-        output("sh", &["-c", script]);
+        let group = format!("/sys/fs/cgroup/freezer/docker/{}", self.0);
+        let _ = fs::write(Path::new(&group).join("freezer.state"), "THAWED");
     }
 }
 
@@ -26,6 +27,7 @@ impl Drop for Thaw {
 fn a_pause_in_the_middle_of_a_command_ends_with_the_unpause() {
     let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
     let container = Recipe::new("zwave").start();
+    let id = container.inspect("{{.Id}}");
     let daemon = bed.daemon();
     let port = stick(63);
     let mut delays = Delays::new();
@@ -33,7 +35,7 @@ fn a_pause_in_the_middle_of_a_command_ends_with_the_unpause() {
         port.announce("add");
         std::thread::sleep(delays.below(Duration::from_millis(80)));
         container.docker(&["pause"]);
-        let _thaw = Thaw;
+        let _thaw = Thaw(&id);
         let unpaused = Command::new("timeout")
             .args(["30", "docker", "unpause", "zwave"])
             .status();
