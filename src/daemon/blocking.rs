@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The part of a container that the work uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+pub enum Part {
     /// Its root directory, which the container can make hang, e.g. by a FUSE file system.
     Root,
     /// Its control group, which nobody can make hang.
@@ -33,43 +33,11 @@ pub struct Blocking {
 }
 
 impl Blocking {
-    /// Runs work in a container's root directory.
+    /// Runs work on a part of a container.
     ///
     /// # Errors
     /// It takes too long, or panics.
-    pub async fn in_root<T: Send + 'static>(
-        &self,
-        id: &ContainerId,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        self.run(id, Part::Root, work).await
-    }
-
-    /// Runs work in a container's control group.
-    ///
-    /// # Errors
-    /// It takes too long, or panics.
-    pub async fn in_group<T: Send + 'static>(
-        &self,
-        id: &ContainerId,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        self.run(id, Part::Group, work).await
-    }
-
-    /// Asks systemd for something of the container's unit.
-    ///
-    /// # Errors
-    /// It takes too long, or panics.
-    pub async fn in_unit<T: Send + 'static>(
-        &self,
-        id: &ContainerId,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        self.run(id, Part::Unit, work).await
-    }
-
-    async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
         id: &ContainerId,
         part: Part,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::container::announce::announce;
 use crate::container::uevent::{Action, Announcement};
+use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::Handle;
 use crate::daemon::reconcile::look::Seen;
 use crate::model::NodePath;
@@ -63,7 +64,9 @@ impl Handle<'_> {
         if announcements.is_empty() || !self.announces() {
             return;
         }
-        let work = self.in_root(move |entrance| announce(&entrance.rootfs, action, &announcements));
+        let work = self.run(Part::Root, move |entrance| {
+            announce(&entrance.rootfs, action, &announcements)
+        });
         if let Ok(Err(error)) = work.await {
             tracing::warn!(
                 message_id = kind::NOT_ANNOUNCED,

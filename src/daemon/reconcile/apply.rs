@@ -8,6 +8,7 @@ use crate::container::inject::{InjectError, inject};
 use crate::container::observe::observe;
 use crate::container::rootfs::RootError;
 use crate::container::script::{self, Explained};
+use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::{Handle, Stop, engine_problem};
 use crate::daemon::reconcile::look::{Seen, not_seen};
 use crate::daemon::start::Entrance;
@@ -158,7 +159,7 @@ impl Handle<'_> {
 
     async fn replaceable(&self, seen: &Seen) -> Result<Option<String>, Problem> {
         let directories: Vec<String> = seen.view.real.values().cloned().collect();
-        let look = self.in_root(move |entrance| {
+        let look = self.run(Part::Root, move |entrance| {
             let entered = entrance.rootfs.enter()?;
             entered.replaceable(directories.iter().map(String::as_str))
         });
@@ -181,7 +182,7 @@ impl Handle<'_> {
                     let done = inject(&entered, &ops);
                     Ok((done, observe(&entered, &paths)?))
                 };
-                let (done, view) = self.in_root(work).await?.map_err(not_seen)?;
+                let (done, view) = self.run(Part::Root, work).await?.map_err(not_seen)?;
                 (Outcome::Namespace(done), self.compare(view, record))
             }
         };

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::container::command::may_run;
 use crate::container::script;
+use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::{Handle, Stop};
 use crate::daemon::reconcile::look::Seen;
 use crate::daemon::start::Entrance;
@@ -83,7 +84,7 @@ impl Handle<'_> {
             return;
         };
         let look = |entrance: &Entrance| may_run(&*entrance.group()?, &entrance.rootfs);
-        if let Ok(Ok(false)) = self.in_root(look).await {
+        if let Ok(Ok(false)) = self.run(Part::Root, look).await {
             self.start.end_commands_until(until);
         }
     }

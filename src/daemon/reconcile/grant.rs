@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::settings::GrantPolicy;
+use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::{Handle, Stop};
 use crate::model::DevNum;
 use crate::model::device_access::{
@@ -62,7 +63,7 @@ impl Handle<'_> {
     /// they can be read, otherwise by its definition. A record that was lost may have had some of
     /// those rules.
     async fn new_grants(&self, numbers: BTreeSet<DevNum>) -> Result<Grants, Problem> {
-        let looked = self.in_group(|entrance| -> anyhow::Result<_> {
+        let looked = self.run(Part::Group, |entrance| -> anyhow::Result<_> {
             let group = entrance.group()?;
             Ok((group.in_force()?, group.unit().is_none()))
         });
@@ -91,7 +92,7 @@ impl Handle<'_> {
             return Ok(());
         }
         let numbers = unknown.clone();
-        let told = self.in_unit(move |entrance| {
+        let told = self.run(Part::Unit, move |entrance| {
             let group = entrance.group()?;
             group.tell_systemd(numbers.into_iter())
         });
@@ -125,7 +126,7 @@ impl Handle<'_> {
             return Ok(());
         }
         let first = changes.keys().next().copied();
-        let work = self.in_group(move |entrance| match entrance.group() {
+        let work = self.run(Part::Group, move |entrance| match entrance.group() {
             Ok(group) => group.change(&changes),
             Err(error) => (AccessChanges::new(), Err(error)),
         });

@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 
 use crate::config::settings::{GrantPolicy, InjectPolicy};
 use crate::container::uevent::Announcement;
+use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::job::Job;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::State;
@@ -227,49 +228,18 @@ impl<'a> Handle<'a> {
         }
     }
 
-    /// Runs work in the container's root directory, by the descriptors of this start.
+    /// Runs work on a part of the container, by the descriptors of this start.
     ///
     /// # Errors
     /// It takes too long, or panics.
-    pub async fn in_root<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
+        part: Part,
         work: impl FnOnce(&Entrance) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let entrance = self.start.entrance().clone();
-        self.job
-            .blocking
-            .in_root(self.job.id, move || work(&entrance))
-            .await
-    }
-
-    /// Runs work in the container's control group, by the descriptors of this start.
-    ///
-    /// # Errors
-    /// It takes too long, or panics.
-    pub async fn in_group<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Entrance) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let entrance = self.start.entrance().clone();
-        self.job
-            .blocking
-            .in_group(self.job.id, move || work(&entrance))
-            .await
-    }
-
-    /// Asks systemd for something of the container's unit.
-    ///
-    /// # Errors
-    /// It takes too long, or panics.
-    pub async fn in_unit<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Entrance) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let entrance = self.start.entrance().clone();
-        self.job
-            .blocking
-            .in_unit(self.job.id, move || work(&entrance))
-            .await
+        let work = move || work(&entrance);
+        self.job.blocking.run(self.job.id, part, work).await
     }
 
     /// Changes the state, unless this start has ended.

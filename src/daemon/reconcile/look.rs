@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::settings::InjectPolicy;
 use crate::container::observe::{View, observe};
 use crate::container::rootfs::RootError;
+use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::Handle;
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
@@ -26,7 +27,9 @@ impl Handle<'_> {
     /// The container cannot be read, or ttyplugd may not write in its /dev.
     pub async fn look(&self, record: &Record) -> Result<Seen, Problem> {
         let paths = self.paths(record);
-        let look = self.in_root(move |entrance| observe(&entrance.rootfs.enter()?, &paths));
+        let look = self.run(Part::Root, move |entrance| {
+            observe(&entrance.rootfs.enter()?, &paths)
+        });
         let view = look.await?.map_err(not_seen)?;
         Ok(self.compare(view, record))
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::daemon::blocking::Blocking;
+use crate::daemon::blocking::{Blocking, Part};
 use crate::daemon::notifier::Notifier;
 use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
 use crate::daemon::reconcile::job::Job;
@@ -157,7 +157,7 @@ impl<'a> Job<'a> {
         let (described, id) = (running.clone(), self.id.clone());
         let open = move || Entrance::open(&described, &id);
         // It reads /proc alone, so nothing in the container can make it hang.
-        let entrance = self.blocking.in_group(self.id, open).await?;
+        let entrance = self.blocking.run(self.id, Part::Group, open).await?;
         let entrance = entrance.map_err(|error| {
             let cause = format!("{error:#}");
             Problem::passing(Failure::Look, cause, "wait; ttyplugd tries again")
