@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 
 use crate::container::bpf::{self, Attached};
 use crate::container::device_program::{Program, Verdict};
+use crate::container::rootfs::proc_path;
 use crate::model::DevNum;
 use crate::model::device_access::{Access, AccessChange, AccessChanges, DeviceRules, Origin};
 use crate::model::inventory::ContainerId;
@@ -128,11 +129,8 @@ impl DeviceGroup {
     ///
     /// # Errors
     /// The group was removed.
-    pub fn processes(&self) -> io::Result<Option<Vec<i32>>> {
-        let mut groups = vec![PathBuf::from(format!(
-            "/proc/self/fd/{}",
-            self.outer.as_raw_fd()
-        ))];
+    pub fn processes(&self) -> io::Result<Option<Vec<u32>>> {
+        let mut groups = vec![proc_path(&self.outer)];
         let mut processes = processes_in(&groups[0])?;
         let mut next = 0;
         while let Some(group) = groups.get(next) {
@@ -387,7 +385,7 @@ fn verdict(change: AccessChange, is_systemds: bool) -> Option<Verdict> {
     }
 }
 
-fn processes_in(group: &Path) -> io::Result<Vec<i32>> {
+fn processes_in(group: &Path) -> io::Result<Vec<u32>> {
     let text = fs::read_to_string(group.join("cgroup.procs"))?;
     Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
 }

@@ -546,7 +546,7 @@ fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The path of an open descriptor in /proc (proc(5), /proc/pid/fd).
-pub fn proc_path(fd: &OwnedFd) -> PathBuf {
+pub fn proc_path(fd: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 

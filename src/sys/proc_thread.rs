@@ -18,9 +18,19 @@ pub(crate) fn command(tid: u32) -> String {
 
 /// The number of the process that it belongs to.
 pub(crate) fn process(tid: u32) -> Option<u32> {
+    first_number(tid, "Tgid:")
+}
+
+/// Its real user.
+pub(crate) fn user(tid: u32) -> Option<u32> {
+    first_number(tid, "Uid:")
+}
+
+/// The first number of a line of /proc/TID/status.
+fn first_number(tid: u32, key: &str) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    number?.trim().parse().ok()
+    let numbers = status.lines().find_map(|line| line.strip_prefix(key))?;
+    numbers.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -38,5 +48,7 @@ mod tests {
         assert_eq!(found, Some(std::process::id()));
         assert_ne!(tid, std::process::id());
         assert_eq!(process(u32::MAX), None);
+        let own = nix::unistd::getuid().as_raw();
+        assert_eq!(user(std::process::id()), Some(own));
     }
 }

@@ -76,8 +76,8 @@ impl Handle<'_> {
         command.await
     }
 
-    /// Looks for the process of a command whose end was not seen. Without one those can act no more that
-    /// began a while ago.
+    /// Looks for the process of a command whose end was not seen. Without one, those that began a
+    /// while ago can act no more.
     pub async fn look_for_command(&self) {
         let until = Instant::now().checked_sub(SEEN_AFTER);
         let Some(until) = until.filter(|_| self.start.has_unfinished()) else {
