@@ -93,23 +93,19 @@ impl Problems {
 
     /// Takes in whether the record of what we made could be written, and logs a new error.
     pub fn report_records(&mut self, written: &anyhow::Result<()>) {
-        let error = written.as_ref().err().map(|error| format!("{error:#}"));
-        if let Some(error) = if_new(&error, &self.records) {
+        if let Some(error) = replace(&mut self.records, written) {
             tracing::error!(
                 message_id = kind::STATE_NOT_KEPT,
                 "{error}: no container is changed until it can be written"
             );
         }
-        self.records = error;
     }
 
     /// Takes in whether the state for the next boot could be written, and logs a new error.
     pub fn report_known(&mut self, written: &anyhow::Result<()>) {
-        let error = written.as_ref().err().map(|error| format!("{error:#}"));
-        if let Some(error) = if_new(&error, &self.known) {
+        if let Some(error) = replace(&mut self.known, written) {
             tracing::warn!(message_id = kind::STATE_NOT_KEPT, "{error}: {NEXT_BOOT}");
         }
-        self.known = error;
     }
 
     /// Why the state for the next boot cannot be written.
@@ -141,9 +137,11 @@ pub const NEXT_BOOT: &str = "ports work as usual, but containers that start befo
                              boot may lack theirs at first, and a port that several devices match may \
                              get another one";
 
-/// An error, if it is another one than before.
-fn if_new<'a>(error: &'a Option<String>, before: &Option<String>) -> Option<&'a String> {
-    error.as_ref().filter(|_| error != before)
+/// Puts an error, or none, in the place of the last one. Returns one that is new.
+fn replace(last: &mut Option<String>, written: &anyhow::Result<()>) -> Option<String> {
+    let error = written.as_ref().err().map(|error| format!("{error:#}"));
+    let before = std::mem::replace(last, error.clone());
+    error.filter(|_| before != *last)
 }
 
 /// The problems in a container's definition.

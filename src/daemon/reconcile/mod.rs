@@ -79,10 +79,8 @@ pub async fn reconcile(job: Job<'_>) -> Left {
 /// Revokes what a container is not assigned any more, while the work on it may be waiting for
 /// something in it. A failure is tried again, and reported, by the work that follows.
 pub async fn revoke(shared: Rc<Shared>, id: ContainerId) {
-    let container = shared.state.borrow().inventory.containers.get(&id).cloned();
-    let name = container
-        .map(|container| container.name)
-        .unwrap_or_default();
+    let name = |state: &State| Some(state.inventory.containers.get(&id)?.name.clone());
+    let name = name(&shared.state.borrow()).unwrap_or_default();
     let job = Job::new(&shared, None, &id, &name, Instant::now());
     if let Some(start) = job.remembered() {
         let handle = Handle::new(job, start, Vec::new());
