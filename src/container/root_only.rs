@@ -4,6 +4,7 @@
 //! who can replace one of the programs becomes root by it, and one who can rename the entries of
 //! such a directory leads it to other files. So all of them have to be writable by root alone.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use anyhow::Context;
@@ -73,9 +74,10 @@ impl Entered<'_> {
         &self,
         directories: impl IntoIterator<Item = &'a str>,
     ) -> anyhow::Result<Option<String>> {
+        let mut ways = Ways::new(self);
         let directories = directories.into_iter().map(str::to_owned);
         for path in programs_and_files().into_iter().chain(directories) {
-            let found = self.replaceable_on(&path).context(path)?;
+            let found = ways.replaceable_on(&path).context(path)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -83,33 +85,24 @@ impl Entered<'_> {
         Ok(None)
     }
 
-    /// The same for all that is on the way to `path`, through links too. Only root can make what is
-    /// missing.
-    fn replaceable_on(&self, path: &str) -> anyhow::Result<Option<String>> {
-        let mut links = 0;
-        // A path without links, and the components that are left, the next one last.
-        let (mut at, mut left) = (String::new(), components(path));
-        while let Some(component) = left.pop() {
-            let before = at.clone();
-            at = step(at, &component);
-            let entry = match self.tree.resolve(&at, PATH_ONLY | OFlag::O_NOFOLLOW) {
-                Ok(entry) => entry,
-                Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            let stat = fstat(&entry)?;
-            if kind(&stat) == SFlag::S_IFLNK {
-                links += 1;
-                anyhow::ensure!(links <= MOST_LINKS, "too many links");
-                // An empty path reads the link of the descriptor itself (readlinkat(2)).
-                let target = readlinkat(&entry, "")?;
-                left.extend(components(target.to_str().context("a link is no text")?));
-                at = before;
-            } else if !self.belongs_to_root(&stat) {
-                return Ok(Some(at));
-            }
+    /// What is at a path without links above its end.
+    fn at(&self, path: &str) -> anyhow::Result<At> {
+        let entry = match self.tree.resolve(path, PATH_ONLY | OFlag::O_NOFOLLOW) {
+            Ok(entry) => entry,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(At::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = fstat(&entry)?;
+        if kind(&stat) == SFlag::S_IFLNK {
+            // An empty path reads the link of the descriptor itself (readlinkat(2)).
+            let target = readlinkat(&entry, "")?;
+            let target = target.to_str().context("a link is no text")?;
+            return Ok(At::Link(target.to_owned()));
         }
-        Ok(None)
+        Ok(match self.belongs_to_root(&stat) {
+            true => At::Roots,
+            false => At::Replaceable,
+        })
     }
 
     /// Whether root alone can write to it. Where it has an access control list, the bits of its
@@ -118,6 +111,61 @@ impl Entered<'_> {
         let root = self.rootfs.users.on_host(0, 0);
         let owner = stat.st_uid;
         (owner == 0 || root.is_some_and(|(uid, _)| uid == owner)) && stat.st_mode & 0o022 == 0
+    }
+}
+
+/// What is at a path.
+enum At {
+    /// Only root can make it.
+    Nothing,
+    Link(String),
+    /// Root alone can write to it.
+    Roots,
+    Replaceable,
+}
+
+/// The ways to many paths. Most begin alike, and each part of them is looked at once.
+struct Ways<'a> {
+    entered: &'a Entered<'a>,
+    known: BTreeMap<String, At>,
+}
+
+impl<'a> Ways<'a> {
+    fn new(entered: &'a Entered<'a>) -> Self {
+        Self {
+            entered,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Finds something that users other than root could replace on the way to `path`, through links
+    /// too.
+    fn replaceable_on(&mut self, path: &str) -> anyhow::Result<Option<String>> {
+        let mut links = 0;
+        // A path without links, and the components that are left, the next one last.
+        let (mut at, mut left) = (String::new(), components(path));
+        while let Some(component) = left.pop() {
+            let next = step(at.clone(), &component);
+            match self.at(&next)? {
+                At::Nothing => return Ok(None),
+                At::Replaceable => return Ok(Some(next)),
+                At::Roots => at = next,
+                At::Link(target) => {
+                    links += 1;
+                    anyhow::ensure!(links <= MOST_LINKS, "too many links");
+                    left.extend(components(target));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn at(&mut self, path: &str) -> anyhow::Result<&At> {
+        if !self.known.contains_key(path) {
+            let at = self.entered.at(path)?;
+            self.known.insert(path.to_owned(), at);
+        }
+        Ok(&self.known[path])
     }
 }
 
@@ -163,7 +211,7 @@ fn step(path: String, component: &str) -> String {
 mod tests {
     use std::process::Command;
 
-    use super::{PROGRAMS, programs_and_files};
+    use super::{PROGRAMS, Ways, programs_and_files};
     use crate::container::rootfs::Rootfs;
 
     /// The loader lists what it would load (ld.so(8), LD_TRACE_LOADED_OBJECTS).
@@ -205,7 +253,7 @@ mod tests {
             ("/var/run/../tmp/x", Some("/tmp")),
             ("/dev/null", Some("/dev/null")),
         ] {
-            let found = entered.replaceable_on(path).unwrap();
+            let found = Ways::new(&entered).replaceable_on(path).unwrap();
             assert_eq!(found.as_deref(), expected, "{path}");
         }
     }
