@@ -8,14 +8,20 @@ use tempfile::TempDir;
 
 use crate::testbed::{Daemon, SOON};
 
-/// A client that is no wrapper and does not ask for anything in time is hung up on.
-#[test]
-fn connections_are_accepted_again_once_there_are_descriptors() {
+/// A daemon that needs no engine, and its files.
+fn without_engine() -> (TempDir, Daemon) {
     let directory = TempDir::new().expect("a directory can be made");
     fs::write(directory.path().join("config.toml"), "").expect("a file can be written");
     let no_engine = format!("unix://{}/docker.sock", directory.path().display());
     let mut daemon = Daemon::spawn(directory.path(), &no_engine);
     daemon.notifies("READY=1");
+    (directory, daemon)
+}
+
+/// A client that is no wrapper and does not ask for anything in time is hung up on.
+#[test]
+fn connections_are_accepted_again_once_there_are_descriptors() {
+    let (directory, daemon) = without_engine();
     for name in ["runtime.sock", "api.sock"] {
         let socket = directory.path().join("run").join(name);
         let connect = || UnixStream::connect(&socket).expect("somebody listens");
@@ -35,11 +41,7 @@ fn connections_are_accepted_again_once_there_are_descriptors() {
 
 #[test]
 fn devices_are_looked_at_again_once_there_are_descriptors() {
-    let directory = TempDir::new().expect("a directory can be made");
-    fs::write(directory.path().join("config.toml"), "").expect("a file can be written");
-    let no_engine = format!("unix://{}/docker.sock", directory.path().display());
-    let mut daemon = Daemon::spawn(directory.path(), &no_engine);
-    daemon.notifies("READY=1");
+    let (_directory, daemon) = without_engine();
     let unlimited = daemon.limit_descriptors("3");
     daemon.reload();
     daemon.logs(&[
