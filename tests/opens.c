@@ -214,6 +214,27 @@ static void connect_as(uid_t user, char *path)
 		puts("answered");
 }
 
+/* Opens a path again and again until standard input ends, and tells how often with which result. */
+static void storm(const char *way, const char *path)
+{
+	struct pollfd input = { .fd = 0, .events = POLLIN };
+	int opened = 0, times[200] = { 0 };
+
+	while (poll(&input, 1, 0) == 0) {
+		int fd = open(path, SERIAL);
+		if (fd < 0) {
+			times[errno % 200]++;
+		} else {
+			opened++;
+			close(fd);
+		}
+	}
+	printf("%s ok %d\n", way, opened);
+	for (int error = 0; error < 200; error++)
+		if (times[error] > 0)
+			printf("%s %s %d\n", way, strerrorname_np(error), times[error]);
+}
+
 int main(int count, char **argument)
 {
 	const char *way = count > 1 ? argument[1] : "";
@@ -275,6 +296,8 @@ int main(int count, char **argument)
 		while (poll(&input, 1, 0) == 0)
 			for (int i = 0; i < n; i++)
 				pthread_kill(t[i], SIGALRM);
+	} else if (strcmp(way, "storm") == 0) {
+		storm(way, path);
 	} else if (strcmp(way, "fork") == 0) {
 		/* The child is made after the thread has come into its open, or it proves nothing. */
 		pthread_t t = start_thread(path);

@@ -1,17 +1,16 @@
-//! Connects to the keepers: sends them the ports of their containers, and receives the held opens.
+//! Finds the keepers and follows each, see [`keeper`](crate::daemon::keeper).
 //!
 //! A keeper works without the daemon. The daemon finds it by its socket, whichever of the two was
 //! started first.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::Context;
 use nix::sys::inotify::AddWatchFlags;
@@ -20,25 +19,20 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use crate::daemon::copies::Copies;
+use crate::daemon::keeper::{AGAIN, FOLLOW, Keeper, QUESTION_LIMIT, warn};
 use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
-use crate::hold::protocol::{FromKeeper, ToKeeper, VERSION, line};
+use crate::hold::protocol::{FromKeeper, line};
 use crate::hold::run_dir::{is_ready, keepers};
 use crate::model::inventory::ContainerId;
 use crate::sys::inotify::Arrivals;
-use crate::sys::logging::kind;
-
-/// How long a keeper may take to answer.
-const QUESTION_LIMIT: Duration = Duration::from_secs(1);
-
-/// How long to wait before connecting again to a keeper whose connection has ended.
-const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 
 /// Follows all keepers, present and future.
 ///
 /// # Errors
 /// The directory of their sockets cannot be made or watched.
-pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
+pub fn follow_all(run_dir: &Path, copies: Copies, shared: Rc<Shared>) -> anyhow::Result<()> {
     let directory = keepers(run_dir);
     let made = fs::DirBuilder::new()
         .recursive(true)
@@ -47,7 +41,14 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot make {}", directory.display()))?;
     // A wrapper renames a socket into place once it accepts connections.
     let mut arrivals = Arrivals::watch(&directory, AddWatchFlags::IN_MOVED_TO)?;
-    let following = Following::default();
+    let following = Following {
+        run_dir: run_dir.to_owned(),
+        shared,
+        copies: Rc::new(RefCell::new(copies)),
+        names: Rc::default(),
+        ended: Rc::default(),
+    };
+    following.forget_ended();
     tokio::task::spawn_local(async move {
         let mut is_logged = false;
         loop {
@@ -63,47 +64,56 @@ pub fn follow_all(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
             });
             is_logged = sockets.is_err();
             for name in sockets.into_iter().flatten() {
-                following.begin(&directory, name, &shared);
+                following.begin(name);
             }
             tokio::select! {
                 news = arrivals.next() => if news.is_err() {
                     return;
                 },
                 // A connection can end while the keeper lives on.
-                () = following.ended.notified() => sleep(FOLLOW_AGAIN).await,
+                () = following.ended.notified() => sleep(AGAIN).await,
             }
         }
     });
     Ok(())
 }
 
-/// The keepers that are followed, by the names of their sockets.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 struct Following {
+    run_dir: PathBuf,
+    shared: Rc<Shared>,
+    copies: Rc<RefCell<Copies>>,
+    /// The keepers that are followed, by the names of their sockets.
     names: Rc<RefCell<BTreeSet<OsString>>>,
-    /// A connection has ended.
+    /// One of them is followed no longer.
     ended: Rc<Notify>,
 }
 
 impl Following {
+    /// Forgets the keepers that have ended with their containers while no daemon ran.
+    fn forget_ended(&self) {
+        let mut copies = self.copies.borrow_mut();
+        let names: Vec<OsString> = copies.keepers().cloned().collect();
+        let directory = keepers(&self.run_dir);
+        for name in names.iter().filter(|name| !directory.join(name).exists()) {
+            copies.forget(name);
+        }
+    }
+
     /// Follows a keeper, unless it is followed already.
-    fn begin(&self, directory: &Path, name: OsString, shared: &Rc<Shared>) {
+    fn begin(&self, name: OsString) {
         if !self.names.borrow_mut().insert(name.clone()) {
             return;
         }
-        let socket = directory.join(&name);
-        let (following, shared) = (self.clone(), shared.clone());
+        let (shared, copies) = (self.shared.clone(), self.copies.clone());
+        let keeper = Keeper::new(&self.run_dir, name.clone(), shared, copies);
+        let following = self.clone();
         tokio::task::spawn_local(async move {
-            follow(&socket, &shared).await;
+            keeper.follow().await;
             following.names.borrow_mut().remove(&name);
             following.ended.notify_one();
         });
     }
-}
-
-fn warn(file: &Path, error: &io::Error, message: &str) {
-    let file = file.display();
-    tracing::warn!(message_id = kind::SOCKET_FAILED, %file, %error, "{message}");
 }
 
 /// The names of the keepers' sockets, without those that do not accept connections yet.
@@ -140,103 +150,4 @@ pub async fn answering_keepers(run_dir: &Path) -> io::Result<BTreeSet<ContainerI
         }
     }
     Ok(answering)
-}
-
-const FOLLOW: ToKeeper = ToKeeper {
-    ttyplugd: VERSION,
-    ports: None,
-    provisional: false,
-    let_all_go: false,
-    follow: true,
-    changes: true,
-    counts: false,
-};
-
-/// Stays connected to one keeper until that connection ends.
-async fn follow(socket: &Path, shared: &Shared) {
-    let Some(mut stream) = connect(socket).await else {
-        return;
-    };
-    let mut container = None;
-    let keeper = socket.as_os_str();
-    let ended = exchange(&mut stream, keeper, shared, &mut container).await;
-    if let (Some(id), Err(error)) = (container, ended) {
-        tracing::debug!(container_id = %id.0, %error, "a keeper has ended");
-        shared.state.borrow_mut().held.forget(&id, keeper);
-        shared.notifier.notify_watchers();
-    }
-}
-
-/// Connects to a keeper. `None` if it has ended.
-async fn connect(socket: &Path) -> Option<UnixStream> {
-    let mut is_logged = false;
-    loop {
-        match UnixStream::connect(socket).await {
-            Ok(stream) => return Some(stream),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                // The keeper was killed.
-                let _ = fs::remove_file(socket);
-                return None;
-            }
-            Err(error) => {
-                if !is_logged {
-                    warn(socket, &error, "cannot connect to a keeper; retrying");
-                    is_logged = true;
-                }
-                sleep(FOLLOW_AGAIN).await;
-            }
-        }
-    }
-}
-
-/// Sends the ports whenever they change, and takes in every report. `container` is set by the first
-/// report.
-async fn exchange(
-    stream: &mut UnixStream,
-    keeper: &OsStr,
-    shared: &Shared,
-    container: &mut Option<ContainerId>,
-) -> io::Result<()> {
-    let counts = ToKeeper {
-        counts: true,
-        ..FOLLOW
-    };
-    stream.write_all(&line(&counts)).await?;
-    let mut received = Vec::new();
-    let first: FromKeeper = next(stream, &mut received).await?;
-    let id = ContainerId(first.container.clone());
-    *container = Some(id.clone());
-    on_report(shared, &id, keeper, first);
-
-    let mut changed = shared.notifier.container(&id);
-    let mut sent = None;
-    loop {
-        let ports = shared.state.borrow().ports(&id);
-        if ports.is_some() && ports != sent {
-            let message = ToKeeper {
-                ttyplugd: VERSION,
-                ports: ports.clone(),
-                ..ToKeeper::default()
-            };
-            stream.write_all(&line(&message)).await?;
-            sent = ports;
-        }
-        tokio::select! {
-            more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
-            message = next::<FromKeeper>(stream, &mut received) => {
-                on_report(shared, &id, keeper, message?);
-            }
-        }
-    }
-}
-
-fn on_report(shared: &Shared, id: &ContainerId, keeper: &OsStr, mut report: FromKeeper) {
-    let state = &mut *shared.state.borrow_mut();
-    for ended in report.released.drain(..) {
-        state.metrics.held(ended);
-    }
-    let now = state.clock.now().clock;
-    state.held.of(id, keeper).take_in(report, now);
-    shared.notifier.notify_watchers();
 }

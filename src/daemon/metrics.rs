@@ -75,6 +75,7 @@ pub struct Metrics {
     pub resyncs: Counter,
     pub engine_reconnects: Counter,
     pub events_lost: Counter,
+    pub keepers_replaced: Counter,
     failures: BTreeMap<Failure, Counter>,
     outcomes: BTreeMap<Reason, Counter>,
     held: Histogram,
@@ -89,6 +90,7 @@ impl Default for Metrics {
             resyncs: Counter::default(),
             engine_reconnects: Counter::default(),
             events_lost: Counter::default(),
+            keepers_replaced: Counter::default(),
             failures: Failure::ALL
                 .map(|failure| (failure, Counter::default()))
                 .into(),
@@ -169,6 +171,11 @@ impl Metrics {
             "events_lost_total",
             "Losses of uevents; after each, all devices are looked at again.",
             &self.events_lost,
+        );
+        page.counter(
+            "keepers_replaced_total",
+            "Keepers that have taken over from one that was killed or upgraded.",
+            &self.keepers_replaced,
         );
     }
 }

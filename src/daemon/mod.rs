@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::config;
 use crate::config::settings::Settings;
 use crate::daemon::api::Api;
+use crate::daemon::copies::Copies;
 use crate::daemon::problems::Source;
 use crate::daemon::reconcile::revoke;
 use crate::daemon::saver::{Saved, Saver};
@@ -28,6 +29,7 @@ use crate::daemon::scheduler::Scheduler;
 use crate::daemon::shared::Shared;
 use crate::daemon::state::State;
 use crate::daemon::status::{note, note_all};
+use crate::daemon::systemd::{Watchdog, notify};
 use crate::engine::Engine;
 use crate::engine::events::{News, watch};
 use crate::engine::labels::Labels;
@@ -43,7 +45,9 @@ use crate::sys::logging::kind;
 
 pub mod api;
 pub mod blocking;
+pub mod copies;
 pub mod held;
+mod keeper;
 pub mod keepers;
 pub mod line;
 pub mod metrics;
@@ -57,6 +61,8 @@ pub mod shared;
 pub mod start;
 pub mod state;
 pub mod status;
+mod successor;
+mod systemd;
 pub mod timeline;
 pub mod wrappers;
 
@@ -118,6 +124,7 @@ pub async fn run(
     socket: String,
 ) -> anyhow::Result<()> {
     let _lock = lock(&directories.run)?;
+    let copies = Copies::stored();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -135,7 +142,7 @@ pub async fn run(
     tokio::task::spawn_local(watching);
     let state = State::new(settings, inventory, store);
     let mut daemon = Daemon::new(directories, state, labels, list_again);
-    daemon.serve()?;
+    daemon.serve(copies)?;
     notify(&[NotifyState::Ready]);
     daemon.dispatch();
     let shared = daemon.shared.clone();
@@ -162,29 +169,6 @@ pub async fn run(
     notify(&[NotifyState::Stopping]);
     daemon.drain().await;
     Ok(())
-}
-
-/// The service manager's watchdog, which has to be notified within a limit (sd_notify(3), WATCHDOG=1).
-struct Watchdog {
-    period: Duration,
-    next: Instant,
-}
-
-impl Watchdog {
-    /// `None` if the service manager expects no notifications. The period is half its limit, as
-    /// recommended (sd_watchdog_enabled(3)).
-    fn new() -> Option<Self> {
-        let period = sd_notify::watchdog_enabled()? / 2;
-        let next = Instant::now() + period;
-        Some(Self { period, next })
-    }
-
-    fn notify_if_due(&mut self) {
-        if self.next <= Instant::now() {
-            notify(&[NotifyState::Watchdog]);
-            self.next = Instant::now() + self.period;
-        }
-    }
 }
 
 /// Locks the run directory: two daemons would treat each other's nodes as foreign.
@@ -230,13 +214,6 @@ fn enumerate(monitor: &mut Monitor) -> anyhow::Result<Vec<Device>> {
     monitor.enumerate()
 }
 
-/// Notifies the service manager, if there is one (sd_notify(3)).
-fn notify(states: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "cannot notify the service manager");
-    }
-}
-
 impl Daemon {
     fn new(
         directories: Directories,
@@ -262,10 +239,10 @@ impl Daemon {
     }
 
     /// Opens the sockets for wrappers and for the API, and follows the keepers.
-    fn serve(&self) -> anyhow::Result<()> {
+    fn serve(&self, copies: Copies) -> anyhow::Result<()> {
         let run_dir = &self.directories.run;
         wrappers::serve(run_dir, self.shared.clone())?;
-        keepers::follow_all(run_dir, self.shared.clone())?;
+        keepers::follow_all(run_dir, copies, self.shared.clone())?;
         Api(self.shared.clone()).serve(run_dir)
     }
 

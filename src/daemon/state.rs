@@ -12,6 +12,7 @@ use crate::daemon::timeline::Timeline;
 use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::hold::ContainerPorts;
+use crate::hold::run_dir::is_keeper_of;
 use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
@@ -209,6 +210,19 @@ impl State {
         let record = self.store.records.entries(id, &start.running().started_at);
         let made = record.get(node).into_iter().flatten();
         made.into_iter().any(|made| matches!(made, Made::Bound(_)))
+    }
+
+    /// The container of a keeper, by the name of that one's socket. If it is not known, its id is the
+    /// beginning that the name has.
+    pub fn container_of_keeper(&self, name: &str) -> ContainerId {
+        let mut known = self
+            .store
+            .known
+            .ids()
+            .chain(self.inventory.containers.keys());
+        let found = known.find(|id| is_keeper_of(name, id));
+        let beginning = || ContainerId(name.split('-').next().unwrap_or(name).into());
+        found.cloned().unwrap_or_else(beginning)
     }
 
     /// The ports for which opens in a container may have to wait. `None` while that is unknown: the

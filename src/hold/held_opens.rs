@@ -10,7 +10,7 @@ use crate::model::Hold;
 
 /// The call by which a thread opens something. An open that the kernel restarts after a signal
 /// comes from the same call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     pub tid: u32,
     pub instruction: u64,
@@ -19,7 +19,7 @@ pub struct Caller {
 }
 
 /// Who opens, for a person to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opener {
     /// The name of the thread.
     pub command: String,
@@ -28,7 +28,7 @@ pub struct Opener {
 }
 
 /// An open that a listener has announced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     pub listener: u64,
     /// Its notification at that listener.
@@ -39,7 +39,7 @@ pub struct Open {
 }
 
 /// An open that waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     pub open: Open,
     /// No other open of the container has the same. It keeps its number when it is restarted.
@@ -96,6 +96,9 @@ impl Reason {
 /// restarted.
 pub const MOST_HELD: usize = 1024;
 
+/// The longest [`OpenRecord`], as a line of JSON.
+pub const LONGEST_RECORD: usize = 1024;
+
 /// All held opens of one container, and those that were interrupted and may be restarted. Both are
 /// known by their thread, since a thread waits in one call at a time.
 #[derive(Debug, Default)]
@@ -104,8 +107,10 @@ pub struct HeldOpens {
     /// The deadlines of those, with their threads.
     deadlines: BTreeSet<(u64, u32)>,
     interrupted: BTreeMap<u32, Interrupted>,
-    next_number: u64,
+    last_number: u64,
     gone: Vec<u64>,
+    /// The threads whose records have to be written anew, see [`Self::record`].
+    changed: BTreeSet<u32>,
 }
 
 /// A held open that was interrupted, or whose program was killed, and when that was seen.
@@ -113,6 +118,14 @@ pub struct HeldOpens {
 struct Interrupted {
     held: Held,
     at: u64,
+}
+
+/// All that is known of a thread's open, for a keeper that takes over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRecord {
+    pub held: Held,
+    /// `None` while it waits.
+    pub interrupted_at: Option<u64>,
 }
 
 impl HeldOpens {
@@ -147,10 +160,10 @@ impl HeldOpens {
             Hold::Seconds(seconds) => Some(now.saturating_add(seconds.saturating_mul(1000))),
             Hold::Forever => None,
         };
-        self.next_number += 1;
+        self.last_number += 1;
         self.insert(Held {
             open,
-            number: self.next_number,
+            number: self.last_number,
             since: now,
             until,
         });
@@ -175,12 +188,14 @@ impl HeldOpens {
 
     fn insert(&mut self, held: Held) {
         let tid = held.open.caller.tid;
+        self.changed.insert(tid);
         self.deadlines.extend(held.until.map(|until| (until, tid)));
         self.held.insert(tid, held);
     }
 
     fn take(&mut self, tid: u32) -> Option<Held> {
         let held = self.held.remove(&tid)?;
+        self.changed.insert(tid);
         if let Some(until) = held.until {
             self.deadlines.remove(&(until, tid));
         }
@@ -206,6 +221,7 @@ impl HeldOpens {
     /// Counts an interrupted open as gone.
     fn give_up(&mut self, tid: u32) {
         if let Some(Interrupted { held, at }) = self.interrupted.remove(&tid) {
+            self.changed.insert(tid);
             self.gone.push(at.saturating_sub(held.since));
         }
     }
@@ -266,6 +282,38 @@ impl HeldOpens {
         !interrupted.is_empty()
     }
 
+    /// Takes out the threads of whose opens something else is known than at the last call.
+    pub fn take_changed(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is known of a thread's open; `None` if nothing is any more.
+    pub fn record(&self, tid: u32) -> Option<OpenRecord> {
+        let waits = self.held.get(&tid).map(|held| (held, None));
+        let interrupted = self.interrupted.get(&tid);
+        let known = waits.or(interrupted.map(|it| (&it.held, Some(it.at))));
+        known.map(|(held, interrupted_at)| OpenRecord {
+            held: held.clone(),
+            interrupted_at,
+        })
+    }
+
+    /// Takes over what another keeper has recorded.
+    pub fn restore(&mut self, record: OpenRecord) {
+        let OpenRecord {
+            held,
+            interrupted_at,
+        } = record;
+        self.last_number = self.last_number.max(held.number);
+        match interrupted_at {
+            None => self.insert(held),
+            Some(at) => {
+                let tid = held.open.caller.tid;
+                self.interrupted.insert(tid, Interrupted { held, at });
+            }
+        }
+    }
+
     /// When the next deadline is.
     pub fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(until, _)| *until)
@@ -275,7 +323,8 @@ impl HeldOpens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hold::{ContainerPort, DEFAULT_HOLD};
+    use crate::hold::protocol::line;
+    use crate::hold::{ContainerPort, DEFAULT_HOLD, LONGEST_PATH};
 
     fn ports(ready: bool, hold: Hold) -> ContainerPorts {
         ContainerPorts {
@@ -408,6 +457,76 @@ mod tests {
         assert!(holds.other_open(4, 9300));
         assert_eq!(holds.take_gone(), [300]);
         assert_eq!(holds.next_deadline(), None);
+    }
+
+    /// Every change is written down, so whoever has read all records knows the same.
+    #[test]
+    fn a_keeper_that_takes_over_goes_on_with_the_same_opens() {
+        let mut holds = HeldOpens::default();
+        let mut records = BTreeMap::new();
+        let mut write = |holds: &mut HeldOpens| {
+            for tid in holds.take_changed() {
+                match holds.record(tid) {
+                    Some(record) => records.insert(tid, record),
+                    None => records.remove(&tid),
+                };
+            }
+            let mut other = HeldOpens::default();
+            records.values().cloned().for_each(|r| other.restore(r));
+            assert_eq!(other.held, holds.held);
+            assert_eq!(other.deadlines, holds.deadlines);
+            let interrupted = |it: &HeldOpens| format!("{:?}", it.interrupted);
+            assert_eq!(interrupted(&other), interrupted(holds));
+            other
+        };
+        for tid in 1..8 {
+            hold(&mut holds, 1, caller(tid), 1000 + u64::from(tid));
+            write(&mut holds);
+        }
+        holds.other_open(1, 2000);
+        write(&mut holds);
+        holds.sweep(2000, |held| held.open.caller.tid > 4, |tid| tid != 3);
+        let mut other = write(&mut holds);
+        // One that was interrupted keeps its deadline, and a new one its own number.
+        hold(&mut other, 9, caller(2), 3000);
+        assert_eq!(other.of_thread(2).unwrap().until, Some(11_002));
+        hold(&mut other, 9, caller(9), 3000);
+        assert_eq!(other.of_thread(9).unwrap().number, 8);
+        holds.expire(11_005);
+        write(&mut holds);
+        holds.release(&ports(true, DEFAULT_HOLD), false);
+        assert_eq!(write(&mut holds).held().len(), 0);
+    }
+
+    #[test]
+    fn the_record_of_any_open_is_short() {
+        let mut holds = HeldOpens::default();
+        let most = u64::MAX;
+        let caller = Caller {
+            tid: u32::MAX,
+            instruction: most,
+            path: most,
+            flags: most,
+        };
+        let open = Open {
+            listener: most,
+            id: most,
+            caller,
+            // No path of a port has control characters, and a name has 15 bytes (proc(5), comm).
+            path: "\"".repeat(LONGEST_PATH),
+            opener: Opener {
+                command: "\u{1}".repeat(15),
+                process: Some(u32::MAX),
+            },
+        };
+        holds.last_number = most - 1;
+        holds.hold(open, most - 1, Hold::Seconds(most));
+        let record = OpenRecord {
+            interrupted_at: Some(most),
+            ..holds.record(u32::MAX).unwrap()
+        };
+        let length = line(&record).len();
+        assert!(length <= LONGEST_RECORD, "{length}");
     }
 
     #[test]

@@ -39,6 +39,12 @@ pub struct ToKeeper {
     /// The sender counts released opens: they are remembered for it while it is not connected.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counts: bool,
+    /// The sender keeps copies of the keeper's descriptors, and wants to be sent them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copies: bool,
+    /// The keeper is to end, since another one takes over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retire: bool,
 }
 
 /// From a keeper to those who follow it: at first, and whenever something changes.
@@ -57,6 +63,36 @@ pub struct FromKeeper {
     /// Those released since the last message to somebody who counts them: each is told once.
     #[serde(default)]
     pub released: Vec<ReleasedOpen>,
+    /// The descriptors that come with the message, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub descriptors: Vec<Descriptor>,
+    /// The file of its program, see [`program`](crate::sys::program). A keeper that does not say
+    /// cannot be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+}
+
+/// A descriptor of a keeper, without which no other can take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Descriptor {
+    /// At which runtimes and the daemon connect.
+    Socket,
+    /// The file in which it writes down what it knows.
+    State,
+    /// The listener with this number.
+    Listener(u64),
+}
+
+/// From the daemon to a keeper that takes over from another one, at its standard input. The
+/// descriptors come with it: the socket, the state file, and then the listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    pub ttyplugd: u32,
+    /// Their numbers.
+    pub listeners: Vec<u64>,
+    /// The first message.
+    pub first: ToKeeper,
 }
 
 /// An open that waits.

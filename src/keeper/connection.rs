@@ -1,17 +1,16 @@
 //! One connection to a keeper: of a runtime, which hands over a listener, or of the daemon or a
 //! wrapper, which send messages.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::poll::PollFlags;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use crate::hold::protocol::{ReleasedOpen, ToKeeper, take};
 use crate::keeper::follower::Follower;
 use crate::keeper::supervisor::Supervisor;
-use crate::sys::descriptors::own;
+use crate::sys::descriptors;
 use crate::sys::socket::is_of_root;
 
 /// Which of them it is becomes known with the first message.
@@ -31,11 +30,17 @@ pub(super) enum Received {
 impl Connection {
     /// Only root may speak to a keeper.
     pub(super) fn accept(stream: UnixStream) -> Option<Self> {
-        (is_of_root(&stream) && stream.set_nonblocking(true).is_ok()).then(|| Self {
+        let is_taken = is_of_root(&stream) && stream.set_nonblocking(true).is_ok();
+        is_taken.then(|| Self::with_received(stream, Vec::new()))
+    }
+
+    /// One of which a part was read already.
+    pub(super) fn with_received(stream: UnixStream, received: Vec<u8>) -> Self {
+        Self {
             stream,
-            received: Vec::new(),
+            received,
             follower: None,
-        })
+        }
     }
 
     pub(super) fn follows(&self) -> bool {
@@ -78,6 +83,12 @@ impl Connection {
         self.follower.iter_mut().for_each(Follower::hurry);
     }
 
+    /// Whether nothing is lost if the keeper ends now: neither what a runtime is about to send, nor
+    /// descriptors that were not copied yet.
+    pub(super) fn is_done(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::is_done)
+    }
+
     /// The ends that it was to count, and of which it has not heard.
     pub(super) fn uncounted(self) -> Vec<ReleasedOpen> {
         self.follower.map_or_else(Vec::new, Follower::uncounted)
@@ -89,22 +100,12 @@ impl Connection {
     /// The connection has ended, or what comes is no message.
     pub(super) fn receive(&mut self) -> io::Result<Received> {
         let mut buffer = [0u8; 4096];
-        let mut space = nix::cmsg_space!([RawFd; 4]);
-        let (length, fds) = {
-            let mut slices = [IoSliceMut::new(&mut buffer)];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-            let fd = self.stream.as_raw_fd();
-            let message = match recvmsg::<()>(fd, &mut slices, Some(&mut space), flags) {
-                Err(nix::errno::Errno::EAGAIN) => return Ok(Received::Nothing),
-                other => other?,
-            };
-            let mut fds = Vec::new();
-            for control in message.cmsgs()? {
-                if let ControlMessageOwned::ScmRights(received) = control {
-                    fds.extend(received.into_iter().map(own));
-                }
+        let mut fds = Vec::new();
+        let length = match descriptors::receive(&self.stream, &mut buffer, &mut fds) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Received::Nothing);
             }
-            (message.bytes, fds)
+            other => other?,
         };
         if let Some(fd) = fds.into_iter().next() {
             return Ok(Received::Listener(fd));
@@ -113,6 +114,14 @@ impl Connection {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.received.extend(&buffer[..length]);
+        Ok(Received::Messages(self.messages()?))
+    }
+
+    /// The messages that have come as a whole.
+    ///
+    /// # Errors
+    /// What has come is no message.
+    pub(super) fn messages(&mut self) -> io::Result<Vec<ToKeeper>> {
         let mut messages = Vec::new();
         while let Some(message) = take::<ToKeeper>(&mut self.received).map_err(io::Error::other)? {
             if message.ttyplugd == 0 {
@@ -120,7 +129,7 @@ impl Connection {
             }
             messages.push(message);
         }
-        Ok(Received::Messages(messages))
+        Ok(messages)
     }
 }
 

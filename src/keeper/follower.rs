@@ -1,21 +1,30 @@
 //! One who is told of the held opens: of changes where it understands them.
 
-use std::io::{self, Write};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 
 use crate::hold::changes::Told;
-use crate::hold::protocol::{FromKeeper, ReleasedOpen, ToKeeper, line};
+use crate::hold::protocol::{Descriptor, FromKeeper, ReleasedOpen, ToKeeper, line};
 use crate::keeper::supervisor::Supervisor;
+use crate::sys::descriptors;
 
 /// The least time between two times that a follower is told of changes, in milliseconds: many
 /// changes make few messages.
 const PAUSE_MS: u64 = 200;
+
+/// How many descriptors come with a message. The kernel sends no more than 253 (unix(7)).
+const MOST_DESCRIPTORS: usize = 64;
 
 /// It may be slow, or not read at all: of what it has not been told, one message is in memory.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     understands_changes: bool,
     counts: bool,
+    /// The descriptors that it has got, if it wants them.
+    copied: Option<BTreeSet<Descriptor>>,
     told: Told,
     /// What has changed up to the change of this number has been told.
     told_up_to: Option<u64>,
@@ -23,12 +32,16 @@ pub(super) struct Follower {
     /// What is left of the last message, and the ends that it counts.
     unwritten: Vec<u8>,
     unwritten_ends: Vec<ReleasedOpen>,
+    unwritten_descriptors: Vec<Rc<OwnedFd>>,
 }
 
 impl Follower {
     pub(super) fn take_in(&mut self, message: &ToKeeper) {
         self.understands_changes |= message.changes;
         self.counts |= message.counts;
+        if message.copies {
+            self.copied.get_or_insert_default();
+        }
     }
 
     /// Whether its socket has to take something first.
@@ -68,6 +81,11 @@ impl Follower {
         Ok(())
     }
 
+    /// Whether it has got all that it was to get.
+    pub(super) fn is_done(&self) -> bool {
+        self.copied.is_none() || !self.is_behind()
+    }
+
     /// Tells it at once what the pause would have it wait for.
     pub(super) fn hurry(&mut self) {
         self.not_before = 0;
@@ -78,25 +96,45 @@ impl Follower {
             true => supervisor.take_ended(),
             false => Vec::new(),
         };
+        let (descriptors, copies) = self.copy(supervisor).into_iter().unzip();
+        let descriptors: Vec<Descriptor> = descriptors;
         let held = supervisor.held();
-        if released.is_empty() && self.told.is_all(held) {
+        if released.is_empty() && descriptors.is_empty() && self.told.is_all(held) {
             return None;
         }
+        self.unwritten_descriptors = copies;
         let message = match self.understands_changes {
             true => self.told.changes(held, now),
             false => self.told.all(held, now),
         };
         Some(FromKeeper {
             released,
+            descriptors,
             ..supervisor.sign(message)
         })
     }
 
+    /// Some of the descriptors that it has not got yet.
+    fn copy(&mut self, supervisor: &Supervisor) -> Vec<(Descriptor, Rc<OwnedFd>)> {
+        let Some(copied) = &mut self.copied else {
+            return Vec::new();
+        };
+        let all = supervisor.descriptors();
+        copied.retain(|name| all.contains_key(name));
+        let new = all.into_iter().filter(|(name, _)| !copied.contains(name));
+        let new: Vec<_> = new.take(MOST_DESCRIPTORS).collect();
+        copied.extend(new.iter().map(|(name, _)| *name));
+        new
+    }
+
     /// Returns whether nothing is left.
-    fn write(&mut self, mut stream: &UnixStream) -> io::Result<bool> {
+    fn write(&mut self, stream: &UnixStream) -> io::Result<bool> {
         while self.is_behind() {
-            match stream.write(&self.unwritten) {
-                Ok(length) => drop(self.unwritten.drain(..length)),
+            match descriptors::send(stream, &self.unwritten, &self.unwritten_descriptors) {
+                Ok(length) => {
+                    self.unwritten.drain(..length);
+                    self.unwritten_descriptors.clear();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
@@ -113,7 +151,7 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
 
     use super::*;
     use crate::hold::held_opens::Reason;
@@ -134,7 +172,7 @@ mod tests {
             reason: Reason::Gone,
             count: 3,
         };
-        let mut supervisor = Supervisor::new("app".into());
+        let mut supervisor = Supervisor::for_test();
         supervisor.put_back(vec![ended]);
         let (ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();

@@ -7,27 +7,33 @@
 //!
 //! Imports: `model`, `hold`, `sys`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::hold::protocol::ToKeeper;
 use crate::keeper::connection::{Connection, Received};
+use crate::keeper::state_file::{KeeperRecord, StateFile};
 use crate::keeper::supervisor::Supervisor;
-use crate::sys::descriptors::{close_inherited, take_stdin};
+use crate::sys::cgroup;
 use crate::sys::log_report;
+use crate::sys::logging::kind;
 
 mod connection;
 mod follower;
+mod handover;
 pub mod launch;
 pub mod open_target;
 pub mod resolve;
 pub mod seccomp_notify;
+mod state_file;
 mod supervisor;
 
 /// The pause before the next try when a connection cannot be accepted.
@@ -48,52 +54,125 @@ const MOST_READS: usize = 16;
 pub struct Birth {
     pub container: String,
     /// Where runtimes and the daemon find it.
-    pub socket: PathBuf,
-    /// The process that starts the container. While no listener has come, the keeper lives as
-    /// long as it does.
-    pub starter: OwnedFd,
+    pub path: PathBuf,
+    pub socket: UnixListener,
+    pub begin: Begin,
+}
+
+/// How a keeper begins.
+#[derive(Debug)]
+pub enum Begin {
+    /// With a container that is being created. While no listener has come, the keeper lives as long
+    /// as the process that starts the container.
+    Create { starter: OwnedFd },
+    /// In place of another keeper.
+    TakeOver(TakeOver),
+}
+
+/// What is left of another keeper.
+#[derive(Debug)]
+pub struct TakeOver {
+    pub state: OwnedFd,
+    pub listeners: BTreeMap<u64, OwnedFd>,
+    /// The first message of the daemon.
+    pub first: ToKeeper,
+    /// The connection to the daemon, and what was read of it after that message.
+    pub daemon: UnixStream,
+    pub received: Vec<u8>,
 }
 
 struct Keeper {
-    birth: Birth,
+    socket: UnixListener,
+    starter: Option<OwnedFd>,
     supervisor: Supervisor,
     connections: Vec<Connection>,
     /// The number of the last change of what is held.
     last_change: u64,
+    /// Another keeper takes over as soon as this one has told what it knows.
+    retires: bool,
 }
 
-/// Lets go of everything that was inherited, and returns the socket that came as standard input.
-///
-/// # Errors
-/// There is no /proc or no /dev/null.
-pub fn take_over(starter: &OwnedFd) -> io::Result<UnixListener> {
-    close_inherited(starter)?;
-    Ok(UnixListener::from(take_stdin()?))
+/// Why a keeper ends.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// No program of the container is left.
+    Container,
+    /// Another keeper takes over.
+    Retired,
 }
 
-/// Supervises the container until no program of it is left.
+/// Supervises the container until no program of it is left, or another keeper takes over.
 ///
 /// # Errors
-/// The socket is broken; opens that wait end with ENOSYS then.
-pub fn run(birth: Birth, socket: &UnixListener) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    let mut keeper = Keeper {
-        supervisor: Supervisor::new(birth.container.clone()),
-        birth,
-        connections: Vec::new(),
-        last_change: 0,
-    };
-    let result = keeper.run(socket);
-    let _ = fs::remove_file(&keeper.birth.socket);
-    result
+/// The sockets are broken, or there is nothing to take over. Another keeper has to take over then.
+pub fn run(birth: Birth) -> io::Result<()> {
+    let path = birth.path.clone();
+    let mut keeper = Keeper::begin(birth)?;
+    if keeper.run()? == End::Container {
+        let _ = fs::remove_file(&path);
+    }
+    Ok(())
 }
 
 impl Keeper {
-    fn run(&mut self, socket: &UnixListener) -> io::Result<()> {
+    fn begin(birth: Birth) -> io::Result<Self> {
+        birth.socket.set_nonblocking(true)?;
+        let copy = birth.socket.try_clone()?.into();
+        let container = birth.container;
+        match birth.begin {
+            Begin::Create { starter } => {
+                let record = KeeperRecord {
+                    container,
+                    cgroup: fs::read_to_string("/proc/self/cgroup")?,
+                    let_all_go: false,
+                };
+                let state = StateFile::create(&record)?;
+                let supervisor = Supervisor::new(record, state, copy);
+                Ok(Self::new(birth.socket, Some(starter), supervisor))
+            }
+            Begin::TakeOver(left) => {
+                let (state, record, opens) = StateFile::take_over(left.state)?;
+                join_group_of(&record);
+                let record = KeeperRecord {
+                    container,
+                    ..record
+                };
+                let supervisor = Supervisor::new(record, state, copy);
+                let supervisor = supervisor.take_over(opens, left.listeners, left.first);
+                let mut keeper = Self::new(birth.socket, None, supervisor);
+                keeper.go_on_with(left.daemon, left.received)?;
+                Ok(keeper)
+            }
+        }
+    }
+
+    fn new(socket: UnixListener, starter: Option<OwnedFd>, supervisor: Supervisor) -> Self {
+        Self {
+            socket,
+            starter,
+            supervisor,
+            connections: Vec::new(),
+            last_change: 0,
+            retires: false,
+        }
+    }
+
+    /// Takes over the connection at which it was handed what is left of the other keeper.
+    fn go_on_with(&mut self, daemon: UnixStream, received: Vec<u8>) -> io::Result<()> {
+        daemon.set_nonblocking(true)?;
+        let connection = Connection::with_received(daemon, received);
+        self.connections.push(connection);
+        let last = self.connections.len() - 1;
+        let messages = self.connections[last].messages()?;
+        self.take_in(last, messages);
+        Ok(())
+    }
+
+    fn run(&mut self) -> io::Result<End> {
         loop {
-            let ready = self.wait(socket)?;
+            let ready = self.wait()?;
             if ready.contains(&Ready::Socket) {
-                self.accept(socket);
+                self.accept();
             }
             // Messages come before opens: an open that comes together with the message that its port
             // is gone has to wait.
@@ -101,33 +180,40 @@ impl Keeper {
             let changed = self.on_listeners(&ready) | self.supervisor.tick();
             self.last_change += u64::from(changed);
             self.tell_followers();
-            if self.supervisor.listeners().is_empty() {
-                // Only after every connection that is there was looked at.
-                let starting =
-                    !self.supervisor.has_had_listeners() && !ready.contains(&Ready::StarterEnded);
-                if !starting && self.connections.iter().all(Connection::follows) {
-                    self.connections.iter_mut().for_each(Connection::hurry);
-                    self.tell_followers();
-                    log_report::report_last();
-                    return Ok(());
-                }
+            if let Some(end) = self.end(&ready) {
+                self.connections.iter_mut().for_each(Connection::hurry);
+                self.tell_followers();
+                log_report::report_last();
+                return Ok(end);
             }
         }
     }
 
+    fn end(&self, ready: &[Ready]) -> Option<End> {
+        if self.retires && self.connections.iter().all(Connection::is_done) {
+            return Some(End::Retired);
+        }
+        // Only after every connection that is there was looked at.
+        let starting = self.starter.is_some()
+            && !self.supervisor.has_had_listeners()
+            && !ready.contains(&Ready::StarterEnded);
+        let is_left = self.supervisor.listeners().is_empty() && !starting;
+        (is_left && self.connections.iter().all(Connection::follows)).then_some(End::Container)
+    }
+
     /// Waits for something to happen or for the next deadline.
-    fn wait(&self, socket: &UnixListener) -> io::Result<Vec<Ready>> {
+    fn wait(&self) -> io::Result<Vec<Ready>> {
         // poll looks at one after the other. If the starter had ended when it was looked at, then
         // what it sent before is seen at the socket.
         let mut what = Vec::new();
         let mut fds: Vec<BorrowedFd> = Vec::new();
-        if !self.supervisor.has_had_listeners() {
+        if let (false, Some(starter)) = (self.supervisor.has_had_listeners(), &self.starter) {
             what.push(Ready::StarterEnded);
-            fds.push(self.birth.starter.as_fd());
+            fds.push(starter.as_fd());
         }
-        if self.connections.len() < MOST_CONNECTIONS {
+        if self.accepts() {
             what.push(Ready::Socket);
-            fds.push(socket.as_fd());
+            fds.push(self.socket.as_fd());
         }
         for (number, listener) in self.supervisor.listeners() {
             what.push(Ready::Listener(*number));
@@ -179,9 +265,14 @@ impl Keeper {
         })
     }
 
-    fn accept(&mut self, socket: &UnixListener) {
-        while self.connections.len() < MOST_CONNECTIONS {
-            match socket.accept() {
+    /// Those who connect while it retires are accepted by its successor.
+    fn accepts(&self) -> bool {
+        !self.retires && self.connections.len() < MOST_CONNECTIONS
+    }
+
+    fn accept(&mut self) {
+        while self.accepts() {
+            match self.socket.accept() {
                 Ok((stream, _)) => self.connections.extend(Connection::accept(stream)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Such as too many open files, for which poll(2) would not wait.
@@ -210,23 +301,27 @@ impl Keeper {
 
     /// Takes in what has come. The connection ends with an error.
     fn read(&mut self, number: usize) -> io::Result<()> {
-        let connection = &mut self.connections[number];
         for _ in 0..MOST_READS {
-            match connection.receive()? {
+            match self.connections[number].receive()? {
                 Received::Nothing => break,
-                Received::Messages(messages) => {
-                    for message in messages {
-                        connection.take_in(message, &mut self.supervisor);
-                    }
-                }
+                Received::Messages(messages) => self.take_in(number, messages),
                 Received::Listener(fd) => {
                     self.supervisor.add_listener(fd);
+                    self.last_change += 1;
+                    self.connections.iter_mut().for_each(Connection::hurry);
                     // The rest of the runtime's message is the container's state, which is known.
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
             }
         }
         Ok(())
+    }
+
+    fn take_in(&mut self, number: usize, messages: Vec<ToKeeper>) {
+        for message in messages {
+            self.retires |= message.retire;
+            self.connections[number].take_in(message, &mut self.supervisor);
+        }
     }
 
     /// Takes the opens that are announced, some of each listener.
@@ -251,6 +346,17 @@ impl Keeper {
         let ended = told.filter_map(|(number, told)| told.is_err().then_some(number));
         let ended = ended.collect();
         self.remove(ended);
+    }
+}
+
+/// Moves this process to where the first keeper was. The daemon's service would end it with itself.
+fn join_group_of(first: &KeeperRecord) {
+    if let Err(error) = cgroup::join(&first.cgroup) {
+        tracing::warn!(
+            message_id = kind::KEEPER_GROUP, container_id = first.container, %error,
+            "a keeper cannot be moved to the control group of the one before; it will end with \
+             ttyplugd.service"
+        );
     }
 }
 

@@ -4,19 +4,23 @@
 use std::collections::BTreeMap;
 use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::rc::Rc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::hold::ended_opens::EndedOpens;
-use crate::hold::held_opens::{Caller, Held, HeldOpens, MOST_HELD, Open, Opener, Reason};
-use crate::hold::protocol::{FromKeeper, ReleasedOpen, ToKeeper, VERSION};
+use crate::hold::held_opens::{
+    Caller, Held, HeldOpens, MOST_HELD, Open, OpenRecord, Opener, Reason,
+};
+use crate::hold::protocol::{Descriptor, FromKeeper, ReleasedOpen, ToKeeper, VERSION};
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
 use crate::keeper::open_target::{decode, find_name, read_path};
 use crate::keeper::seccomp_notify::{Listener, Notification};
+use crate::keeper::state_file::{KeeperRecord, StateFile};
 use crate::model::Hold;
+use crate::sys::clock::monotonic;
 use crate::sys::logging::kind;
-use crate::sys::proc_thread;
+use crate::sys::{proc_thread, program};
 
 /// The interval of the checks whether held opens still wait: the kernel does not report that a
 /// waiting call was interrupted or its program killed. It looks through all of them to find one
@@ -24,19 +28,26 @@ use crate::sys::proc_thread;
 const SWEEP_MS: u64 = 200;
 const SWEPT_AT_ONCE: u64 = 64;
 
+/// With how many keepers an open may end before one does not look at it: it may be the cause.
+const MOST_ENDS: u64 = 3;
+
 /// The default hold, in milliseconds.
 const DEFAULT_HOLD_MS: u64 = DEFAULT_SECONDS * 1000;
 
 /// The supervisor of one container.
 pub(super) struct Supervisor {
-    container: String,
-    clock: Instant,
+    /// What is known of it when another keeper takes over.
+    keeper: KeeperRecord,
+    state: StateFile,
+    /// At which it is found. Who keeps copies of the others keeps one of it.
+    socket: Rc<OwnedFd>,
+    /// The file of our program, as it was at the start.
+    program: Option<String>,
     ports: ContainerPorts,
     /// Held opens may have no reason to wait any more.
     ports_changed: bool,
     /// When provisional ports expire.
     provisional_until: Option<u64>,
-    let_all_go: bool,
     held: HeldOpens,
     swept: u64,
     /// There is no room for another open, and that was logged.
@@ -48,14 +59,16 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(container: String) -> Self {
+    /// Of a container that is being created.
+    pub(super) fn new(keeper: KeeperRecord, state: StateFile, socket: OwnedFd) -> Self {
         Self {
-            container,
-            clock: Instant::now(),
+            keeper,
+            state,
+            socket: Rc::new(socket),
+            program: program::identity(program::OWN.as_ref()).ok(),
             ports: ContainerPorts::default(),
             ports_changed: false,
             provisional_until: None,
-            let_all_go: false,
             held: HeldOpens::default(),
             swept: 0,
             is_full: false,
@@ -65,8 +78,42 @@ impl Supervisor {
         }
     }
 
+    /// In place of another keeper, which has left `opens`.
+    pub(super) fn take_over(
+        mut self,
+        opens: Vec<OpenRecord>,
+        listeners: BTreeMap<u64, OwnedFd>,
+        first: ToKeeper,
+    ) -> Self {
+        self.next_listener = listeners.keys().next_back().map_or(0, |last| last + 1);
+        let listeners = listeners.into_iter();
+        self.listeners = listeners.map(|(n, fd)| (n, Listener::new(fd))).collect();
+        opens.into_iter().for_each(|open| self.held.restore(open));
+        self.take_in(first);
+        self.answer_received();
+        self.sweep();
+        self
+    }
+
+    /// Decides about the open that the keeper before had received when it ended.
+    fn answer_received(&mut self) {
+        let Some((listener, notification, found)) = self.state.inbox.find() else {
+            return;
+        };
+        let id = notification.id;
+        let held = self.held.of_thread(notification.tid).map(|held| &held.open);
+        if found >= MOST_ENDS {
+            self.resume(listener, id, notification.tid);
+        } else if held.is_none_or(|open| (open.listener, open.id) != (listener, id)) {
+            self.on_open(listener, &notification);
+        }
+        self.write();
+        self.state.inbox.clear();
+    }
+
+    /// Milliseconds of the clock that all keepers have.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+        monotonic()
     }
 
     /// The listeners by their numbers: one for each filter whose programs have not all ended.
@@ -86,12 +133,17 @@ impl Supervisor {
     /// The last program of a filter has ended. Returns whether an open has ended with it.
     pub(super) fn remove_listener(&mut self, number: u64) -> bool {
         self.listeners.remove(&number);
-        self.sweep()
+        let changed = self.sweep();
+        self.write();
+        changed
     }
 
     /// Takes in a message of the daemon or a wrapper.
     pub(super) fn take_in(&mut self, message: ToKeeper) {
-        self.let_all_go |= message.let_all_go;
+        if message.let_all_go {
+            self.keeper.let_all_go = true;
+            self.state.write_keeper(&self.keeper);
+        }
         self.ports_changed |= message.let_all_go || message.ports.is_some();
         if let Some(ports) = message.ports {
             self.ports = ports;
@@ -124,7 +176,16 @@ impl Supervisor {
             self.ports_changed = true;
             self.provisional_until = None;
         }
-        swept | self.release()
+        let changed = swept | self.release();
+        self.write();
+        changed
+    }
+
+    /// Writes down what has changed, for the next keeper.
+    fn write(&mut self) {
+        for tid in self.held.take_changed() {
+            self.state.write_open(tid, self.held.record(tid).as_ref());
+        }
     }
 
     /// Takes so many notifications of a listener at most. Returns whether that has changed which
@@ -135,8 +196,12 @@ impl Supervisor {
             let Some(listener) = self.listeners.get(&number) else {
                 break;
             };
-            match listener.receive() {
-                Ok(Some(notification)) => changed |= self.on_open(number, &notification),
+            match self.state.inbox.receive(number, listener) {
+                Ok(Some(notification)) => {
+                    changed |= self.on_open(number, &notification);
+                    self.write();
+                    self.state.inbox.clear();
+                }
                 Ok(None) => {}
                 Err(_) => {
                     self.remove_listener(number);
@@ -159,7 +224,7 @@ impl Supervisor {
             return false;
         }
         let hold = match &found {
-            Some((_, path)) if !self.let_all_go => self.ports.hold(path),
+            Some((_, path)) if !self.keeper.let_all_go => self.ports.hold(path),
             _ => None,
         };
         match (found, hold) {
@@ -194,7 +259,7 @@ impl Supervisor {
         tracing::info!(
             message_id = kind::HELD,
             action = "hold",
-            container_id = self.container,
+            container_id = self.keeper.container,
             container_path = path,
             tid,
             command = opener.command,
@@ -221,7 +286,7 @@ impl Supervisor {
         if !self.is_full {
             tracing::warn!(
                 message_id = kind::HOLDS_FULL,
-                container_id = self.container,
+                container_id = self.keeper.container,
                 "{MOST_HELD} opens are held; further ones fail as if none were held"
             );
         }
@@ -244,7 +309,7 @@ impl Supervisor {
         let expired = self.held.expire(now).into_iter();
         let mut released: Vec<_> = expired.map(|held| (held, Reason::Timeout)).collect();
         if take(&mut self.ports_changed) {
-            released.extend(self.held.release(&self.ports, self.let_all_go));
+            released.extend(self.held.release(&self.ports, self.keeper.let_all_go));
         }
         self.is_full &= self.held.held().len() > 0;
         self.resume_all(&released);
@@ -290,7 +355,7 @@ impl Supervisor {
         let waited_ms = now.saturating_sub(held.since);
         tracing::info!(
             message_id = kind::RELEASED, action = "release", reason = ?reason,
-            container_id = self.container, container_path = held.open.path,
+            container_id = self.keeper.container, container_path = held.open.path,
             tid = held.open.caller.tid, waited_ms, "open released"
         );
     }
@@ -304,9 +369,21 @@ impl Supervisor {
     pub(super) fn sign(&self, message: FromKeeper) -> FromKeeper {
         FromKeeper {
             ttyplugd: VERSION,
-            container: self.container.clone(),
+            container: self.keeper.container.clone(),
+            program: self.program.clone(),
             ..message
         }
+    }
+
+    /// What another keeper needs to take over.
+    pub(super) fn descriptors(&self) -> BTreeMap<Descriptor, Rc<OwnedFd>> {
+        let own = [
+            (Descriptor::Socket, self.socket.clone()),
+            (Descriptor::State, self.state.file().clone()),
+        ];
+        let listeners = self.listeners.iter();
+        let listeners = listeners.map(|(n, l)| (Descriptor::Listener(*n), l.descriptor().clone()));
+        own.into_iter().chain(listeners).collect()
     }
 
     /// Takes out the opens that have ended and that the daemon has not counted yet.
@@ -344,4 +421,15 @@ fn can_be_read(listener: &Listener) -> bool {
     let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     let events = poll(&mut polled, PollTimeout::ZERO).map(|_| polled[0].revents());
     matches!(events, Ok(Some(events)) if events.contains(PollFlags::POLLIN))
+}
+
+#[cfg(test)]
+impl Supervisor {
+    /// Of a container that does nothing.
+    pub(super) fn for_test() -> Self {
+        let keeper = KeeperRecord::default();
+        let state = StateFile::create(&keeper).unwrap();
+        let socket = std::fs::File::open("/dev/null").unwrap();
+        Self::new(keeper, state, socket.into())
+    }
 }

@@ -137,6 +137,11 @@ impl Known {
         known.map(|known| &known.labels)
     }
 
+    /// The containers on record.
+    pub fn ids(&self) -> impl Iterator<Item = &ContainerId> {
+        self.containers.containers.keys()
+    }
+
     /// A container that is about to start, as it was last known.
     pub fn container(&self, id: &ContainerId) -> Option<Container> {
         let known = self.containers.containers.get(id)?;

@@ -1,5 +1,12 @@
 //! The control groups that a process is in (cgroups(7), /proc/PID/cgroup).
 
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process;
+
+use crate::sys::mountinfo::{Mount, parse_mountinfo};
+
 /// The group of a process in one hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Membership<'a> {
@@ -15,6 +22,20 @@ pub fn memberships(text: &str) -> impl Iterator<Item = Membership<'_>> {
         let (controllers, path) = rest.split_once(':')?;
         Some(Membership { controllers, path })
     })
+}
+
+/// Moves this process into the groups that such a file names.
+///
+/// # Errors
+/// It could not be moved in one of the hierarchies.
+pub fn join(text: &str) -> io::Result<()> {
+    let mounts = parse_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?);
+    let joined = memberships(text).map(|group| {
+        let group = group.directory(&mounts).ok_or(io::ErrorKind::NotFound)?;
+        fs::write(group.join("cgroup.procs"), process::id().to_string())
+    });
+    // In as many as possible.
+    joined.fold(Ok(()), Result::and)
 }
 
 /// Whether the process is in the container with this id.
@@ -41,6 +62,22 @@ impl<'a> Membership<'a> {
         self.controllers
             .split(',')
             .any(|controller| controller == name)
+    }
+
+    /// Where the group is mounted.
+    fn directory(self, mounts: &[Mount]) -> Option<PathBuf> {
+        let is_its = |mount: &&Mount| match self.is_v2() {
+            true => mount.kind == "cgroup2",
+            false => mount.kind == "cgroup" && self.has_all_in(mount),
+        };
+        let mount = mounts.iter().find(is_its)?;
+        let below = self.path.strip_prefix(mount.root.trim_end_matches('/'))?;
+        Some(PathBuf::from(format!("{}{below}", mount.point)))
+    }
+
+    fn has_all_in(self, mount: &Mount) -> bool {
+        let mut controllers = self.controllers.split(',');
+        controllers.all(|controller| mount.has_option(controller))
     }
 
     /// The part of the path that is the container's own group. It is named after the container,

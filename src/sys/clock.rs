@@ -1,7 +1,9 @@
 //! The daemon's clock, and the dates of its moments.
 
 use std::cell::Cell;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::sys::date::rfc3339;
 
@@ -29,6 +31,13 @@ pub struct Clock {
     start: Instant,
     /// What the date was at the start.
     start_unix: Cell<u64>,
+}
+
+/// Milliseconds by the clock that is the same in all processes (clock_gettime(2), CLOCK_MONOTONIC).
+pub fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::try_from(now).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// By how many milliseconds the date must be wrong to count as set anew. It is corrected a little

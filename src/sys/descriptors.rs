@@ -2,8 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+/// The most descriptors that one message may have (unix(7), SCM_RIGHTS).
+const MOST_SENT: usize = 253;
 
 /// Closes every descriptor but the three standard ones and `kept`. The engine waits for the end of
 /// the pipes that it gave the runtime, and would wait for as long as a keeper holds one.
@@ -12,12 +17,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 ///
 /// # Errors
 /// /proc cannot be read.
-pub(crate) fn close_inherited(kept: &OwnedFd) -> io::Result<()> {
+pub(crate) fn close_inherited(kept: Option<BorrowedFd>) -> io::Result<()> {
+    let kept = kept.map(|kept| kept.as_raw_fd());
     let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     for fd in open {
-        if fd > libc::STDERR_FILENO && fd != kept.as_raw_fd() {
+        if fd > libc::STDERR_FILENO && Some(fd) != kept {
             // SAFETY: the caller promises that nothing in this program owns the descriptor. The one
             // with which the directory was read is in the list and already closed: EBADF.
             unsafe { libc::close(fd) };
@@ -43,8 +49,82 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
     Ok(stdin)
 }
 
-/// Takes a descriptor that has just come over a socket.
-pub(crate) fn own(received: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg(2) has just made this descriptor, and nothing else owns it.
+/// Sends some bytes of a message over a unix socket, and all descriptors with the first of them.
+/// Returns how many bytes were sent.
+///
+/// # Errors
+/// The connection has ended, does not take anything now, or there are more than [`MOST_SENT`].
+pub(crate) fn send(socket: &impl AsFd, bytes: &[u8], sent: &[impl AsFd]) -> io::Result<usize> {
+    let sent: Vec<RawFd> = sent.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
+    let rights = [ControlMessage::ScmRights(&sent)];
+    let control = if sent.is_empty() {
+        &rights[..0]
+    } else {
+        &rights
+    };
+    let socket = socket.as_fd().as_raw_fd();
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    Ok(sendmsg::<()>(
+        socket,
+        &[IoSlice::new(bytes)],
+        control,
+        flags,
+        None,
+    )?)
+}
+
+/// Sends a message and any number of descriptors over a unix socket that blocks.
+///
+/// # Errors
+/// The connection has ended, or nothing is read in time.
+pub(crate) fn send_all(socket: &impl AsFd, mut bytes: &[u8], all: &[impl AsFd]) -> io::Result<()> {
+    for some in all.chunks(MOST_SENT) {
+        let (first, rest) = bytes.split_at(1);
+        send(socket, first, some)?;
+        bytes = rest;
+    }
+    while !bytes.is_empty() {
+        bytes = &bytes[send(socket, bytes, &all[..0])?..];
+    }
+    Ok(())
+}
+
+/// Reads what has come over a unix socket, without waiting. Returns how many bytes that are, and
+/// puts descriptors that come with them to `received`.
+///
+/// # Errors
+/// The connection is broken, or nothing has come ([`io::ErrorKind::WouldBlock`]).
+pub(crate) fn receive(
+    socket: &impl AsFd,
+    buffer: &mut [u8],
+    received: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = nix::cmsg_space!([RawFd; MOST_SENT]);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let socket = socket.as_fd().as_raw_fd();
+    let message = recvmsg::<()>(socket, &mut slices, Some(&mut space), flags)?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control {
+            received.extend(descriptors.into_iter().map(own));
+        }
+    }
+    Ok(message.bytes)
+}
+
+/// The descriptors that the service manager has stored for this program, with their names
+/// (sd_listen_fds(3), "FDSTORE"). To be called once.
+///
+/// # Errors
+/// What it says of them is malformed.
+pub(crate) fn take_stored() -> io::Result<Vec<(String, OwnedFd)>> {
+    let stored = sd_notify::listen_fds_with_names()?;
+    Ok(stored.map(|(fd, name)| (name, own(fd))).collect())
+}
+
+/// Takes a descriptor that nothing in this program owns yet.
+fn own(received: RawFd) -> OwnedFd {
+    // SAFETY: recvmsg(2) has just made this descriptor, or the service manager has handed it over,
+    // and nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(received) }
 }

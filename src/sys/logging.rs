@@ -42,6 +42,8 @@ pub mod kind {
     pub const NOT_HELD: &str = "025a978d373e45f196bc9360292c808e";
     pub const DAEMON_SILENT: &str = "923f8e32762743a480f1c71975d3b81b";
     pub const KEEPER_ENDED: &str = "26d10443f303442fbe968b65bd89a1cb";
+    pub const KEEPER_REPLACED: &str = "c85d439d6ee64e89b8ed1efeed40ef86";
+    pub const KEEPER_GROUP: &str = "e9f381266c0f45818b8137d5834a9bad";
     pub const RUNTIME_MISSING: &str = "b966c4e7bb5048b283eeba660153dcdd";
     pub const STATE_NOT_KEPT: &str = "920a6ac563544a01ac6fcb2564e1070c";
     pub const STATE_LOST: &str = "da4ea7f6f139425084f61a4cb88c4352";

@@ -20,6 +20,8 @@ pub mod logging;
 pub mod mountinfo;
 pub mod pidfd;
 pub mod proc_thread;
+pub mod process_lock;
+pub mod program;
 pub mod replacement;
 pub mod seccomp;
 pub mod socket;

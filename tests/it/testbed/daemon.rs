@@ -28,6 +28,11 @@ impl Daemon {
         Self::spawn_by(Command::new(PROGRAM), "text", directory, docker_host)
     }
 
+    /// The same by another file of the program.
+    pub(crate) fn spawn_as(program: &Path, directory: &Path, docker_host: &str) -> Self {
+        Self::spawn_by(Command::new(program), "text", directory, docker_host)
+    }
+
     /// The same with its log in the journal.
     pub(crate) fn spawn_with_journal(directory: &Path, docker_host: &str) -> Self {
         Self::spawn_by(Command::new(PROGRAM), "journal", directory, docker_host)

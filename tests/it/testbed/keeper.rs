@@ -82,6 +82,15 @@ impl Keeper {
         nix::unistd::getsid(Some(pid)).expect("it runs").as_raw()
     }
 
+    /// Its control groups.
+    pub(crate) fn groups(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).expect("it runs")
+    }
+
+    pub(crate) fn program(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/exe", self.pid)).expect("it runs")
+    }
+
     pub(crate) fn open_files(&self) -> Vec<PathBuf> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("it runs");
         let names = open.flatten().map(|fd| fs::read_link(fd.path()));

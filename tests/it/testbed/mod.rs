@@ -154,6 +154,13 @@ impl Testbed {
         daemon
     }
 
+    /// The same by another file of the program.
+    pub(crate) fn daemon_by(&self, program: &Path) -> Daemon {
+        let mut daemon = Daemon::spawn_as(program, self.directory.path(), &docker_host());
+        daemon.notifies("READY=1");
+        daemon
+    }
+
     /// The daemon, which logs to the journal.
     pub(crate) fn daemon_with_journal(&self) -> Daemon {
         let mut daemon = Daemon::spawn_with_journal(self.directory.path(), &docker_host());

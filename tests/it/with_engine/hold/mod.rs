@@ -13,6 +13,7 @@ mod off;
 mod open;
 mod plug;
 mod profile;
+mod replaced;
 mod status;
 
 use std::io::Write;

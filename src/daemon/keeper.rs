@@ -1,0 +1,356 @@
+//! One keeper: the daemon sends it the ports of its container and receives the held opens, and has
+//! another keeper take over when it was killed, or when its program was replaced.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use crate::daemon::copies::Copies;
+use crate::daemon::shared::Shared;
+use crate::daemon::successor::{Successor, program};
+use crate::hold::protocol::{FromKeeper, Handover, ToKeeper, VERSION, line, take};
+use crate::hold::run_dir::keepers;
+use crate::model::inventory::ContainerId;
+use crate::sys::descriptors;
+use crate::sys::logging::kind;
+use crate::sys::program::identity;
+
+/// How long a keeper may take to answer.
+pub(super) const QUESTION_LIMIT: Duration = Duration::from_secs(1);
+
+/// The pause before the next try to connect to a keeper, or to start one.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+
+/// For how long a keeper whose connection has ended is looked at, which may be about to end, and
+/// the pause between two looks.
+const END_LOOKS: u32 = 100;
+const END_PAUSE: Duration = Duration::from_millis(1);
+
+/// How many keepers that take over may end in a row without a pause.
+const MOST_FAILURES: u32 = 3;
+
+/// The first message of those who follow a keeper.
+pub(super) const FOLLOW: ToKeeper = ToKeeper {
+    ttyplugd: VERSION,
+    ports: None,
+    provisional: false,
+    let_all_go: false,
+    follow: true,
+    changes: true,
+    counts: false,
+    copies: false,
+    retire: false,
+};
+
+/// A keeper, and after it those that take over from it.
+pub(super) struct Keeper {
+    run_dir: PathBuf,
+    /// The name of its socket, and where that is.
+    name: OsString,
+    path: PathBuf,
+    shared: Rc<Shared>,
+    copies: Rc<RefCell<Copies>>,
+    /// Known from its first report on.
+    container: Option<ContainerId>,
+    /// Takes over when the keeper has retired.
+    successor: Option<Successor>,
+    /// A keeper is asked to retire once, whatever its program is.
+    was_asked_to_retire: bool,
+    /// How many have ended in a row before they reported.
+    failures: u32,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        run_dir: &Path,
+        name: OsString,
+        shared: Rc<Shared>,
+        copies: Rc<RefCell<Copies>>,
+    ) -> Self {
+        Self {
+            run_dir: run_dir.to_owned(),
+            path: keepers(run_dir).join(&name),
+            name,
+            shared,
+            copies,
+            container: None,
+            successor: None,
+            was_asked_to_retire: false,
+            failures: 0,
+        }
+    }
+
+    /// Follows it until the container has ended.
+    pub(super) async fn follow(mut self) {
+        while let Some(connection) = self.connect().await {
+            if let Err(error) = self.exchange(connection).await {
+                tracing::debug!(socket = %self.path.display(), %error, "a keeper has disconnected");
+            }
+            self.wait_for_end().await;
+        }
+        self.copies.borrow_mut().forget(&self.name);
+        if let Some(id) = &self.container {
+            self.shared.state.borrow_mut().held.forget(id, &self.name);
+            self.shared.notifier.notify_watchers();
+        }
+    }
+
+    /// Connects to the keeper, or starts one that takes over. `None` if it has ended with its
+    /// container, or nothing is left to take over.
+    async fn connect(&mut self) -> Option<Connection> {
+        let mut is_logged = false;
+        loop {
+            let connected = match self.is_orphaned() {
+                true => self.replace().await,
+                false => UnixStream::connect(&self.path).await,
+            };
+            match connected {
+                Ok(stream) => return Some(Connection::new(stream)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    let _ = fs::remove_file(&self.path);
+                    return None;
+                }
+                Err(error) => {
+                    if !is_logged {
+                        warn(&self.path, &error, "cannot connect to a keeper; retrying");
+                        is_logged = true;
+                    }
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Whether the container lives, but no keeper of it.
+    fn is_orphaned(&self) -> bool {
+        self.copies.borrow().is_orphaned(&self.name)
+    }
+
+    /// Waits until a keeper whose connection has ended has ended itself, or will not.
+    async fn wait_for_end(&self) {
+        for _ in 0..END_LOOKS {
+            if !self.path.exists() || self.is_orphaned() && self.failures < MOST_FAILURES {
+                return;
+            }
+            sleep(END_PAUSE).await;
+        }
+        sleep(AGAIN).await;
+    }
+
+    /// Starts a keeper that takes over, and returns the connection to it.
+    async fn replace(&mut self) -> io::Result<UnixStream> {
+        let id = self.container_id();
+        let successor = match self.successor.take() {
+            Some(successor) => successor,
+            None => {
+                self.log_ended(&id);
+                Successor::start(&self.run_dir, &id, &self.path).await?
+            }
+        };
+        self.failures += 1;
+        let first = self.first_message(&id);
+        let copies = self.copies.borrow();
+        let (listeners, descriptors) = copies
+            .handed_over(&self.name)
+            .ok_or(io::ErrorKind::NotFound)?;
+        let handover = Handover {
+            ttyplugd: VERSION,
+            listeners,
+            first,
+        };
+        let stream = successor.take_over(&handover, &descriptors)?;
+        let state = self.shared.state.borrow();
+        state.metrics.keepers_replaced.add(1);
+        Ok(stream)
+    }
+
+    fn log_ended(&self, id: &ContainerId) {
+        tracing::warn!(
+            message_id = kind::KEEPER_REPLACED,
+            container_id = id.0,
+            "a keeper has ended before its container; another one takes over"
+        );
+    }
+
+    /// The container's id. A daemon that has just started knows the beginning, from the name of the
+    /// socket.
+    fn container_id(&self) -> ContainerId {
+        let reported = self.container.clone();
+        reported.unwrap_or_else(|| {
+            let state = self.shared.state.borrow();
+            state.container_of_keeper(&self.name.to_string_lossy())
+        })
+    }
+
+    /// The ports of the container; those on record while the daemon does not know better.
+    fn first_message(&self, id: &ContainerId) -> ToKeeper {
+        let state = self.shared.state.borrow();
+        let ports = state.ports(id);
+        ToKeeper {
+            ttyplugd: VERSION,
+            provisional: ports.is_none(),
+            ports: ports.or_else(|| state.store.known.ports(id)),
+            ..ToKeeper::default()
+        }
+    }
+
+    /// Sends the ports whenever they change, and takes in every report, until the connection ends.
+    async fn exchange(&mut self, mut connection: Connection) -> io::Result<()> {
+        let follow = ToKeeper {
+            counts: true,
+            copies: true,
+            ..FOLLOW
+        };
+        connection.send(&follow).await?;
+        let first = self.first_report(&mut connection).await?;
+        self.failures = 0;
+        let id = ContainerId(first.container.clone());
+        self.container = Some(id.clone());
+        let program = first.program.clone();
+        self.on_report(&id, first, &mut connection);
+        self.replace_outdated(&id, program, &mut connection).await?;
+
+        let mut changed = self.shared.notifier.container(&id);
+        let mut sent = None;
+        loop {
+            let ports = self.shared.state.borrow().ports(&id);
+            if ports.is_some() && ports != sent {
+                let message = ToKeeper {
+                    ttyplugd: VERSION,
+                    ports: ports.clone(),
+                    ..ToKeeper::default()
+                };
+                connection.send(&message).await?;
+                sent = ports;
+            }
+            tokio::select! {
+                more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
+                report = connection.next() => self.on_report(&id, report?, &mut connection),
+            }
+        }
+    }
+
+    /// Our copy of its socket accepts connections even if the keeper was killed.
+    async fn first_report(&self, connection: &mut Connection) -> io::Result<FromKeeper> {
+        loop {
+            match timeout(QUESTION_LIMIT, connection.next()).await {
+                Ok(report) => return report,
+                Err(_) if self.is_orphaned() => return Err(io::ErrorKind::TimedOut.into()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Asks a keeper to retire whose program is not the one that is installed now. Another one is
+    /// started before.
+    async fn replace_outdated(
+        &mut self,
+        id: &ContainerId,
+        program: Option<String>,
+        connection: &mut Connection,
+    ) -> io::Result<()> {
+        let has_copies = self.copies.borrow().are_complete(&self.name);
+        if self.was_asked_to_retire || !has_copies || !program.is_some_and(is_outdated) {
+            return Ok(());
+        }
+        self.was_asked_to_retire = true;
+        match Successor::start(&self.run_dir, id, &self.path).await {
+            Ok(successor) => {
+                tracing::info!(
+                    message_id = kind::KEEPER_REPLACED,
+                    container_id = id.0,
+                    "the program of a keeper was replaced; another keeper takes over"
+                );
+                self.successor = Some(successor);
+                connection.send(&RETIRE).await
+            }
+            Err(error) => {
+                warn(&self.path, &error, "cannot replace a keeper; it goes on");
+                Ok(())
+            }
+        }
+    }
+
+    fn on_report(&self, id: &ContainerId, mut report: FromKeeper, connection: &mut Connection) {
+        for descriptor in report.descriptors.drain(..) {
+            if let Some(fd) = connection.descriptors.pop_front() {
+                self.copies.borrow_mut().add(&self.name, descriptor, fd);
+            }
+        }
+        let state = &mut *self.shared.state.borrow_mut();
+        for ended in report.released.drain(..) {
+            state.metrics.held(ended);
+        }
+        let now = state.clock.now().clock;
+        state.held.of(id, &self.name).take_in(report, now);
+        self.shared.notifier.notify_watchers();
+    }
+}
+
+const RETIRE: ToKeeper = ToKeeper {
+    follow: false,
+    changes: false,
+    retire: true,
+    ..FOLLOW
+};
+
+fn is_outdated(its: String) -> bool {
+    let installed = program().and_then(|program| identity(&program));
+    installed.is_ok_and(|installed| installed != its)
+}
+
+pub(super) fn warn(file: &Path, error: &io::Error, message: &str) {
+    let file = file.display();
+    tracing::warn!(message_id = kind::SOCKET_FAILED, %file, %error, "{message}");
+}
+
+/// A connection, over which descriptors come with the messages.
+struct Connection {
+    stream: UnixStream,
+    received: Vec<u8>,
+    descriptors: VecDeque<OwnedFd>,
+}
+
+impl Connection {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            received: Vec::new(),
+            descriptors: VecDeque::new(),
+        }
+    }
+
+    async fn send(&mut self, message: &ToKeeper) -> io::Result<()> {
+        self.stream.write_all(&line(message)).await
+    }
+
+    /// Waits for the next message. Nothing is lost if that is not waited for any longer.
+    async fn next(&mut self) -> io::Result<FromKeeper> {
+        loop {
+            if let Some(message) = take(&mut self.received).map_err(io::Error::other)? {
+                return Ok(message);
+            }
+            self.stream.readable().await?;
+            let (mut buffer, mut received) = ([0; 4096], Vec::new());
+            let read = || descriptors::receive(&self.stream, &mut buffer, &mut received);
+            match self.stream.try_io(Interest::READABLE, read) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(length) => self.received.extend(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            self.descriptors.extend(received);
+        }
+    }
+}

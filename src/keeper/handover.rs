@@ -1,0 +1,59 @@
+//! How the daemon hands over what is left of another keeper: in one message at standard input.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::hold::protocol::{Handover, take};
+use crate::keeper::TakeOver;
+use crate::sys::descriptors;
+
+/// How long the daemon may take to write it.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Reads the message. What comes after it is of the connection to the daemon that it begins.
+///
+/// # Errors
+/// It does not come, or without its descriptors.
+pub(super) fn receive(daemon: UnixStream) -> io::Result<(UnixListener, TakeOver)> {
+    let mut received = Vec::new();
+    let mut fds = Vec::new();
+    let handover: Handover = loop {
+        if let Some(handover) = take(&mut received).map_err(io::Error::other)? {
+            break handover;
+        }
+        wait(&daemon)?;
+        let mut buffer = [0u8; 4096];
+        match descriptors::receive(&daemon, &mut buffer, &mut fds)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => received.extend(&buffer[..length]),
+        }
+    };
+    let mut fds = fds.into_iter();
+    let mut next = || fds.next().ok_or(io::ErrorKind::InvalidData);
+    let (socket, state) = (UnixListener::from(next()?), next()?);
+    let listeners: Vec<OwnedFd> = fds.collect();
+    if listeners.len() != handover.listeners.len() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let left = TakeOver {
+        state,
+        listeners: handover.listeners.into_iter().zip(listeners).collect(),
+        first: handover.first,
+        daemon,
+        received,
+    };
+    Ok((socket, left))
+}
+
+fn wait(stream: &UnixStream) -> io::Result<()> {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    let limit = PollTimeout::try_from(LIMIT).unwrap_or(PollTimeout::MAX);
+    match poll(&mut polled, limit)? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}
