@@ -17,6 +17,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use serde_json::{Value, json};
 
@@ -99,6 +100,8 @@ fn held_opens(rounds: usize) -> (Vec<Row>, KeeperCost) {
     rows.push(tellings(rounds, &bed, &told));
     println!("{THREADS} opens at once ...");
     rows.extend(crowds(rounds.div_ceil(10), &bed, &daemon, &held, &told));
+    println!("keepers that are killed while they hold {THREADS} opens ...");
+    rows.push(takeovers(rounds.div_ceil(5), &bed, &held));
     println!("opens that are not held ...");
     rows.extend(filters(rounds, &told, &plain));
     rows.extend(traps(rounds, &told, &plain));
@@ -421,6 +424,33 @@ fn crowds(
         row("keeper is told → the last returns", from_telling).goal(50.0, Statistic::Median),
         row("begun → all are held", until_held),
     ]
+}
+
+/// How long it takes until another keeper holds all that one held which was killed.
+fn takeovers(rounds: usize, bed: &Testbed, held: &Container) -> Row {
+    let port = Port::new(63);
+    let mut program = Program::start(held, &["threads", "/dev/held", &THREADS.to_string()]);
+    program.begin();
+    bed.holds(&["/dev/held"; THREADS]);
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        sleep(REST);
+        let all = bed.keepers();
+        let holds = |keeper: &Keeper| keeper.held().is_ok_and(|held| held.len() == THREADS);
+        let keeper = all.into_iter().find(holds).expect("there is one");
+        let begin = now();
+        keeper.signal(Signal::SIGKILL);
+        // The next one has the same socket.
+        while !holds(&keeper) {
+            sleep(Duration::from_millis(1));
+        }
+        times.push((now() - begin) / MS);
+    }
+    plug(&port);
+    program.returned();
+    port.unplug();
+    let what = format!("keeper killed → another holds all {THREADS} opens");
+    Row::new(&what, "ms", times).goal(50.0, Statistic::Median)
 }
 
 /// Opens that the filter lets pass, which is all but those of serial ports.
