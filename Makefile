@@ -11,7 +11,7 @@
 #                         ROUNDS=3 is a quick look
 # make deb                Debian packages, target/debian/*.deb, for ARCHS="amd64 arm64 armhf"
 # make e2e                the package in a whole machine in QEMU: reboots, USB, upgrades; DEBIAN=12 has
-#                         it on Debian 12, SCENARIOS="NAME..." is a part of it
+#                         it on Debian 12, DEBIAN=14 on what becomes Debian 14, SCENARIOS="NAME..." is a part of it
 # make e2e-arm            the same for the packages of the Pi, on emulated ARM machines; takes long
 # make install            DESTDIR= and PREFIX= as usual
 #
@@ -109,7 +109,8 @@ deb:
 
 # The machine has the package that was made from what is here now.
 DEBIAN ?= 13
-MACHINE := $(if $(filter 12,$(DEBIAN)),bookworm,trixie)-amd64
+SUITES := 12-bookworm 13-trixie 14-forky
+MACHINE := $(patsubst $(DEBIAN)-%,%-amd64,$(filter $(DEBIAN)-%,$(SUITES)))
 SCENARIOS ?=
 e2e:
 	tests/prerequisites.sh e2e

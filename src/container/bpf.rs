@@ -1,14 +1,19 @@
 //! Reads and replaces the BPF device programs of a control group (bpf(2)).
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::container::device_program::Instruction;
 
 // kernel, include/uapi/linux/bpf.h: enum bpf_cmd, bpf_prog_type and bpf_attach_type, and flags.
 const PROG_LOAD: libc::c_int = 5;
+const OBJ_PIN: libc::c_int = 6;
+const OBJ_GET: libc::c_int = 7;
 const PROG_ATTACH: libc::c_int = 8;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -56,6 +61,14 @@ struct Attach {
     kind: u32,
     flags: u32,
     replaced: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Pin {
+    path: u64,
+    program: u32,
+    flags: u32,
 }
 
 #[repr(C)]
@@ -142,6 +155,46 @@ pub fn by_id(id: u32) -> io::Result<OwnedFd> {
     let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut attribute) }?;
     // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens the program that is pinned at a path in a BPF file system.
+///
+/// # Errors
+/// There is none, or CAP_SYS_ADMIN is missing.
+pub fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attribute = Pin {
+        path: path.as_ptr().expose_provenance() as u64,
+        ..Pin::default()
+    };
+    // SAFETY: the kernel reads two numbers and `path`, a C string that outlives the call.
+    let fd = unsafe { bpf(OBJ_GET, &mut attribute) }?;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins a program at a new path in a BPF file system.
+///
+/// # Errors
+/// The path exists, or the file system is mounted read-only.
+pub fn pin(program: &impl AsFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attribute = Pin {
+        path: path.as_ptr().expose_provenance() as u64,
+        program: number(program),
+        ..Pin::default()
+    };
+    // SAFETY: the kernel reads three numbers and `path`, a C string that outlives the call.
+    unsafe { bpf(OBJ_PIN, &mut attribute) }?;
+    Ok(())
+}
+
+/// A program's number, which no other one has until it is freed.
+///
+/// # Errors
+/// The kernel's.
+pub fn id(program: &impl AsFd) -> io::Result<u32> {
+    Ok(info(program, &mut [])?.id)
 }
 
 /// A program's name, as given when it was loaded; empty if none was given.

@@ -55,6 +55,9 @@ enum Version {
 /// The name of systemd's own device programs (systemd, src/core/bpf-devices.c).
 const SYSTEMD: &str = "sd_devices";
 
+/// The directory of crun's pinned programs (crun, src/libcrun/ebpf.h, `CRUN_BPF_DIR`).
+const CRUN_PINS: &str = "/sys/fs/bpf/crun";
+
 /// How long systemctl may take. It gives up by itself after 25 s without an answer (systemd,
 /// src/libsystemd/sd-bus/bus-internal.h, `BUS_DEFAULT_TIMEOUT`).
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(30);
@@ -213,34 +216,42 @@ impl DeviceGroup {
         anyhow::bail!("the engine or systemd changes them at the same time")
     }
 
-    /// Adds granted devices to systemd's unit of the container. At a daemon-reload systemd puts its
-    /// own list in force, and would revoke what is not in it (systemd.resource-control(5),
-    /// DeviceAllow=). Does nothing if systemd does not manage the group.
+    /// Adds granted devices to systemd's list for the container. At a daemon-reload systemd puts that
+    /// list in force, and would revoke what is not in it (systemd.resource-control(5), DeviceAllow=).
+    /// Does nothing if systemd has no list for it: a first entry would deny all other devices.
     ///
     /// # Errors
     /// systemctl fails or takes too long.
     pub fn tell_systemd(&self, granted: impl Iterator<Item = DevNum>) -> anyhow::Result<()> {
-        let Some(unit) = self.unit() else {
-            return Ok(());
-        };
         let allow = granted.map(|devnum| format!("DeviceAllow=/dev/char/{devnum} rw"));
         let allow: Vec<_> = allow.collect();
-        if allow.is_empty() {
+        let Some(unit) = self.unit().filter(|_| !allow.is_empty()) else {
             return Ok(());
+        };
+        let properties = ["show", "--property=DevicePolicy,DeviceAllow", "--", unit];
+        if has_device_list(&systemctl(properties)?) {
+            let fixed = ["set-property", "--runtime", "--", unit];
+            systemctl(fixed.into_iter().chain(allow.iter().map(String::as_str)))?;
         }
-        let mut command = Command::new("systemctl");
-        command
-            .args(["set-property", "--runtime", "--", unit])
-            .args(allow)
-            .stdin(Stdio::null());
-        let done = child::output(&mut command, SYSTEMCTL_LIMIT).context("systemctl")?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        anyhow::ensure!(
-            done.status.success(),
-            "systemctl set-property {unit}: {}",
-            said.trim()
-        );
         Ok(())
+    }
+
+    /// Pins the edited program where crun 1.23 and newer have pinned theirs: at a daemon-reload systemd
+    /// attaches the program that is pinned there (systemd.resource-control(5), BPFProgram=; crun,
+    /// src/libcrun/cgroup-systemd.c, `add_bpf_program`). Does nothing if there is none.
+    ///
+    /// # Errors
+    /// The edited program is not found, or cannot be pinned.
+    pub fn pin(&self) -> anyhow::Result<()> {
+        let unit = self.unit().filter(|_| self.path.version == Version::Two);
+        let Some(path) = unit.map(pin_path) else {
+            return Ok(());
+        };
+        match bpf::pinned(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            pinned => pin_edited(&self.outer, &pinned?, &path),
+        }
+        .with_context(|| format!("cannot replace {}", path.display()))
     }
 
     /// The systemd unit of the group; `None` if the engine manages its groups itself.
@@ -283,6 +294,56 @@ fn access_by_own_rule(list: &DeviceRules, devnum: DevNum) -> Access {
     let start = format!("c {devnum} ");
     let access = list.rules.iter().find_map(|rule| rule.strip_prefix(&start));
     access.map(Access::from).unwrap_or_default()
+}
+
+/// Runs systemctl(1), and returns what it prints.
+fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> anyhow::Result<String> {
+    let mut command = Command::new("systemctl");
+    command.args(arguments).stdin(Stdio::null());
+    let done = child::output(&mut command, SYSTEMCTL_LIMIT).context("systemctl")?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    anyhow::ensure!(done.status.success(), "systemctl: {}", said.trim());
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Whether a unit with these properties may open only the devices of a list: by its policy, or with
+/// the policy `auto` once there is an entry (systemd.resource-control(5), DevicePolicy=).
+fn has_device_list(properties: &str) -> bool {
+    let mut properties = properties.lines().filter_map(|line| line.split_once('='));
+    properties.any(|(name, value)| match name {
+        "DevicePolicy" => value == "strict" || value == "closed",
+        _ => !value.is_empty(),
+    })
+}
+
+/// Where crun pins the program of a unit (crun, src/libcrun/cgroup-systemd.c,
+/// `bpfprog_path_from_scope`).
+fn pin_path(unit: &str) -> PathBuf {
+    Path::new(CRUN_PINS).join(unit.replace('.', "_"))
+}
+
+/// Pins the attached program that is an edit of `pinned` in its place, unless that is attached itself.
+fn pin_edited(group: &File, pinned: &OwnedFd, path: &Path) -> anyhow::Result<()> {
+    if bpf::attached(group)?.ids.contains(&bpf::id(pinned)?) {
+        return Ok(());
+    }
+    let original = Program::read(&bpf::instructions(pinned)?)?;
+    for program in device_programs(&[group])?.into_iter().flatten() {
+        if Program::read(&bpf::instructions(&program.fd)?)?.is_edit_of(&original) {
+            return Ok(replace_pin(&program.fd, path)?);
+        }
+    }
+    anyhow::bail!("no attached program is an edit of it")
+}
+
+/// Replaces a pinned program, atomically: under another name first, which no unit has.
+fn replace_pin(program: &OwnedFd, path: &Path) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push("-ttyplugd");
+    // One is left if the daemon was killed in between.
+    let _ = fs::remove_file(&new);
+    bpf::pin(program, Path::new(&new))?;
+    fs::rename(&new, path)
 }
 
 /// A device program, and the group to which it is attached.
@@ -427,6 +488,28 @@ mod tests {
         );
         assert_eq!(find("9:devices:/docker/other\n0::/docker/c0ffee\n"), None);
         assert_eq!(find(""), None);
+    }
+
+    #[test]
+    fn systemd_has_a_list_by_policy_or_by_an_entry() {
+        for (properties, expected) in [
+            ("DevicePolicy=strict\nDeviceAllow=char-pts rwm\n", true),
+            ("DevicePolicy=closed\nDeviceAllow=\n", true),
+            ("DevicePolicy=auto\nDeviceAllow=/dev/fuse rw\n", true),
+            ("DevicePolicy=auto\nDeviceAllow=\n", false),
+            ("DevicePolicy=auto\n", false),
+            ("", false),
+        ] {
+            assert_eq!(has_device_list(properties), expected, "{properties}");
+        }
+    }
+
+    #[test]
+    fn a_pinned_program_is_named_after_its_unit() {
+        assert_eq!(
+            pin_path("docker-c0ffee.scope"),
+            Path::new("/sys/fs/bpf/crun/docker-c0ffee_scope")
+        );
     }
 
     #[test]

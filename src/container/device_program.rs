@@ -166,6 +166,11 @@ impl Program {
         Ok(Self { verdicts, rest })
     }
 
+    /// Whether the two differ in nothing but verdicts.
+    pub fn is_edit_of(&self, other: &Self) -> bool {
+        self.rest == other.rest
+    }
+
     /// The instructions to load.
     pub fn instructions(&self) -> Vec<Instruction> {
         let verdicts = self.verdicts.iter();

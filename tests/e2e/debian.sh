@@ -51,14 +51,16 @@ emulate() {
 }
 
 bootstrap() {
-    local root=$1 suite=$2 arch=$3 log=$1.log
+    local root=$1 suite=$2 arch=$3 log=$1.log script=()
     shift 3
+    # A suite that is younger than debootstrap is made as sid is.
+    [ -e "/usr/share/debootstrap/scripts/$suite" ] || script=(/usr/share/debootstrap/scripts/sid)
     mkdir -p "$root"
     # /tmp may forget what devices and root's programs are (Debian 13 mounts it nodev and nosuid).
     mount --bind "$root" "$root"
     mount -o remount,bind,dev,suid,exec "$root"
     if ! timeout 3000 debootstrap --arch="$arch" --variant=minbase \
-        --include="$(IFS=, && echo "$*")" "$suite" "$root" "$(mirror)" >"$log" 2>&1; then
+        --include="$(IFS=, && echo "$*")" "$suite" "$root" "$(mirror)" "${script[@]}" >"$log" 2>&1; then
         echo "debootstrap fails; the end of its log:" >&2
         tail -n 20 "$log" >&2
         return 1

@@ -96,7 +96,7 @@ impl Handle<'_> {
             let group = entrance.group()?;
             group.tell_systemd(numbers.into_iter())
         });
-        let error = match told.await {
+        match told.await {
             Ok(Ok(())) => {
                 for devnum in unknown {
                     let grant = grants.entry(devnum);
@@ -105,15 +105,18 @@ impl Handle<'_> {
                 self.put_grants(grants)?;
                 return self.write().await;
             }
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(problem) => problem.cause,
-        };
+            Ok(Err(error)) => self.warn_not_kept(&format!("{error:#}")),
+            Err(problem) => self.warn_not_kept(&problem.cause),
+        }
+        Ok(())
+    }
+
+    fn warn_not_kept(&self, error: &str) {
         tracing::warn!(
             message_id = kind::RIGHT_NOT_KEPT,
             container_name = self.name(), container_id = %self.id().0, error,
             "device access will be lost at the next daemon-reload"
         );
-        Ok(())
     }
 
     /// Makes the changes of one kind, by what is wanted at this moment: the port of this work may
@@ -127,10 +130,13 @@ impl Handle<'_> {
         }
         let first = changes.keys().next().copied();
         let work = self.run(Part::Group, move |entrance| match entrance.group() {
-            Ok(group) => group.change(&changes),
-            Err(error) => (AccessChanges::new(), Err(error)),
+            Ok(group) => (group.change(&changes), group.pin()),
+            Err(error) => ((AccessChanges::new(), Err(error)), Ok(())),
         });
-        let (made, done) = work.await?;
+        let ((made, done), pinned) = work.await?;
+        if let Err(error) = pinned {
+            self.warn_not_kept(&format!("{error:#}"));
+        }
         for (devnum, change) in made {
             self.log_access(devnum, change);
         }
