@@ -86,11 +86,13 @@ fn as_text(status: &Status, offset: impl Fn(i64) -> i64) -> String {
     };
     let failed = |port: &&PortStatus| port.state == PortState::Failed;
     let failures = status.ports.iter().filter(failed).map(failure);
+    let notes = status.ports.iter().flat_map(notes);
     [
         engine_problem(status),
         state_problem(status),
         port_table(status, &local),
         failures.collect(),
+        notes.collect(),
         held_table(&status.held, &local),
     ]
     .concat()
@@ -137,6 +139,14 @@ fn failure(port: &PortStatus) -> String {
         printable(port.cause.as_deref().unwrap_or_default()),
         printable(port.fix.as_deref().unwrap_or_default())
     )
+}
+
+/// What is worth knowing of a port.
+fn notes(port: &PortStatus) -> impl Iterator<Item = String> {
+    port.notes.iter().map(|note| {
+        let (name, container) = (or_dash(Some(&port.port)), printable(&port.container));
+        format!("\n{name} in {container}: {}\n", printable(note))
+    })
 }
 
 fn held_table(held: &[HeldStatus], local: &impl Fn(Option<i64>) -> String) -> String {
@@ -245,6 +255,7 @@ mod tests {
             since: Some("2026-11-25T00:29:48Z".into()),
             cause: None,
             fix: None,
+            notes: Vec::new(),
             holding: true,
             bound: false,
         }
@@ -280,6 +291,7 @@ mod tests {
         };
         let bound = PortStatus {
             bound: true,
+            notes: vec!["its mode was\u{7} changed".into()],
             ..port("bound", PortState::Ready)
         };
         let text = as_text(
@@ -303,6 +315,7 @@ mod tests {
              ttyUSB0  ttyUSB0  app\u{fffd}[2J    /dev/zwave  waiting        -                    not held\n\
              bound    ttyUSB0  app\u{fffd}[2J    /dev/zwave  ready (bound)  2026-11-25 01:29:48  0\n\
              \nmeter in app\u{fffd}[2J: a directory is in the way\n    remove it\n\
+             \nbound in app\u{fffd}[2J: its mode was\u{fffd} changed\n\
              \nHELD OPEN   CONTAINER  PID  COMMAND  SINCE                UNTIL\n\
              /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  2026-11-26 01:00:58\n\
              /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  forever\n"

@@ -139,6 +139,7 @@ mod tests {
             since: None,
             cause: failed.then(|| "a directory is\u{1b} in the way".into()),
             fix: failed.then(|| "remove it".into()),
+            notes: Vec::new(),
             holding: false,
             bound: false,
         }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context;
+
 use crate::container::rootfs::{Entered, ForeignMounts, PATH_ONLY, Process, RootError, Rootfs};
 use crate::container::script::{PROGRAM_DIRECTORIES, PROGRAMS};
 use crate::model::NodePath;
@@ -13,7 +15,7 @@ use crate::plan::{Actual, Found};
 #[derive(Debug)]
 pub struct View {
     pub actual: Actual,
-    /// Every directory that was looked at, with its real path in the container.
+    /// Every directory in which ttyplugd may write, with its real path in the container.
     pub real: BTreeMap<String, String>,
     /// The contents of the container's /etc/passwd; empty if there is none.
     pub passwd: String,
@@ -24,9 +26,8 @@ pub struct View {
 /// Looks up `paths` in a container.
 ///
 /// # Errors
-/// [`RootError::Forbidden`] if a directory of `paths` or of the links is not on a tmpfs of this
-/// container alone; any other error if the container has ended or cannot be read.
-pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> Result<View, RootError> {
+/// The container has ended or cannot be read.
+pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> anyhow::Result<View> {
     let tree = &entered.tree;
     let mut actual = Actual {
         remapped: !entered.rootfs.users.is_host(),
@@ -40,20 +41,32 @@ pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> Result<View
         .collect();
     let mut open = BTreeMap::new();
     for directory in directories {
-        let opened = entered.directory(directory)?;
-        if opened.exists() {
-            actual.leftovers.extend(opened.leftovers(directory)?);
+        let opened = match entered.directory(directory) {
+            Ok(opened) => Ok(opened),
+            Err(RootError::Forbidden(forbidden)) => Err(forbidden),
+            Err(RootError::Other(error)) => return Err(error),
+        };
+        if let Ok(opened) = &opened {
+            if opened.exists() {
+                actual.leftovers.extend(opened.leftovers(directory)?);
+            }
+            let mounted = opened.mounted().context("cannot look at a mount")?;
+            actual.mounted.insert(directory.to_owned(), mounted);
+            real.insert(directory.to_owned(), opened.real.clone());
         }
-        real.insert(directory.to_owned(), opened.real.clone());
         open.insert(directory, opened);
     }
     for path in paths {
-        let directory = &open[path.directory()];
-        let found = match directory.exists() {
-            true => directory.find(path.name())?,
-            false => Found::Nothing,
+        let found = match &open[path.directory()] {
+            Ok(directory) if directory.exists() => directory.find(path.name())?,
+            Ok(_) => Found::Nothing,
+            Err(forbidden) => Found::Forbidden(forbidden.clone()),
         };
         actual.entries.insert(path.clone(), found);
+        let device = entered.device(path.as_str())?;
+        actual
+            .devices
+            .extend(device.map(|devnum| (path.clone(), devnum)));
     }
     let (passwd, group) = (
         tree.read_small_file("etc/passwd"),

@@ -16,25 +16,17 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode as StatMode, SFlag, fstat, major, minor};
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
 
 use crate::model::device::printable;
 use crate::model::inventory::ContainerId;
 use crate::model::{DevNum, Mode, TEMPORARY_PREFIX};
-use crate::plan::Found;
+use crate::plan::{Forbidden, Found, Mounted};
 use crate::sys::cgroup::is_in_container;
 use crate::sys::mountinfo::{HostMounts, Mount, host_mounts, mount_id, mount_with_id};
 
 /// The paths in a container at which Docker has mounted a bind mount or a volume.
 pub type ForeignMounts = BTreeSet<String>;
-
-/// A directory in which ttyplugd may neither make nor remove anything.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{directory} {reason}")]
-pub struct Forbidden {
-    pub directory: String,
-    /// E.g. `is the host's own /dev`.
-    pub reason: &'static str,
-}
 
 /// Why a container cannot be worked on.
 #[derive(Debug, thiserror::Error)]
@@ -132,16 +124,56 @@ impl Entered<'_> {
     /// # Errors
     /// [`RootError::Forbidden`] if ttyplugd may not write there.
     pub fn directory(&self, path: &str) -> Result<Directory, RootError> {
-        let directory = self.tree.directory(path)?;
+        let directory = self.tree.directory(path);
+        let directory = directory.map_err(|error| match error.downcast_ref() {
+            Some(errno) if !is_the_machines(*errno) => {
+                self.forbidden(path, format!("cannot be entered ({})", errno.desc()), true)
+            }
+            _ => error.into(),
+        })?;
         match self.may_write(path, &directory)? {
             Ok(()) => Ok(directory),
-            Err(reason) => {
-                // The end of a container unmounts its tmpfs, and the image's /dev appears.
-                self.is_there()?;
-                let directory = path.to_owned();
-                Err(Forbidden { directory, reason }.into())
-            }
+            Err(reason) => Err(self.forbidden(path, reason.to_owned(), false)),
         }
+    }
+
+    fn forbidden(&self, directory: &str, reason: String, may_pass: bool) -> RootError {
+        // The end of a container unmounts its tmpfs, and the image's /dev appears.
+        if let Err(error) = self.is_there() {
+            return error.into();
+        }
+        let directory = directory.to_owned();
+        let forbidden = Forbidden {
+            directory,
+            reason,
+            may_pass,
+        };
+        forbidden.into()
+    }
+
+    /// The device that an open of a path reaches, as far as its mounts decide: through links, and not
+    /// on a file system whose nodes the kernel does not open.
+    ///
+    /// # Errors
+    /// The container has ended, or the machine lacks something.
+    pub fn device(&self, path: &str) -> anyhow::Result<Option<DevNum>> {
+        let entry = match self.tree.resolve(path, PATH_ONLY) {
+            Err(errno) if is_the_machines(errno) => return Err(errno.into()),
+            Err(_) => return Ok(None),
+            Ok(entry) => entry,
+        };
+        let stat = fstat(&entry)?;
+        if kind(&stat) != SFlag::S_IFCHR || mounted(&entry)?.nodev || self.is_unopenable(&entry)? {
+            return Ok(None);
+        }
+        devnum(&stat).map(Some)
+    }
+
+    /// Whether a node is on a tmpfs that was mounted in a user namespace (kernel, fs/super.c,
+    /// SB_I_NODEV). statfs(2) does not say so.
+    fn is_unopenable(&self, node: &OwnedFd) -> anyhow::Result<bool> {
+        let remapped = !self.rootfs.users.is_host();
+        Ok(remapped && self.judge(mount_id(node)?)?.is_ok())
     }
 
     /// Checks that the container still runs: an ended process has no root directory, not even as a
@@ -447,6 +479,24 @@ impl Tree {
     }
 }
 
+/// Whether an error says nothing of the container: this process or the machine lacks something, or a
+/// look-up has to be tried again.
+fn is_the_machines(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM
+    )
+}
+
+/// How the file system of an entry is mounted (statfs(2)).
+fn mounted(entry: &OwnedFd) -> io::Result<Mounted> {
+    let flags = fstatvfs(entry)?.f_flag;
+    Ok(Mounted {
+        nodev: flags.contains(StatVfsMountFlags::NODEV),
+        read_only: flags.contains(StatVfsMountFlags::RDONLY),
+    })
+}
+
 /// How many temporary names are swept from one directory at a time. A container can make any number
 /// of them; the rest is swept the next time.
 const MOST_LEFTOVERS: usize = 32;
@@ -455,6 +505,14 @@ impl Directory {
     /// Whether it exists itself.
     pub fn exists(&self) -> bool {
         self.missing.is_empty()
+    }
+
+    /// How it is mounted.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn mounted(&self) -> io::Result<Mounted> {
+        mounted(&self.fd)
     }
 
     /// The paths of temporary files that a killed daemon has left in it.

@@ -282,6 +282,7 @@ mod tests {
 
     fn port(state: PortState, stopped: bool) -> PortStatus {
         PortStatus {
+            notes: Vec::new(),
             port: "zwave".into(),
             container: "app".into(),
             container_id: "1".repeat(64),

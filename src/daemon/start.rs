@@ -1,7 +1,7 @@
 //! Everything that is known of one start of a container. The next start replaces it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::engine::container::Running;
 use crate::model::inventory::{ContainerId, ContainerState};
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
-use crate::plan::{Record, merged};
+use crate::plan::{Note, Record, merged};
 use crate::sys::pidfd;
 
 /// Whether a container runs, and in which start.
@@ -113,8 +113,10 @@ pub struct Start {
     access: Mutex<()>,
     /// The commands in it whose end was not seen.
     commands: RefCell<Vec<PendingCommand>>,
-    /// Nodes that are in place and may be opened; `None` before the first look.
+    /// Nodes and links that lead to their device and may be opened; `None` before the first look.
     ready: RefCell<Option<BTreeMap<NodePath, DevNum>>>,
+    /// What was noted of each port at the last look.
+    notes: RefCell<BTreeMap<String, BTreeSet<String>>>,
     /// The uevents that were sent in it, whether or not an application received them.
     announced: RefCell<BTreeMap<NodePath, Announcement>>,
 }
@@ -129,6 +131,7 @@ impl Start {
             access: Mutex::default(),
             commands: RefCell::default(),
             ready: RefCell::default(),
+            notes: RefCell::default(),
             announced: RefCell::default(),
         }
     }
@@ -214,15 +217,45 @@ impl Start {
     }
 
     pub fn is_ready(&self, want: &WantedPort) -> bool {
-        let ready = self.ready.borrow();
-        let devnum = ready.as_ref().and_then(|ready| ready.get(&want.node));
-        devnum == Some(&want.devnum)
+        self.opens(&want.node, want.devnum)
     }
 
-    /// Sets all nodes that are ready. Returns whether that is a change.
+    /// Whether a path leads to a device and may be opened.
+    pub fn opens(&self, path: &NodePath, devnum: DevNum) -> bool {
+        let ready = self.ready.borrow();
+        let reached = ready.as_ref().and_then(|ready| ready.get(path));
+        reached == Some(&devnum)
+    }
+
+    /// Sets all paths that are ready. Returns whether that is a change.
     pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) -> bool {
         let ready = Some(ready);
         self.ready.replace(ready.clone()) != ready
+    }
+
+    /// What was noted of a port.
+    pub fn notes(&self, port: &str) -> Vec<String> {
+        let notes = self.notes.borrow();
+        notes.get(port).into_iter().flatten().cloned().collect()
+    }
+
+    /// Sets all that is noted. Returns what is new, and whether that is a change.
+    pub fn set_notes(&self, notes: &[Note]) -> (Vec<Note>, bool) {
+        let mut now: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for note in notes {
+            now.entry(note.port.clone())
+                .or_default()
+                .insert(note.to_string());
+        }
+        let before = self.notes.replace(now.clone());
+        let is_new = |note: &&Note| {
+            let known = before.get(&note.port);
+            known.is_none_or(|known| !known.contains(&note.to_string()))
+        };
+        (
+            notes.iter().filter(is_new).cloned().collect(),
+            before != now,
+        )
     }
 
     pub fn announced(&self) -> BTreeMap<NodePath, Announcement> {
@@ -318,8 +351,6 @@ impl Start {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::plan::Made;
 

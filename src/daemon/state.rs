@@ -13,9 +13,9 @@ use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::hold::ContainerPorts;
 use crate::hold::run_dir::is_keeper_of;
-use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
+use crate::model::{DevNum, NodePath};
 use crate::plan::assign::{Assignments, WantedPort};
 use crate::plan::{Made, merged};
 use crate::store::Store;
@@ -186,8 +186,19 @@ impl State {
 
     /// Whether a port's node was seen in place and may be opened.
     pub fn is_ready(&self, id: &ContainerId, want: &WantedPort) -> bool {
+        self.opens(id, &want.node, want.devnum)
+    }
+
+    /// The same of any path of a port.
+    fn opens(&self, id: &ContainerId, path: &NodePath, devnum: DevNum) -> bool {
         let start = self.lives.start(id);
-        start.is_some_and(|start| start.is_ready(want))
+        start.is_some_and(|start| start.opens(path, devnum))
+    }
+
+    /// What was noted of a port in its container.
+    pub fn notes(&self, id: &ContainerId, port: &str) -> Vec<String> {
+        let start = self.lives.start(id);
+        start.map(|start| start.notes(port)).unwrap_or_default()
     }
 
     /// Whether a container was granted access in its present start that it is not assigned any
@@ -239,7 +250,7 @@ impl State {
             return None;
         }
         Some(match self.assigned.by_container.get(id) {
-            Some(Ok(assignment)) => assignment.ports(|want| self.is_ready(id, want)),
+            Some(Ok(assignment)) => assignment.ports(|path, devnum| self.opens(id, path, devnum)),
             _ => ContainerPorts::default(),
         })
     }

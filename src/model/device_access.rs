@@ -100,8 +100,14 @@ impl DeviceRules {
 
     /// The same in a container that was started just now: its links lead where they led then.
     pub fn access_at_start(&self, devnum: DevNum) -> Access {
-        let linked = self.linked.iter().filter(|(n, _)| *n == devnum);
-        linked.fold(self.access(devnum), |access, (_, more)| access.union(*more))
+        self.at_start().access(devnum)
+    }
+
+    /// The rules of a container that was started just now, if its links led then where they lead now.
+    pub fn at_start(&self) -> Self {
+        let mut rules = self.clone();
+        rules.devices.append(&mut rules.linked);
+        rules
     }
 
     fn matching(&self, devnum: DevNum) -> impl Iterator<Item = Access> {

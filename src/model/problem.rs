@@ -58,7 +58,7 @@ pub enum Failure {
     Engine,
     /// The container's /dev cannot be read.
     Look,
-    /// The container uses the host's /dev.
+    /// A directory of a port's node or links is not the container's own.
     HostDev,
     /// The container does not have the port's user or group.
     Account,

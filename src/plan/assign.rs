@@ -338,13 +338,10 @@ impl Assignment {
             || self.absent.iter().any(|absent| absent.port == port)
     }
 
-    /// The ports as far as holding is concerned. `ready` says whether a port's node and links are in
-    /// place.
-    pub fn ports(&self, ready: impl Fn(&WantedPort) -> bool) -> ContainerPorts {
-        let present = self.wants.iter().map(|want| ContainerPort {
-            ready: ready(want),
-            ..want.waiting()
-        });
+    /// The ports as far as holding is concerned. `ready` says whether a path leads to its device and
+    /// may be opened.
+    pub fn ports(&self, ready: impl Fn(&NodePath, DevNum) -> bool) -> ContainerPorts {
+        let present = self.wants.iter().flat_map(|want| want.held(&ready));
         let absent = self.absent.iter().map(AbsentPort::waiting);
         ContainerPorts {
             ports: present.chain(absent).collect(),
@@ -431,9 +428,24 @@ impl WantedPort {
         }
     }
 
-    fn waiting(&self) -> ContainerPort {
-        let paths = std::iter::once(&self.node).chain(&self.links);
-        ContainerPort::waiting(&self.port, paths, self.hold)
+    /// Its node and its links.
+    pub fn paths(&self) -> impl Iterator<Item = &NodePath> {
+        std::iter::once(&self.node).chain(&self.links)
+    }
+
+    /// Its paths that are ready, and those whose opens have to wait.
+    fn held(
+        &self,
+        is_ready: impl Fn(&NodePath, DevNum) -> bool,
+    ) -> impl Iterator<Item = ContainerPort> {
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            self.paths().partition(|path| is_ready(path, self.devnum));
+        let parts = [(true, ready), (false, waiting)].into_iter();
+        let parts = parts.filter(|(_, paths)| !paths.is_empty());
+        parts.map(|(ready, paths)| ContainerPort {
+            ready,
+            ..ContainerPort::waiting(&self.port, paths, self.hold)
+        })
     }
 }
 

@@ -13,10 +13,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::assign::{LastDevices, assign};
-use super::{Actual, Found, Record, passwd, plan};
+use super::{Actual, Forbidden, Found, Mounted, Record, fixtures, passwd, plan};
 use crate::config;
+use crate::model::fixtures::{containers, devices, golden as compare};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
-use crate::model::{DevNum, Mode, NodePath, fixtures};
+use crate::model::{DevNum, Mode, NodePath};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,9 +31,20 @@ struct Case {
     #[serde(default)]
     group: Vec<String>,
     /// What is at which path: `node 188:0 0:20 0660`, `link TARGET`, `empty file`, `mount`,
-    /// `mount 188:0`, or any other kind of file.
+    /// `mount 188:0`, `forbidden`, or any other kind of file.
     #[serde(default)]
     found: BTreeMap<NodePath, String>,
+    /// The devices that paths lead to, where what is found does not say so.
+    #[serde(default)]
+    devices: BTreeMap<NodePath, DevNum>,
+    /// Mounts whose nodes cannot be opened.
+    #[serde(default)]
+    closed: BTreeSet<NodePath>,
+    /// Directories that are mounted with nodev, and those that are mounted read-only.
+    #[serde(default)]
+    nodev: BTreeSet<String>,
+    #[serde(default)]
+    read_only: BTreeSet<String>,
     #[serde(default)]
     leftovers: BTreeSet<String>,
     #[serde(default)]
@@ -44,7 +56,7 @@ struct Case {
 
 #[test]
 fn golden() {
-    fixtures::golden("plan", to_be_done);
+    compare("plan", to_be_done);
 }
 
 fn to_be_done(directory: &Path) -> String {
@@ -53,8 +65,8 @@ fn to_be_done(directory: &Path) -> String {
         Err(errors) => panic!("{}: {errors:#?}", directory.display()),
     };
     let mut inventory = Inventory::default();
-    inventory.replace_devices(fixtures::devices(&directory.join("devices")));
-    let cases: Vec<Case> = fixtures::containers(directory);
+    inventory.replace_devices(devices(&directory.join("devices")));
+    let cases: Vec<Case> = containers(directory);
     for (number, case) in cases.iter().enumerate() {
         let container = Container {
             name: case.name.clone(),
@@ -90,21 +102,16 @@ fn to_be_done(directory: &Path) -> String {
                 Err(error) => writeln!(text, "  left out: {}: {error}", want.port).unwrap(),
             }
         }
-        let actual = Actual {
-            entries: case
-                .found
-                .iter()
-                .map(|(p, f)| (p.clone(), found(f)))
-                .collect(),
-            leftovers: case.leftovers.clone(),
-            remapped: case.remapped,
-        };
+        let actual = case.actual();
         let plan = plan(&wanted, &Record::new(), &actual, &case.made);
         for op in &plan.ops {
             writeln!(text, "  {op}").unwrap();
         }
         for blocked in &plan.blocked {
-            writeln!(text, "  {blocked}; {}", blocked.fix).unwrap();
+            writeln!(text, "  {blocked}; {}", blocked.fix()).unwrap();
+        }
+        for note in &plan.notes {
+            writeln!(text, "  note {}: {note}", note.port).unwrap();
         }
     }
     text
@@ -114,7 +121,29 @@ fn id(number: usize) -> ContainerId {
     ContainerId(format!("{number:064x}"))
 }
 
-fn found(text: &str) -> Found {
+impl Case {
+    fn actual(&self) -> Actual {
+        let entries = self.found.iter();
+        let entries = entries.map(|(path, text)| (path.clone(), found(path, text)));
+        let mut actual = fixtures::actual(entries.collect());
+        actual.devices.extend(self.devices.clone());
+        actual.devices.retain(|path, _| !self.closed.contains(path));
+        for directory in self.nodev.union(&self.read_only) {
+            let mounted = Mounted {
+                nodev: self.nodev.contains(directory),
+                read_only: self.read_only.contains(directory),
+            };
+            actual.mounted.insert(directory.clone(), mounted);
+        }
+        Actual {
+            leftovers: self.leftovers.clone(),
+            remapped: self.remapped,
+            ..actual
+        }
+    }
+}
+
+fn found(path: &NodePath, text: &str) -> Found {
     let words: Vec<&str> = text.split(' ').collect();
     let number = |word: &str| word.parse::<DevNum>().unwrap();
     match words.as_slice() {
@@ -131,6 +160,11 @@ fn found(text: &str) -> Found {
             target: (*target).to_owned(),
         },
         ["empty", "file"] => Found::EmptyFile,
+        ["forbidden"] => Found::Forbidden(Forbidden {
+            directory: path.directory().to_owned(),
+            reason: "is the host's own /dev".to_owned(),
+            may_pass: false,
+        }),
         ["mount"] => Found::Mount(None),
         ["mount", devnum] => Found::Mount(Some(number(devnum))),
         _ => Found::Other(text.to_owned().leak()),

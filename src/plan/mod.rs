@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, Mode, NodePath};
 
 pub mod assign;
@@ -44,8 +45,21 @@ pub enum Found {
     },
     /// A mount; its number where it is a character device.
     Mount(Option<DevNum>),
+    /// Anything, in a directory that is not ours.
+    Forbidden(Forbidden),
     /// Anything else, by the name of its kind.
     Other(&'static str),
+}
+
+/// A directory in which ttyplugd may neither make nor remove anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{directory} {reason}: ttyplugd never writes there")]
+pub struct Forbidden {
+    pub directory: String,
+    /// E.g. `is the host's own /dev`.
+    pub reason: String,
+    /// Whether it may become one of ours while the container runs.
+    pub may_pass: bool,
 }
 
 impl fmt::Display for Found {
@@ -62,15 +76,27 @@ impl fmt::Display for Found {
             Self::Link { target } => write!(f, "a link to {target:?}"),
             Self::Mount(Some(devnum)) => write!(f, "a mounted node {devnum}"),
             Self::Mount(None) => f.write_str("a mount"),
+            Self::Forbidden(forbidden) => forbidden.fmt(f),
             Self::Other(kind) => f.write_str(kind),
         }
     }
+}
+
+/// The options of a mount that keep a port away (mount(8)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mounted {
+    pub nodev: bool,
+    pub read_only: bool,
 }
 
 /// What is at every path that is wanted or recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actual {
     pub entries: BTreeMap<NodePath, Found>,
+    /// The device that an open of each path reaches, through links too, as far as its mounts decide.
+    pub devices: BTreeMap<NodePath, DevNum>,
+    /// How the directories are mounted in which ttyplugd may write.
+    pub mounted: BTreeMap<String, Mounted>,
     /// Temporary names of ours that a killed daemon has left in their directories.
     pub leftovers: BTreeSet<String>,
     /// The container has a user namespace of its own. It cannot open a node on its own /dev, so
@@ -79,10 +105,9 @@ pub struct Actual {
 }
 
 impl Actual {
-    /// Whether a node with this number is at a path, made or mounted.
-    pub fn has(&self, path: &NodePath, devnum: DevNum) -> bool {
-        let there = self.at(path);
-        Made::Node(devnum).is(there) || Made::Bound(devnum).is(there)
+    /// Whether an open of a path reaches a device.
+    pub fn opens(&self, path: &NodePath, devnum: DevNum) -> bool {
+        self.devices.get(path) == Some(&devnum)
     }
 
     /// How a port's node is made in this container.
@@ -93,7 +118,12 @@ impl Actual {
         }
     }
 
-    fn at(&self, path: &NodePath) -> &Found {
+    fn mounted(&self, path: &NodePath) -> Mounted {
+        let mounted = self.mounted.get(path.directory());
+        mounted.copied().unwrap_or_default()
+    }
+
+    pub fn at(&self, path: &NodePath) -> &Found {
         self.entries.get(path).unwrap_or(&Found::Nothing)
     }
 }
@@ -119,11 +149,12 @@ impl Made {
         }
     }
 
-    /// Whether what was found is left of it: the entry itself, or the empty file below a mount, where
-    /// the daemon was killed before it mounted the node.
+    /// Whether what was found may be left of it: the entry itself, or the empty file below a mount,
+    /// where the daemon was killed before it mounted the node.
     pub fn left(&self, found: &Found) -> bool {
         let is_below = matches!((self, found), (Self::Bound(_), Found::EmptyFile));
-        self.is(found) || is_below
+        // What a privileged container has mounted over it is there until that is unmounted.
+        self.is(found) || is_below || matches!(found, Found::Forbidden(_))
     }
 }
 
@@ -205,18 +236,106 @@ impl fmt::Display for Op {
     }
 }
 
-/// Why a port cannot be made in a container, and what to do about it.
+/// Why a node or a link of a port cannot be made in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
     pub port: String,
+    /// The port's node, which may be at this path.
+    pub node: NodePath,
     pub path: NodePath,
-    pub cause: String,
-    pub fix: String,
+    pub by: Obstacle,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    InTheWay(Found),
+    Forbidden(Forbidden),
+    /// No node can be opened there.
+    Nodev,
+    /// Nothing can be made there.
+    ReadOnly,
+}
+
+impl Blocked {
+    pub fn cause(&self) -> String {
+        match &self.by {
+            Obstacle::InTheWay(found) => format!("{found} is in the way"),
+            Obstacle::Forbidden(forbidden) => {
+                format!("{forbidden}, and the path does not lead to the port")
+            }
+            Obstacle::Nodev => {
+                "no device can be opened there, since it is mounted with nodev".to_owned()
+            }
+            Obstacle::ReadOnly => {
+                "its directory is on a read-only mount (Read-only file system)".to_owned()
+            }
+        }
+    }
+
+    /// What the operator can do about it.
+    pub fn fix(&self) -> String {
+        let (node, path, directory) = (&self.node, &self.path, self.path.directory());
+        match &self.by {
+            Obstacle::InTheWay(Found::Mount(_)) => {
+                "take the mount out of the container's definition".to_owned()
+            }
+            Obstacle::InTheWay(_) => {
+                format!("remove {path} in the container, or give the port another `node`")
+            }
+            Obstacle::Forbidden(_) if node == path => format!(
+                "give the port a `node` that is there, or mount nothing of the host at {directory}"
+            ),
+            Obstacle::Forbidden(_) => {
+                format!("open the port as {node}, or mount nothing of the host at {directory}")
+            }
+            Obstacle::Nodev => format!(
+                "mount it with dev, e.g. --tmpfs {directory}:dev, or give the port another `node`"
+            ),
+            Obstacle::ReadOnly => format!("mount a writable tmpfs at {directory}, or none"),
+        }
+    }
+
+    pub fn problem(&self) -> Problem {
+        let (failure, retry) = match &self.by {
+            Obstacle::InTheWay(_) | Obstacle::Nodev => (Failure::InTheWay, false),
+            Obstacle::ReadOnly => (Failure::InTheWay, true),
+            Obstacle::Forbidden(forbidden) => (Failure::HostDev, forbidden.may_pass),
+        };
+        Problem {
+            failure,
+            port: Some(self.port.clone()),
+            cause: format!("{}: {}", self.path, self.cause()),
+            fix: self.fix(),
+            retry,
+        }
+    }
 }
 
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "blocked {} ({}): {}", self.path, self.port, self.cause)
+        let Self { path, port, .. } = self;
+        write!(f, "blocked {path} ({port}): {}", self.cause())
+    }
+}
+
+/// What the operator may want to know of a port, though it keeps nobody from opening it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    pub port: String,
+    pub about: Remark,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// A path of the port is in a directory that is not ours, and leads to its device.
+    Forbidden(Forbidden),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.about {
+            Remark::Forbidden(forbidden) => forbidden.fmt(f),
+        }
     }
 }
 
@@ -226,6 +345,7 @@ pub struct Plan {
     /// [`Op::begins_port`].
     pub ops: Vec<Op>,
     pub blocked: Vec<Blocked>,
+    pub notes: Vec<Note>,
     /// All that is ours, or will be. It is written before the first operation.
     pub record: Record,
 }
@@ -287,7 +407,8 @@ impl Planner<'_> {
             self.remember(path, made.clone());
             let is_wanted = |want: &ResolvedPort| want.node == *path || want.links.contains(path);
             let stays = may_stay.get(path).is_some_and(|stays| stays.contains(made));
-            if stays || wanted.iter().any(is_wanted) {
+            let is_forbidden = matches!(self.actual.at(path), Found::Forbidden(_));
+            if stays || is_forbidden || wanted.iter().any(is_wanted) {
                 continue;
             }
             match made {
@@ -309,14 +430,13 @@ impl Planner<'_> {
     /// Returns whether the node is there or will be.
     fn make_node(&mut self, want: &ResolvedPort) -> bool {
         let path = &want.node;
+        if self.is_there_already(want, path) {
+            return true;
+        }
         let found = self.actual.at(path);
-        if *found == Found::Mount(Some(want.devnum)) {
-            // It may be somebody else's: `--device` of a container with remapped users is a mount
-            // too.
-            let bound = Made::Bound(want.devnum);
-            if self.was_made(path, |made| *made == bound) {
-                self.remember(path, bound);
-            }
+        let bound = Made::Bound(want.devnum);
+        if bound.is(found) && self.was_made(path, |made| *made == bound) {
+            self.remember(path, bound);
             return true;
         }
         let right = Found::Node {
@@ -325,9 +445,14 @@ impl Planner<'_> {
             uid: want.uid,
             gid: want.gid,
         };
+        let is_closed = *found == Found::Mount(Some(want.devnum));
+        if is_closed || !self.actual.remapped && self.actual.mounted(path).nodev {
+            self.block(want, path, Obstacle::Nodev);
+            return false;
+        }
         if self.actual.remapped || *found != right {
-            if !self.may_replace(path) {
-                self.block(want, path);
+            if let Err(obstacle) = self.may_replace(path) {
+                self.block(want, path, obstacle);
                 return false;
             }
             self.plan.ops.push(Op::MakeNode {
@@ -346,17 +471,21 @@ impl Planner<'_> {
     }
 
     fn make_link(&mut self, want: &ResolvedPort, path: &NodePath) {
-        let found = self.actual.at(path);
-        if *found == Found::Mount(Some(want.devnum)) {
+        if self.is_there_already(want, path) {
             return;
         }
+        let found = self.actual.at(path);
         let target = path.relative_target(&want.node);
         let right = Found::Link {
             target: target.clone(),
         };
         if *found != right {
-            if !self.may_replace(path) {
-                return self.block(want, path);
+            if let Err(obstacle) = self.may_replace(path) {
+                // Without its node, no link leads to the port, whatever is in its way.
+                if self.actual.opens(&want.node, want.devnum) {
+                    self.block(want, path, obstacle);
+                }
+                return;
             }
             self.plan.ops.push(Op::MakeLink {
                 path: path.clone(),
@@ -367,17 +496,49 @@ impl Planner<'_> {
         self.remember(path, Made::Link(target));
     }
 
+    /// Whether somebody else's entry at a path leads to the port: a mount (`--device` of a container
+    /// with remapped users is one too), a link, or anything in a directory that is not ours.
+    fn is_there_already(&mut self, want: &ResolvedPort, path: &NodePath) -> bool {
+        let found = self.actual.at(path);
+        let may_be_others = matches!(
+            found,
+            Found::Mount(_) | Found::Link { .. } | Found::Forbidden(_)
+        );
+        let is_others = may_be_others && !self.was_made(path, |made| made.is(found));
+        if !is_others || !self.actual.opens(path, want.devnum) {
+            return false;
+        }
+        if let Found::Forbidden(forbidden) = found {
+            self.note(want, Remark::Forbidden(forbidden.clone()));
+        }
+        true
+    }
+
+    fn note(&mut self, want: &ResolvedPort, about: Remark) {
+        let port = want.port.clone();
+        let note = Note { port, about };
+        if !self.plan.notes.contains(&note) {
+            self.plan.notes.push(note);
+        }
+    }
+
     /// Whether what is at the path of a port may be replaced. A device node is an older one of the
     /// port; an empty file was left by an application that opened the missing port with O_CREAT. A
     /// link or a mount is replaced only where we made it.
-    fn may_replace(&self, path: &NodePath) -> bool {
+    fn may_replace(&self, path: &NodePath) -> Result<(), Obstacle> {
         let found = self.actual.at(path);
-        match found {
+        let may_be_replaced = match found {
             Found::Nothing | Found::Node { .. } | Found::EmptyFile => true,
             Found::Link { .. } | Found::Mount(Some(_)) => {
                 self.was_made(path, |made| made.is(found))
             }
             Found::Mount(None) | Found::Other(_) => false,
+            Found::Forbidden(forbidden) => return Err(Obstacle::Forbidden(forbidden.clone())),
+        };
+        match may_be_replaced {
+            false => Err(Obstacle::InTheWay(found.clone())),
+            true if self.actual.mounted(path).read_only => Err(Obstacle::ReadOnly),
+            true => Ok(()),
         }
     }
 
@@ -391,17 +552,12 @@ impl Planner<'_> {
         entry.or_default().insert(made);
     }
 
-    fn block(&mut self, want: &ResolvedPort, path: &NodePath) {
-        let found = self.actual.at(path);
-        let fix = match found {
-            Found::Mount(_) => "take the mount out of the container's definition".to_owned(),
-            _ => format!("remove {path} in the container, or give the port another `node`"),
-        };
+    fn block(&mut self, want: &ResolvedPort, path: &NodePath, by: Obstacle) {
         self.plan.blocked.push(Blocked {
             port: want.port.clone(),
+            node: want.node.clone(),
             path: path.clone(),
-            cause: format!("{found} is in the way"),
-            fix,
+            by,
         });
     }
 }
@@ -433,6 +589,8 @@ pub fn pruned(record: &Record, actual: &Actual) -> Record {
         .collect()
 }
 
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -88,7 +88,7 @@ codes! {
     CONTAINER_NOT_SERVED "container-not-served"
         "the port has no node in the container, or a wrong one"
     HOST_DEV "host-dev"
-        "removing a node there would remove it from the host, so ttyplugd never writes there"
+        "a node that is made or removed there would be made or removed on the host too"
     RIGHT_MISSING "right-missing"
         "the kernel checks the container's device cgroup at every open, and returns EPERM"
     RIGHT_NOT_IN_FORCE "right-not-in-force"

@@ -18,16 +18,16 @@ use crate::config::labels;
 use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
 use crate::container::observe::{has_remapped_users, missing_programs, replaceable};
 use crate::container::rootfs::{Entered, Rootfs};
-use crate::daemon::reconcile::look::Seen;
 use crate::daemon::reconcile::{Preview, preview};
 use crate::engine::container::Running;
 use crate::model::DevNum;
 use crate::model::device_access::{Grants, Origin};
 use crate::model::inventory::{Container, ContainerId};
 use crate::model::match_key::LINK_DIRECTORIES;
-use crate::plan::Found;
+use crate::model::problem::Failure;
 use crate::plan::assign::Conflict;
 use crate::plan::passwd;
+use crate::plan::{Found, Remark};
 
 /// The time limit for looking into a container: its root may be on a file system that hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -182,7 +182,7 @@ impl ContainerCheck {
     fn may_hold(&self) -> bool {
         let state = self.context.state.borrow();
         match state.assigned.by_container.get(&self.id) {
-            Some(Ok(assignment)) => assignment.ports(|_| false).may_hold(),
+            Some(Ok(assignment)) => assignment.ports(|_, _| false).may_hold(),
             _ => false,
         }
     }
@@ -223,8 +223,12 @@ impl ContainerCheck {
         match preview(&context.engine, &context.state, &self.id).await {
             Ok(None) => true,
             Ok(Some(previewed)) => {
+                self.problems(&previewed);
                 let Preview { seen, wants, .. } = &previewed;
-                self.problems(seen);
+                // Nothing is ever made in it, and the nodes that it sees are somebody else's.
+                if seen.view.real.is_empty() {
+                    return false;
+                }
                 self.node_access(&previewed);
                 let is_port = |path: &str| {
                     seen.plan.record.keys().any(|own| own.as_str() == path)
@@ -234,13 +238,6 @@ impl ContainerCheck {
                 self.stale_nodes(contents, is_port);
                 true
             }
-            // It has the host's /dev, and its ports may work nevertheless.
-            Err(problem) if !problem.retry => {
-                let (what, fix) = (problem.cause, problem.fix);
-                let code = codes::HOST_DEV;
-                self.report.warning(code, &self.subject, what, fix);
-                false
-            }
             Err(problem) => {
                 self.unreadable(problem.cause, &problem.fix);
                 false
@@ -248,12 +245,28 @@ impl ContainerCheck {
         }
     }
 
-    fn problems(&mut self, seen: &Seen) {
+    fn problems(&mut self, Preview { seen, wants, .. }: &Preview) {
+        let opens = |port: &str| {
+            let mut wants = wants.iter().filter(|want| want.port == port);
+            wants.any(|want| seen.view.actual.opens(&want.node, want.devnum))
+        };
         for problem in &seen.problems {
             let port = problem.port.as_deref().unwrap_or_default();
+            let (level, code) = match problem.failure {
+                Failure::HostDev if opens(port) => (Level::Warning, codes::HOST_DEV),
+                Failure::HostDev => (Level::Error, codes::HOST_DEV),
+                _ => (Level::Error, codes::CONTAINER_NOT_SERVED),
+            };
             let what = format!("port {port}: {}", problem.cause);
-            let code = codes::CONTAINER_NOT_SERVED;
-            self.report.error(code, &self.subject, what, &problem.fix);
+            self.report
+                .add(level, code, &self.subject, what, problem.fix.clone());
+        }
+        for note in &seen.plan.notes {
+            let code = match note.about {
+                Remark::Forbidden(_) => codes::HOST_DEV,
+            };
+            let what = format!("port {}: {note}", note.port);
+            self.report.note(code, &self.subject, what, "");
         }
     }
 

@@ -34,7 +34,7 @@ impl Handle<'_> {
             .start
             .announced()
             .into_iter()
-            .partition(|(path, known)| seen.view.actual.has(path, known.devnum));
+            .partition(|(path, known)| seen.view.actual.opens(path, known.devnum));
         new.retain(|path, announcement| stays.get(path) != Some(announcement));
         let known = stays.clone().into_iter().chain(new.clone());
         self.start.set_announced(known.collect());
@@ -52,7 +52,7 @@ impl Handle<'_> {
     /// The nodes that are in place and may be opened.
     fn to_announce(&self, seen: &Seen) -> Announced {
         let present = self.wants.iter().filter(|want| {
-            seen.view.actual.has(&want.node, want.devnum) && self.may_open(want.devnum)
+            seen.view.actual.opens(&want.node, want.devnum) && self.may_open(want.devnum)
         });
         let announced =
             present.filter_map(|want| Some((want.node.clone(), self.announcement(want)?)));

@@ -6,7 +6,6 @@
 use crate::config::settings::InjectPolicy;
 use crate::container::inject::{InjectError, inject};
 use crate::container::observe::observe;
-use crate::container::rootfs::RootError;
 use crate::container::script::{self, Explained};
 use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::{Handle, Stop, engine_problem};
@@ -48,8 +47,7 @@ impl Handle<'_> {
             self.start.begin_command(&record);
         }
         self.look_for_command().await;
-        let before = self.look(&record).await;
-        let before = before.inspect_err(|problem| self.set_ready_without_nodes(problem))?;
+        let before = self.look(&record).await?;
         // The container is tried again when it is unpaused, or when the engine is back.
         let Some(method) = self.method(engine, &before) else {
             self.set_ready(before.ready(self));
@@ -98,16 +96,6 @@ impl Handle<'_> {
             }
         }
         Ok((outcome, after))
-    }
-
-    /// A container with the host's /dev gets no nodes from us: its ports are ready without them.
-    fn set_ready_without_nodes(&self, problem: &Problem) {
-        if problem.failure == Failure::HostDev {
-            let wants = self.wants.iter();
-            let ready = wants.filter(|want| self.may_open(want.devnum));
-            let ready = ready.map(|want| (want.node.clone(), want.devnum));
-            self.set_ready(ready.collect());
-        }
     }
 
     /// The method for the container as it runs now. `None` if a command is needed but cannot be
@@ -163,7 +151,7 @@ impl Handle<'_> {
             let entered = entrance.rootfs.enter()?;
             entered.replaceable(directories.iter().map(String::as_str))
         });
-        look.await?.map_err(|error| not_seen(error.into()))
+        look.await?.map_err(|error| not_seen(&error))
     }
 
     /// Carries out the plan and looks at the result, also after a failure. Nodes that are in place then
@@ -177,12 +165,15 @@ impl Handle<'_> {
             }
             Method::Namespace => {
                 let (ops, paths) = (seen.plan.ops.clone(), self.paths(record));
-                let work = move |entrance: &Entrance| -> Result<_, RootError> {
+                let work = move |entrance: &Entrance| -> anyhow::Result<_> {
                     let entered = entrance.rootfs.enter()?;
                     let done = inject(&entered, &ops);
                     Ok((done, observe(&entered, &paths)?))
                 };
-                let (done, view) = self.run(Part::Root, work).await?.map_err(not_seen)?;
+                let (done, view) = self
+                    .run(Part::Root, work)
+                    .await?
+                    .map_err(|error| not_seen(&error))?;
                 (Outcome::Namespace(done), self.compare(view, record))
             }
         };
@@ -202,9 +193,10 @@ impl Handle<'_> {
         self.start.set_exec_fails();
     }
 
-    /// Puts on record what is in place now and what a command may still make. Announces what is in
-    /// place.
+    /// Puts on record what is in place now and what a command may still make. Notes what is left as it
+    /// is, and announces what is in place.
     async fn settle(&self, planned: &Record, seen: &Seen) -> Result<(), Stop> {
+        self.set_notes(&seen.plan.notes);
         let in_place = pruned(planned, &seen.view.actual);
         self.put_record(merged(in_place, self.start.unfinished()))
             .await?;

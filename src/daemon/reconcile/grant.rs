@@ -59,6 +59,23 @@ impl Handle<'_> {
         self.change_access(|_| true).await
     }
 
+    /// The devices of its ports that the container may not open where nothing is granted.
+    ///
+    /// # Errors
+    /// A problem because of which that is not known.
+    pub async fn refused(&self) -> Result<BTreeSet<DevNum>, Problem> {
+        let mut numbers = self.wanted();
+        if self.running.rights.everything || numbers.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let in_force = self.run(Part::Group, |entrance| entrance.group()?.in_force());
+        let in_force = in_force.await?;
+        let in_force = in_force.map_err(|error| not_granted(&error, numbers.first()))?;
+        let rules = in_force.unwrap_or_else(|| self.running.rights.at_start());
+        numbers.retain(|devnum| !rules.allow(*devnum));
+        Ok(numbers)
+    }
+
     /// New grants, each with the access that the container has without it: by the rules in force if
     /// they can be read, otherwise by its definition. A record that was lost may have had some of
     /// those rules.

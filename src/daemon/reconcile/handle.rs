@@ -21,8 +21,8 @@ use crate::model::device_access::{DeviceRules, Grant, Grants, Origin};
 use crate::model::inventory::{ContainerId, ContainerState};
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
-use crate::plan::Record;
 use crate::plan::assign::WantedPort;
+use crate::plan::{Note, Record};
 
 /// The start that was worked on has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,12 +194,26 @@ impl<'a> Handle<'a> {
         !self.denied.contains(&devnum)
     }
 
-    /// Sets all nodes that are ready. Opens that wait for one of them go on before the work does
+    /// Sets all paths that are ready. Opens that wait for one of them go on before the work does
     /// anything else.
     pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) {
         let mut state = self.job.state.borrow_mut();
         if state.lives.is_current(self.job.id, &self.start) && self.start.set_ready(ready) {
             note(&mut state, self.job.id);
+            self.job.notifier.notify_container(self.job.id);
+        }
+    }
+
+    /// Sets all that is noted of the ports, and logs what is new.
+    pub fn set_notes(&self, notes: &[Note]) {
+        let (new, changed) = self.start.set_notes(notes);
+        for note in new {
+            tracing::info!(
+                container_name = self.name(), container_id = %self.id().0, port = note.port,
+                "{note}"
+            );
+        }
+        if changed {
             self.job.notifier.notify_container(self.job.id);
         }
     }

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::settings::InjectPolicy;
 use crate::container::observe::{View, observe};
-use crate::container::rootfs::RootError;
 use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::Handle;
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
-use crate::plan::{Made, Op, Plan, Record, merged, passwd, plan};
+use crate::plan::{Blocked, Made, Op, Plan, Record, merged, passwd, plan};
 
 /// The result of a look into a container, and the plan that follows from it.
 #[derive(Debug)]
@@ -24,13 +23,13 @@ impl Handle<'_> {
     /// Looks into the container, and computes the plan.
     ///
     /// # Errors
-    /// The container cannot be read, or ttyplugd may not write in its /dev.
+    /// The container cannot be read.
     pub async fn look(&self, record: &Record) -> Result<Seen, Problem> {
         let paths = self.paths(record);
         let look = self.run(Part::Root, move |entrance| {
             observe(&entrance.rootfs.enter()?, &paths)
         });
-        let view = look.await?.map_err(not_seen)?;
+        let view = look.await?.map_err(|error| not_seen(&error))?;
         Ok(self.compare(view, record))
     }
 
@@ -52,10 +51,7 @@ impl Handle<'_> {
             }
         }
         let plan = plan(&wanted, &keep, &view.actual, record);
-        problems.extend(plan.blocked.iter().map(|blocked| {
-            let cause = format!("{} at {}", blocked.cause, blocked.path);
-            Problem::lasting(Failure::InTheWay, cause, &blocked.fix).of_port(&blocked.port)
-        }));
+        problems.extend(plan.blocked.iter().map(Blocked::problem));
         Seen {
             view,
             plan,
@@ -65,26 +61,25 @@ impl Handle<'_> {
 
     /// All paths that are wanted or on record.
     pub fn paths(&self, record: &Record) -> BTreeSet<NodePath> {
-        let wanted = self
-            .wants
-            .iter()
-            .flat_map(|want| std::iter::once(&want.node).chain(&want.links));
+        let wanted = self.wants.iter().flat_map(WantedPort::paths);
         wanted.chain(record.keys()).cloned().collect()
     }
 }
 
 impl Seen {
-    /// The nodes that are in place and may be opened. A missing link does not count: the node can be
-    /// opened without it.
+    /// The nodes and links of the ports, each by itself, that lead to their device and may be opened.
+    /// Whether the users of the container may do so is not asked: the operator has set the node's
+    /// mode and owner, and it has many users.
     pub fn ready(&self, handle: &Handle) -> BTreeMap<NodePath, DevNum> {
         let is_left = |path: &NodePath| self.plan.ops.iter().any(|op| op.path() == path.as_str());
-        let is_ready = |want: &&WantedPort| {
-            self.view.actual.has(&want.node, want.devnum)
-                && !is_left(&want.node)
-                && handle.may_open(want.devnum)
-        };
-        let ready = handle.wants.iter().filter(is_ready);
-        ready.map(|want| (want.node.clone(), want.devnum)).collect()
+        let openable = handle
+            .wants
+            .iter()
+            .filter(|want| handle.may_open(want.devnum));
+        let paths = openable.flat_map(|want| want.paths().map(|path| (path, want.devnum)));
+        let ready =
+            paths.filter(|(path, devnum)| self.view.actual.opens(path, *devnum) && !is_left(path));
+        ready.map(|(path, devnum)| (path.clone(), devnum)).collect()
     }
 
     /// Whether an operation is still to be done, or is blocked.
@@ -122,18 +117,10 @@ fn no_account(want: &WantedPort, unknown: &passwd::UnknownAccount) -> Problem {
 }
 
 /// The problem of a container that cannot be looked into.
-pub fn not_seen(error: RootError) -> Problem {
-    match error {
-        RootError::Forbidden(forbidden) => Problem::lasting(
-            Failure::HostDev,
-            format!("{forbidden}: ttyplugd never writes there"),
-            "grant the container access to the device, and it can use the host's /dev; or remove \
-             that mount from its definition",
-        ),
-        RootError::Other(error) => Problem::passing(
-            Failure::Look,
-            format!("{error:#}"),
-            "wait; ttyplugd tries again",
-        ),
-    }
+pub fn not_seen(error: &anyhow::Error) -> Problem {
+    Problem::passing(
+        Failure::Look,
+        format!("{error:#}"),
+        "wait; ttyplugd tries again",
+    )
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::config::settings::GrantPolicy;
 use crate::daemon::blocking::{Blocking, Part};
 use crate::daemon::notifier::Notifier;
 use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
@@ -19,6 +20,7 @@ use crate::daemon::state::State;
 use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::model::DevNum;
+use crate::model::device_access::DeviceRules;
 use crate::model::inventory::ContainerId;
 use crate::model::problem::{Failure, Problem};
 use crate::plan::assign::WantedPort;
@@ -195,11 +197,24 @@ impl Handle<'_> {
             problems.push(stop.problem()?);
             self.denied = self.not_openable();
         }
+        if self.grant_policy() == GrantPolicy::Off {
+            problems.extend(self.deny_refused().await);
+        }
         match self.apply(engine).await {
             Ok(more) => problems.extend(more),
             Err(stop) => problems.push(stop.problem()?),
         }
         Ok(problems)
+    }
+
+    /// Where nothing is granted, a port that the container's own rules refuse is not ready.
+    async fn deny_refused(&mut self) -> Vec<Problem> {
+        match self.refused().await {
+            Ok(refused) => self.denied.extend(refused),
+            Err(problem) => return vec![problem],
+        }
+        let denied = self.wants.iter().filter(|want| !self.may_open(want.devnum));
+        denied.map(no_access).collect()
     }
 
     /// The devices that it may not open after granting access has failed: all but those that its
@@ -209,4 +224,11 @@ impl Handle<'_> {
         let numbers = wants.map(|want| want.devnum);
         numbers.filter(|n| !self.running.rights.allow(*n)).collect()
     }
+}
+
+fn no_access(want: &WantedPort) -> Problem {
+    let cause = "the container has no access to the device, and grant is \"off\"";
+    let line = DeviceRules::compose_line(want.devnum);
+    let fix = format!("add to its service: {line}; or set grant = \"auto\"");
+    Problem::lasting(Failure::Right, cause, fix).of_port(&want.port)
 }

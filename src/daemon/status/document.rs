@@ -43,6 +43,9 @@ pub struct PortStatus {
     /// What to do about it.
     #[serde(rename = "remedy")]
     pub fix: Option<String>,
+    /// What is worth knowing of it, though it keeps nobody from opening its node.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Whether a keeper holds early opens in this container.
     pub holding: bool,
     /// Whether its node is bind-mounted, since the container's users are remapped: the container

@@ -157,6 +157,7 @@ pub fn status(state: &State, now: Now) -> Status {
 
 fn port_status(state: &State, row: Row, now: Now) -> PortStatus {
     let since = state.timeline.since(row.id, row.port);
+    let notes = notes(state, &row);
     let (cause, fix) = row.why.unzip();
     PortStatus {
         port: row.port.to_owned(),
@@ -169,9 +170,22 @@ fn port_status(state: &State, row: Row, now: Now) -> PortStatus {
         since: since.map(|at| now.date_of(at)),
         cause: cause.map(str::to_owned),
         fix: fix.map(Cow::into_owned),
+        notes,
         holding: state.held.has_keeper(row.id),
         bound: row.node.is_some_and(|node| state.is_bound(row.id, node)),
     }
+}
+
+/// What was noted of a port, and what is missing of one that is ready.
+fn notes(state: &State, row: &Row) -> Vec<String> {
+    let is_ready = row.state == PortState::Ready;
+    let missing = state
+        .problems
+        .of_container(row.id)
+        .filter(|problem| is_ready && problem.port.as_deref() == Some(row.port));
+    let missing = missing.map(|problem| format!("{}; {}", problem.cause, problem.fix));
+    let noted = state.notes(row.id, row.port).into_iter();
+    noted.chain(missing).collect()
 }
 
 fn held_status<'a>(
@@ -181,7 +195,7 @@ fn held_status<'a>(
     now: Now,
 ) -> impl Iterator<Item = HeldStatus> {
     let ports = match state.assigned.by_container.get(id) {
-        Some(Ok(assignment)) => assignment.ports(|_| false),
+        Some(Ok(assignment)) => assignment.ports(|_, _| false),
         _ => ContainerPorts::default(),
     };
     let port_of = move |path: &String| {

@@ -25,6 +25,7 @@ mod operator;
 mod papers;
 mod pause;
 mod plug;
+mod ready;
 mod refused;
 mod reload;
 mod report;

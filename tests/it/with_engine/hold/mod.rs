@@ -87,7 +87,7 @@ impl Opened {
 
     /// It was held until its time was over, and for no second time.
     #[track_caller]
-    fn after_hold_of(&self, seconds: u64) {
+    pub(super) fn after_hold_of(&self, seconds: u64) {
         self.within(seconds * 1000 - 100..seconds * 2000 + 1000);
     }
 
