@@ -7,6 +7,7 @@ use crate::config::settings::LabelPolicy;
 use crate::model::label::{COMPOSE_HASH, COMPOSE_PROJECT, COMPOSE_SERVICE, PREFIX, excess};
 use crate::model::nearest::did_you_mean;
 use crate::model::port::{OptionalKey, Port, parse_optional};
+use crate::model::written::{boolean, plain};
 use crate::model::{Hold, PortName};
 
 /// The ports that a container's labels ask for.
@@ -103,9 +104,9 @@ pub fn port_requests(
             reason,
         };
         if key == ENABLE {
-            requests.every_port = boolean(value).map_err(error)?;
+            requests.every_port = truth(value).map_err(error)?;
         } else if key == HOLD {
-            let hold = value.parse();
+            let hold = plain(value).parse();
             requests.hold = Some(hold.map_err(|reason| error(format!("{value:?} {reason}")))?);
         } else if let Some(rest) = key.strip_prefix("port.") {
             let (name, key) = port_key(rest).map_err(error)?;
@@ -166,7 +167,7 @@ fn used(
                       configuration file defines it";
         return Err(error(reason.to_owned()));
     }
-    let is_used = boolean(value).map_err(error)?;
+    let is_used = truth(value).map_err(error)?;
     if is_used && defined.iter().all(|port| port.name != *name) {
         let reason = format!("the configuration file defines no port {:?}", name.as_str());
         return Err(error(reason));
@@ -198,12 +199,8 @@ fn own_port(name: &PortName, labels: &PortLabels) -> Result<Port, InvalidKey> {
     })
 }
 
-fn boolean(value: &str) -> Result<bool, String> {
-    match value {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(format!("{value:?} is neither \"true\" nor \"false\"")),
-    }
+fn truth(value: &str) -> Result<bool, String> {
+    boolean(value).ok_or_else(|| format!("{value:?} is neither \"true\" nor \"false\""))
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {
@@ -252,17 +249,42 @@ mod tests {
         assert_eq!(holds, [Some(Hold::Off), Some(Hold::Seconds(60))]);
     }
 
+    /// What Docker Compose 1.29 makes of labels without quotation marks, and what compose keeps of
+    /// those in `- label="value"`.
+    #[test]
+    fn labels_are_read_as_yaml_writes_them() {
+        let requests = read(&[
+            ("ttyplugd.enable", "True"),
+            ("ttyplugd.hold", "False"),
+            ("ttyplugd.port.zwave.match", "\"vendor=0658, product=0200\""),
+            ("ttyplugd.port.zwave.node", "'/dev/zwave'"),
+            ("ttyplugd.port.zwave.mode", "\"0660\" "),
+            ("ttyplugd.port.meter.use", "YES"),
+        ])
+        .unwrap();
+        assert!(requests.every_port);
+        assert_eq!(requests.hold, Some(Hold::Off));
+        let node = &requests.own[0].node;
+        assert_eq!(node.path.as_ref().unwrap().as_str(), "/dev/zwave");
+        assert_eq!(
+            requests.own[0].device.to_string(),
+            "vendor=0658,product=0200"
+        );
+        assert_eq!(requests.used.len(), 1);
+    }
+
     #[test]
     fn an_invalid_label_is_named() {
         for (pairs, expected) in [
             (
-                &[("ttyplugd.enable", "yes")][..],
-                "\"ttyplugd.enable\": \"yes\" is neither",
+                &[("ttyplugd.enable", "maybe")][..],
+                "\"ttyplugd.enable\": \"maybe\" is neither",
             ),
+            (&[("ttyplugd.enable", "")], "\"\" is neither"),
             (&[("ttyplugd.enabel", "true")], "did you mean \"enable\"?"),
             (
-                &[("ttyplugd.hold", "no")],
-                "\"ttyplugd.hold\": \"no\" is not \"off\"",
+                &[("ttyplugd.hold", "yes")],
+                "\"ttyplugd.hold\": \"yes\" is not \"off\"",
             ),
             (&[("ttyplugd.port.x", "1")], "is not ttyplugd.port.NAME.KEY"),
             (&[("ttyplugd.port.x.nodes", "1")], "did you mean \"node\"?"),
@@ -280,6 +302,17 @@ mod tests {
                     ("ttyplugd.port.x.mode", "0999"),
                 ],
                 "\"ttyplugd.port.x.mode\": \"0999\" is not an octal mode",
+            ),
+            (
+                &[
+                    ("ttyplugd.port.x.match", "vendor=1"),
+                    ("ttyplugd.port.x.mode", "432"),
+                ],
+                "\"ttyplugd.port.x.mode\": \"432\" has no leading zero: it is what YAML makes of 0660",
+            ),
+            (
+                &[("ttyplugd.port.x.match", "vendor=1a86:7523")],
+                "vendor \"1a86:7523\" is two ids",
             ),
             (
                 &[

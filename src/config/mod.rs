@@ -9,6 +9,7 @@ pub mod labels;
 mod load;
 mod parse;
 pub mod settings;
+mod syntax;
 
 pub use load::load;
 pub use parse::{ConfigError, parse};

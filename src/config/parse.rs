@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use crate::config::fragment::{ContainerFragment, FileFragment, PortFragment};
 use crate::config::settings::Settings;
-use crate::model::nearest::nearest;
+use crate::config::syntax::explained;
 use crate::model::port::{NodeSpec, Port, parse_optional};
 use crate::model::selector::{ContainerMatch, DeviceMatch};
 use crate::model::{Hold, PortName};
@@ -86,7 +86,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn fragment(&mut self) -> Option<FileFragment> {
         toml::from_str(self.text)
-            .map_err(|error| self.error(error.span(), with_nearest_key(error.message())))
+            .map_err(|error| {
+                let message = explained(error.message(), error.span(), self.text);
+                self.error(error.span(), message);
+            })
             .ok()
     }
 
@@ -194,22 +197,6 @@ impl Reader<'_> {
     }
 }
 
-/// Adds "did you mean" to serde's message about an unknown key, which lists the known ones
-/// (serde, `de::Error::unknown_field`: "unknown field `a`, expected one of `b`, `c`").
-fn with_nearest_key(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = quoted
-        .next()
-        .filter(|_| message.starts_with("unknown field"));
-    let Some(unknown) = unknown else {
-        return message.to_owned();
-    };
-    match nearest(unknown, quoted) {
-        Some(known) => format!("unknown key {unknown:?}; did you mean {known:?}?"),
-        None => message.replacen("unknown field", "unknown key", 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,7 +265,26 @@ mod tests {
                 &format!("{port}mode = \"0999\""),
                 r#":4: port "a": mode "0999" is not an octal mode"#,
             ),
-            (&format!("{port}mode = 660"), ":4: invalid type: integer"),
+            (
+                &format!("{port}mode = 0660"),
+                r#":4: 0660 needs quotation marks: mode = "0660""#,
+            ),
+            (
+                &format!("{port}mode = 0o660"),
+                r#":4: 0o660 needs quotation marks: mode = "0o660""#,
+            ),
+            (
+                &format!("{port}mode = \"432\""),
+                r#":4: port "a": mode "432" has no leading zero"#,
+            ),
+            (
+                "[[port]]\nname = \"a\"\nmatch = { vendor = 0658 }",
+                r#":3: 0658 needs quotation marks: vendor = "0658""#,
+            ),
+            (
+                "[[port]]\nname = \"a\"\nmatch = { vendor = \"1cf1:0030\" }",
+                r#":3: port "a": vendor "1cf1:0030" is two ids"#,
+            ),
             (
                 &format!("{port}node = \"zwave\""),
                 r#":4: port "a": node "zwave" is not an absolute path"#,
@@ -303,12 +309,12 @@ mod tests {
             ),
             (&format!("{port}{port}"), ":5: port \"a\" is defined twice"),
             (
-                "[[port]]\nname = \"a b\"\nmatch = { vendor = \"[\" }",
+                "[[port]]\nname = \"a b\"\nmatch = { serial = \"[\" }",
                 ":2: name \"a b\"",
             ),
             (
-                "[[port]]\nname = \"a b\"\nmatch = { vendor = \"[\" }",
-                ":3: port \"a b\": vendor is not a glob",
+                "[[port]]\nname = \"a b\"\nmatch = { serial = \"[\" }",
+                ":3: port \"a b\": serial is not a glob",
             ),
             ("[[port]]\nname = \"a\"\nmatch = {}", "match is empty"),
             ("[[port]]\nname = \"a\"", "missing field `match`"),
@@ -346,7 +352,7 @@ mod tests {
             .iter()
             .map(|p| p.device.to_string())
             .collect();
-        assert_eq!(ports, ["vendor=3", "vendor=2"]);
+        assert_eq!(ports, ["vendor=0003", "vendor=0002"]);
         assert_eq!(settings.labels, LabelPolicy::Off);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
+use crate::model::match_value::without_0x;
 use crate::model::{DevNum, NodePath};
 
 /// A tty as udev describes it, reduced to what is needed here.
@@ -97,6 +98,10 @@ impl Device {
         let directory = key.link_directory();
         let links = directory.into_iter().flat_map(|d| self.link_names(d));
         let property = key.property().and_then(|name| self.property(name));
+        let property = property.map(|value| match key {
+            MatchKey::Vendor | MatchKey::Product => without_0x(value),
+            _ => value,
+        });
         let own = match key {
             MatchKey::Driver => self.driver.as_deref(),
             MatchKey::Sysname => Some(self.sysname.as_str()),

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::match_key::LINK_DIRECTORIES;
+use crate::model::written::boolean;
 
 /// Declares the keys of a table: an enum, all of its values, and the name of each.
 macro_rules! keys {
@@ -47,10 +48,12 @@ pub mod identity;
 pub mod inventory;
 pub mod label;
 pub mod match_key;
+mod match_value;
 pub mod nearest;
 pub mod port;
 pub mod problem;
 pub mod selector;
+pub mod written;
 
 /// Why a value was refused, as the second half of a sentence: `mode "0999" {reason}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +85,7 @@ macro_rules! text_in_json {
     };
 }
 
-text_in_json!(DevNum, NodePath, Mode, Account, PortName);
+text_in_json!(DevNum, NodePath, Account, PortName);
 
 /// The number of a character device, `major:minor`, by which the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -237,14 +240,57 @@ impl fmt::Display for Mode {
     }
 }
 
+impl From<Mode> for String {
+    fn from(mode: Mode) -> Self {
+        mode.to_string()
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        Self::from_octal(&text)
+    }
+}
+
+impl Mode {
+    fn from_octal(text: &str) -> Result<Self, Invalid> {
+        let digits = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if digits && bits <= 0o777 => Ok(Self(bits)),
+            Ok(bits) if digits => refuse(format!(
+                "has more than permissions; write \"{}\"",
+                Self(bits & 0o777)
+            )),
+            _ => refuse("is not an octal mode such as \"0660\""),
+        }
+    }
+
+    /// The mode that `text` is the decimal number of. YAML 1.1 makes 432 of 0660 without quotation
+    /// marks (https://yaml.org/type/int.html).
+    fn from_decimal(text: &str) -> Option<Self> {
+        let bits = text.parse().ok().filter(|bits| *bits <= 0o777)?;
+        (!text.starts_with(['0', '+'])).then_some(Self(bits))
+    }
+}
+
+/// A mode as it is written in a configuration or a label. It has a leading zero where it could be
+/// another mode in decimal.
 impl FromStr for Mode {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let octal = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
-        match u32::from_str_radix(text, 8) {
-            Ok(bits) if octal && bits <= 0o777 => Ok(Self(bits)),
-            _ => refuse("is not an octal mode from 0000 to 0777"),
+        if let Some(meant) = Self::from_decimal(text) {
+            return refuse(format!(
+                "has no leading zero: it is what YAML makes of {meant} without quotation marks; \
+                 write \"{meant}\", with them"
+            ));
+        }
+        let mode = Self::from_octal(text.strip_prefix("0o").unwrap_or(text))?;
+        match mode.0 & 0o600 {
+            0 => refuse("lets the owner of the node neither read nor write; write e.g. \"0660\""),
+            _ => Ok(mode),
         }
     }
 }
@@ -276,6 +322,10 @@ impl FromStr for Account {
                 Ok(number) if number != u32::MAX => Ok(Self::Number(number)),
                 _ => refuse("is too large for a user or group number"),
             };
+        }
+        // Such as 1000.0 or 1e3, of which YAML makes the former.
+        if text.starts_with(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok() {
+            return refuse("is not a whole number");
         }
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'$');
         if text.is_empty() || text.len() > 32 || !text.bytes().all(plain) || text.starts_with('-') {
@@ -334,13 +384,16 @@ impl FromStr for Hold {
                 .then(|| number.parse::<u64>().ok()?.checked_mul(seconds))
                 .flatten()
         };
-        match text {
-            "off" => Ok(Self::Off),
-            "forever" => Ok(Self::Forever),
-            _ => match unit("s", 1).or(unit("m", 60)).or(unit("h", 3600)) {
-                Some(seconds) if seconds > 0 => Ok(Self::Seconds(seconds)),
-                _ => refuse("is not \"off\", \"forever\" or a time such as \"60s\" or \"5m\""),
-            },
+        if text.eq_ignore_ascii_case("forever") {
+            return Ok(Self::Forever);
+        }
+        // YAML 1.1 makes a truth value of `off` without quotation marks.
+        if boolean(text) == Some(false) {
+            return Ok(Self::Off);
+        }
+        match unit("s", 1).or(unit("m", 60)).or(unit("h", 3600)) {
+            Some(seconds) if seconds > 0 => Ok(Self::Seconds(seconds)),
+            _ => refuse("is not \"off\", \"forever\" or a time such as \"60s\" or \"5m\""),
         }
     }
 }
@@ -408,16 +461,59 @@ mod tests {
     fn modes_accounts_holds_and_names_are_checked() {
         assert_eq!("0660".parse(), Ok(Mode(0o660)));
         assert_eq!("600".parse(), Ok(Mode(0o600)));
-        for bad in ["0999", "7777", "", "rw", "+660", "-1", " 660"] {
-            assert!(bad.parse::<Mode>().is_err(), "{bad}");
+        assert_eq!("0o660".parse(), Ok(Mode(0o660)));
+        for (bad, expected) in [
+            ("432", "YAML makes of 0660"),
+            ("384", "write \"0600\""),
+            ("440", "write \"0670\""),
+            ("0", "neither read nor write"),
+            ("0000", "neither read nor write"),
+            ("0060", "neither read nor write"),
+            ("01660", "write \"0660\""),
+            ("1660", "write \"0660\""),
+            ("0999", "not an octal mode"),
+            ("", "not an octal mode"),
+            ("rw", "not an octal mode"),
+            ("u=rw", "not an octal mode"),
+            ("0x1b0", "not an octal mode"),
+            ("0b110", "not an octal mode"),
+            ("+660", "not an octal mode"),
+            ("+0660", "not an octal mode"),
+            ("-1", "not an octal mode"),
+            ("432.0", "not an octal mode"),
+            ("77777777777777", "not an octal mode"),
+        ] {
+            let error = bad.parse::<Mode>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{bad}: {error}");
         }
         assert_eq!("20".parse(), Ok(Account::Number(20)));
         assert_eq!("dialout".parse(), Ok(Account::Name("dialout".into())));
-        for bad in ["", "a b", "-x", "4294967295", "a:b", "$(id)"] {
+        for bad in [
+            "",
+            "a b",
+            "-x",
+            "4294967295",
+            "a:b",
+            "$(id)",
+            "1000.0",
+            "1e3",
+        ] {
             assert!(bad.parse::<Account>().is_err(), "{bad}");
         }
         assert_eq!("5m".parse(), Ok(Hold::Seconds(300)));
-        for bad in ["", "0s", "60", "s", "-1s", "1d", "99999999999999999999h"] {
+        for off in ["off", "Off", "False", "no", "0"] {
+            assert_eq!(off.parse(), Ok(Hold::Off), "{off}");
+        }
+        for bad in [
+            "",
+            "0s",
+            "60",
+            "True",
+            "s",
+            "-1s",
+            "1d",
+            "99999999999999999999h",
+        ] {
             assert!(bad.parse::<Hold>().is_err(), "{bad}");
         }
         for bad in ["", "a b", "a.b", "a/b", "é"] {

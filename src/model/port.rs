@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use crate::model::selector::{ContainerMatch, DeviceMatch};
+use crate::model::written::plain;
 use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
 
 /// A port: a device chosen by what it is, and its node in containers.
@@ -99,7 +100,7 @@ fn parse<'a, T: FromStr<Err = Invalid>>(
     value: impl Fn(OptionalKey) -> Option<&'a str>,
 ) -> Result<Option<T>, InvalidValue> {
     let parsed = value(key).map(|value| {
-        value.parse().map_err(|reason| InvalidValue {
+        plain(value).parse().map_err(|reason| InvalidValue {
             key,
             value: value.to_owned(),
             reason,

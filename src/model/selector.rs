@@ -9,7 +9,9 @@ use glob::{MatchOptions, Pattern};
 use crate::model::Invalid;
 use crate::model::device::Device;
 use crate::model::match_key::MatchKey;
+use crate::model::match_value::{glob, glob_for};
 use crate::model::nearest::did_you_mean;
+use crate::model::written::plain;
 
 /// What a device must be to be a port: a glob per key, and all of them must match.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct InvalidMatch {
 
 impl DeviceMatch {
     /// # Errors
-    /// A key that is unknown, a glob that does not parse, or no key at all.
+    /// A key that is unknown or given twice, a glob that no device can match, or no key at all.
     pub fn new<'a>(
         globs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, InvalidMatch> {
@@ -38,9 +40,10 @@ impl DeviceMatch {
                 let hint = did_you_mean(name, MatchKey::NAMES);
                 invalid(Invalid(format!("is an unknown key; {hint}")))
             })?;
-            Ok((key, glob(without_directory(text, key)).map_err(invalid)?))
+            Ok((key, glob_for(key, text).map_err(invalid)?))
         });
-        let globs: BTreeMap<_, _> = globs.collect::<Result<_, _>>()?;
+        let pairs: Vec<_> = globs.collect::<Result<_, _>>()?;
+        let globs = once_each(pairs)?;
         if globs.is_empty() {
             let names = MatchKey::NAMES.join(", ");
             return Err(InvalidMatch {
@@ -77,7 +80,7 @@ impl FromStr for DeviceMatch {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let pairs = text
+        let pairs = plain(text)
             .split(',')
             .map(|pair| {
                 let pair = pair.split_once('=').map(|(k, v)| (k.trim(), v.trim()));
@@ -88,12 +91,17 @@ impl FromStr for DeviceMatch {
     }
 }
 
-/// A link may be given by its path or by its name alone.
-fn without_directory(text: &str, key: MatchKey) -> &str {
-    let name = key
-        .link_directory()
-        .and_then(|directory| text.strip_prefix(directory)?.strip_prefix('/'));
-    name.unwrap_or(text)
+fn once_each(pairs: Vec<(MatchKey, Pattern)>) -> Result<BTreeMap<MatchKey, Pattern>, InvalidMatch> {
+    let mut globs = BTreeMap::new();
+    for (key, glob) in pairs {
+        if globs.insert(key, glob).is_some() {
+            return Err(InvalidMatch {
+                key: key.name().to_owned(),
+                reason: Invalid("is given twice".into()),
+            });
+        }
+    }
+    Ok(globs)
 }
 
 /// Chooses containers.
@@ -114,9 +122,9 @@ impl ContainerMatch {
     /// Text without `=` or without a key.
     pub fn label(text: &str) -> Result<Self, Invalid> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok(Self::Label {
-                key: key.to_owned(),
-                value: value.to_owned(),
+            Some((key, value)) if !key.trim().is_empty() => Ok(Self::Label {
+                key: key.trim().to_owned(),
+                value: value.trim().to_owned(),
             }),
             _ => Err(Invalid("is not KEY=VALUE".into())),
         }
@@ -147,18 +155,21 @@ impl ContainerMatch {
     }
 }
 
-/// A container's name has no slash (moby, `names.RestrictedNamePattern`). Text with one is a compose
-/// project and service.
+/// A container's name has no slash (moby, `names.RestrictedNamePattern`), although `docker inspect`
+/// prints it after one. Text with one is a compose project and service.
 impl FromStr for ContainerMatch {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
+        let text = plain(text);
+        let text = text.strip_prefix('/').unwrap_or(text);
         match text.split_once('/') {
+            // Projects have lower-case names (compose-spec, "Project name").
             Some((project, service)) => Ok(Self::Service {
-                project: glob(project)?,
-                service: glob(service)?,
+                project: glob_of_names(&project.to_lowercase())?,
+                service: glob_of_names(service)?,
             }),
-            None => Ok(Self::Name(glob(text)?)),
+            None => Ok(Self::Name(glob_of_names(text)?)),
         }
     }
 }
@@ -173,11 +184,15 @@ impl fmt::Display for ContainerMatch {
     }
 }
 
-fn glob(text: &str) -> Result<Pattern, Invalid> {
-    if text.is_empty() {
-        return Err(Invalid("is empty".into()));
+/// A glob of names that a container, a project or a service can have.
+fn glob_of_names(text: &str) -> Result<Pattern, Invalid> {
+    let in_names = |c: char| c.is_ascii_alphanumeric() || "_.-*?[]!".contains(c);
+    match text.chars().find(|c| !in_names(*c)) {
+        Some(other) => Err(Invalid(format!(
+            "has {other:?}, which no name of a container has"
+        ))),
+        None => glob(text),
     }
-    Pattern::new(text).map_err(|error| Invalid(format!("is not a glob: {error}")))
 }
 
 /// udev gives hexadecimal ids in lower case and data sheets in upper: case is ignored.
@@ -218,6 +233,8 @@ mod tests {
             ("vendor=0658", true),
             ("vendor=0658,product=0200", true),
             ("vendor=0658,product=0201", false),
+            ("vendor=0x0658,product=\"200\"", true),
+            ("\"vendor=0658, product=0200\"", true),
             ("serial=*", false),
             ("interface=00,driver=cdc_*,sysname=ttyACM?", true),
             ("by-id=usb-0658_*", true),
@@ -229,6 +246,24 @@ mod tests {
         ] {
             let selector: DeviceMatch = text.parse().unwrap();
             assert_eq!(selector.matches(&aeotec()), expected, "{text}");
+        }
+    }
+
+    /// udev takes the ids of a PCI card from sysfs, with `0x`.
+    #[test]
+    fn the_ids_of_a_pci_card_match_with_and_without_their_prefix() {
+        let mut card = aeotec();
+        for (key, value) in [("ID_VENDOR_ID", "0x13a8"), ("ID_MODEL_ID", "0x0152")] {
+            card.properties.insert(key.into(), value.into());
+        }
+        for (text, expected) in [
+            ("vendor=0x13a8,product=0x0152", true),
+            ("vendor=13a8,product=152", true),
+            ("vendor=13A8,product=01*", true),
+            ("vendor=13a9", false),
+        ] {
+            let selector: DeviceMatch = text.parse().unwrap();
+            assert_eq!(selector.matches(&card), expected, "{text}");
         }
     }
 
@@ -247,8 +282,9 @@ mod tests {
         for (text, word) in [
             ("vendor", "KEY=GLOB"),
             ("vender=1", "vender"),
-            ("vendor=[", "glob"),
+            ("serial=[", "glob"),
             ("vendor=", "empty"),
+            ("vendor=1a86,product=7523,vendor=1a86", "twice"),
             ("", "KEY=GLOB"),
         ] {
             let error = text.parse::<DeviceMatch>().unwrap_err().to_string();
@@ -264,6 +300,9 @@ mod tests {
             ("zwave-js-ui", true),
             ("zwave-*", true),
             ("zwave", false),
+            ("/zwave-js-ui", true),
+            (" \"zwave-js-ui\" ", true),
+            ("Home/zwave", true),
             ("home/zwave", true),
             ("home/*", true),
             ("*/mqtt", false),
@@ -272,11 +311,18 @@ mod tests {
             let found = selector.matches("zwave-js-ui", Some(&service), &labels);
             assert_eq!(found, expected, "{text}");
         }
-        for (text, expected) in [("role=zwave", true), ("role=", false), ("x=zwave", false)] {
+        for (text, expected) in [
+            ("role=zwave", true),
+            ("role = zwave", true),
+            ("role=", false),
+            ("x=zwave", false),
+        ] {
             let selector = ContainerMatch::label(text).unwrap();
             assert_eq!(selector.matches("any", None, &labels), expected, "{text}");
         }
         assert!(ContainerMatch::label("role").is_err());
-        assert!("[".parse::<ContainerMatch>().is_err());
+        for text in ["[", "", "/", "zwave js", "a/b/c", "a:b"] {
+            assert!(text.parse::<ContainerMatch>().is_err(), "{text}");
+        }
     }
 }

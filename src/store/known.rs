@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hold::{ContainerPort, ContainerPorts};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::model::written::boolean;
 use crate::model::{Hold, NodePath};
 use crate::plan::assign::{Assignment, Assignments, LastDevices};
 use crate::store::document;
@@ -81,7 +82,7 @@ impl KnownContainer {
 
     fn has_every_port(&self) -> bool {
         let label = self.labels.get("ttyplugd.enable");
-        let by_label = label.is_some_and(|value| value == "true");
+        let by_label = label.is_some_and(|value| boolean(value) == Some(true));
         self.every_port.unwrap_or(by_label)
     }
 }

@@ -107,7 +107,7 @@ fn a_bad_label_leaves_out_that_container_alone() {
     let all = inventory(
         &[device("ttyUSB0", "A")],
         &[
-            ("1", container("app", &[("ttyplugd.enable", "yes")])),
+            ("1", container("app", &[("ttyplugd.enable", "maybe")])),
             ("2", container("app", &[("ttyplugd.enable", "true")])),
         ],
     );

@@ -118,6 +118,30 @@ fn a_container_with_a_bad_label_is_left_out_and_the_others_are_served() {
     }
 }
 
+/// Docker Compose 1.29 turns `true` and `0660` without quotation marks into these, and keeps those of
+/// `- label="value"`.
+#[test]
+fn labels_are_read_as_yaml_writes_them_and_a_mode_that_it_has_spoilt_is_refused() {
+    let bed = Testbed::new();
+    let daemon = bed.daemon();
+    let every = Recipe::new("every").label("ttyplugd.enable=True").start();
+    let quoted = Recipe::new("quoted")
+        .label("ttyplugd.port.zwave.match=\"vendor=0x658\"")
+        .label("ttyplugd.port.zwave.node=\"/dev/zwave\"")
+        .start();
+    let spoilt = Recipe::new("spoilt")
+        .label("ttyplugd.port.zwave.match=vendor=0658")
+        .label("ttyplugd.port.zwave.mode=432")
+        .start();
+    let port = Port::new(63);
+    port.plug();
+    every.has_port(&port);
+    quoted.has_port(&port.clone().at("/dev/zwave"));
+    daemon.logs(&[spoilt.name(), "ttyplugd.port.zwave.mode", "432", "0660"]);
+    assert_eq!(spoilt.own_names(), [""; 0]);
+    daemon.stop();
+}
+
 #[test]
 fn a_label_of_the_image_counts_only_where_the_file_says_so() {
     let bed = Testbed::new();
