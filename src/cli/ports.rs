@@ -99,7 +99,8 @@ impl SerialDevices {
         Some(format!("  not unique: {}; {advice}", printable(&why)))
     }
 
-    /// A `[[port]]` that matches this device alone, even after another of its kind is plugged in.
+    /// A `[[port]]` that matches this device alone, even after another of its kind is plugged in. Its
+    /// node stays the same then, so early opens of it are known.
     fn snippet(&self, device: &Device) -> String {
         let candidates: &[&[MatchKey]] = match identity(device, &self.0) {
             Identity::Serial => &[
@@ -125,9 +126,10 @@ impl SerialDevices {
             .map(|(key, value)| format!("{key} = {}", quote(value)))
             .collect();
         format!(
-            "[[port]]\nname = {}\nmatch = {{ {} }}\ncontainers = [\"CONTAINER\"]\n",
+            "[[port]]\nname = {}\nmatch = {{ {} }}\ncontainers = [\"CONTAINER\"]\nnode = {}\n",
             quote(&device.sysname.to_lowercase()),
             pairs.join(", "),
+            quote(device.node.as_str()),
         )
     }
 
@@ -215,6 +217,7 @@ mod tests {
             let port = &settings(&text).ports[0];
             assert!(port.device.matches(&first), "{text}");
             assert!(!port.device.matches(&second), "{text}");
+            assert_eq!(port.node.path.as_ref(), Some(&first.node));
         }
     }
 

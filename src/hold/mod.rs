@@ -58,6 +58,9 @@ pub struct ContainerPorts {
     /// For how long opens of such a name are held; `None` is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every_hold: Option<Hold>,
+    /// Other names that belong to those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub every_names: Vec<String>,
 }
 
 impl ContainerPorts {
@@ -67,7 +70,7 @@ impl ContainerPorts {
             _ if path.len() > LONGEST_PATH => return None,
             Some(port) if port.ready => return None,
             Some(port) => port.hold,
-            None if could_be_a_usb_port(path) => self.hold_of_every(),
+            None if self.may_be_one_of_every(path) => self.hold_of_every(),
             None => return None,
         };
         (hold != Hold::Off).then_some(hold)
@@ -79,11 +82,27 @@ impl ContainerPorts {
         self.hold_of_every() != Hold::Off || self.ports.iter().any(holds)
     }
 
+    /// The names of which early opens are held, as far as they are known, and `*` for any name.
+    pub fn held_names(&self) -> Vec<&str> {
+        let of_every = match self.hold_of_every() {
+            Hold::Off => None,
+            _ => Some(USB_PORTS.into_iter().chain(names(&self.every_names))),
+        };
+        let holds = |port: &&ContainerPort| port.hold != Hold::Off;
+        let of_ports = self.ports.iter().filter(holds);
+        let of_ports = of_ports.flat_map(|port| names(&port.names));
+        of_ports.chain(of_every.into_iter().flatten()).collect()
+    }
+
     fn hold_of_every(&self) -> Hold {
         match self.every {
             true => self.every_hold.unwrap_or(DEFAULT_HOLD),
             false => Hold::Off,
         }
+    }
+
+    fn may_be_one_of_every(&self, path: &str) -> bool {
+        could_be_a_usb_port(path) || self.every_names.iter().any(|name| name == path)
     }
 
     /// Whether `path` leads to a port that is ready.
@@ -97,8 +116,20 @@ impl ContainerPorts {
     }
 }
 
+fn names(names: &[String]) -> impl Iterator<Item = &str> {
+    names.iter().map(String::as_str)
+}
+
+/// What [`could_be_a_usb_port`] takes for one.
+const USB_PORTS: [&str; 4] = [
+    "/dev/ttyUSB*",
+    "/dev/ttyACM*",
+    "/dev/serial/by-id/*",
+    "/dev/serial/by-path/*",
+];
+
 /// The kernel's names for USB serial ports, and udev's.
-fn could_be_a_usb_port(path: &str) -> bool {
+pub fn could_be_a_usb_port(path: &str) -> bool {
     let numbered = |prefix: &str| {
         let number = path.strip_prefix(prefix);
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
@@ -187,6 +218,27 @@ mod tests {
         ] {
             assert_eq!(every.hold(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_name_that_was_an_offered_port_is_held_as_the_names_of_usb_ports_are() {
+        let every = ContainerPorts {
+            every: true,
+            every_names: vec!["/dev/ttyXRUSB0".into()],
+            ..ContainerPorts::default()
+        };
+        assert_eq!(every.hold("/dev/ttyXRUSB0"), Some(DEFAULT_HOLD));
+        assert_eq!(every.hold("/dev/ttyXRUSB1"), None);
+        for name in every.held_names() {
+            let name = name.replace('*', "7");
+            assert_eq!(every.hold(&name), Some(DEFAULT_HOLD), "{name}");
+        }
+        let other = ContainerPorts {
+            every: false,
+            ..every
+        };
+        assert_eq!(other.hold("/dev/ttyXRUSB0"), None);
+        assert_eq!(other.held_names(), [""; 0]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use crate::model::match_key::MatchKey;
 use crate::model::selector::{ContainerMatch, DeviceMatch};
 use crate::model::written::plain;
 use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
@@ -21,18 +22,28 @@ pub struct Port {
 
 impl Port {
     /// The paths that are known before its device is: its node and links.
-    pub fn known_paths(&self) -> Vec<NodePath> {
-        let node = self.node.path.iter().cloned();
-        node.chain(self.known_links()).collect()
+    pub fn known_paths(&self) -> impl Iterator<Item = NodePath> {
+        self.known_node().into_iter().chain(self.known_links())
+    }
+
+    /// Its node, where that has a name of its own, or where its match spells out the kernel's.
+    pub fn known_node(&self) -> Option<NodePath> {
+        let of_match = || self.spelt_out(MatchKey::Sysname, "/dev");
+        self.node.path.clone().or_else(of_match)
     }
 
     /// The links that its match spells out.
     pub fn known_links(&self) -> impl Iterator<Item = NodePath> {
-        self.device.globs().filter_map(|(key, glob)| {
-            let directory = key.link_directory()?;
-            let is_plain = !glob.contains(['*', '?', '[']);
-            is_plain.then(|| format!("{directory}/{glob}").parse().ok())?
-        })
+        let keys = MatchKey::ALL.iter();
+        keys.filter_map(|key| self.spelt_out(*key, key.link_directory()?))
+    }
+
+    /// The path in `directory` that has the name of a key of its match.
+    fn spelt_out(&self, key: MatchKey, directory: &str) -> Option<NodePath> {
+        let mut globs = self.device.globs();
+        let (_, name) = globs.find(|(of, _)| *of == key)?;
+        let is_plain = !name.contains(['*', '?', '[']);
+        is_plain.then(|| format!("{directory}/{name}").parse().ok())?
     }
 }
 

@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::labels::{self, LabelError, PortRequests};
 use crate::config::settings::{LabelPolicy, Settings};
 use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
@@ -13,6 +11,7 @@ use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, Inventory};
 use crate::model::port::{NodeSpec, Port};
 use crate::model::{Account, DevNum, Hold, Mode, NodePath};
+use crate::plan::last_devices::LastDevices;
 
 /// A port as it should be in a container, with its device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +34,11 @@ pub struct WantedPort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsentPort {
     pub port: String,
-    /// Where it will be; `None` where that is the host's name for the device.
+    /// Where it will be; `None` where that is the host's name for the device, which is not known.
     pub node: Option<NodePath>,
-    /// The links that its match spells out, and those of the device that it had last.
-    pub links: Vec<NodePath>,
+    /// The names that it may have beside that: those that its match spells out, and those that it
+    /// has had.
+    pub names: Vec<NodePath>,
     pub hold: Hold,
 }
 
@@ -50,6 +50,8 @@ pub struct Assignment {
     pub conflicts: Vec<Conflict>,
     /// It asked for every USB serial port.
     pub every: bool,
+    /// The names of those that were plugged in, as far as nothing else tells that they may be ports.
+    pub every_names: Vec<NodePath>,
     /// The hold of those; `None` is the default.
     pub every_hold: Option<Hold>,
 }
@@ -111,18 +113,6 @@ impl Conflict {
     }
 }
 
-/// The device that each port had last, by the port's key. A port keeps its device while it stays
-/// plugged in, over restarts of the daemon too.
-pub type LastDevices = BTreeMap<String, LastDevice>;
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastDevice {
-    /// The device's place in sysfs.
-    pub devpath: String,
-    /// The device's links, remembered while it is unplugged.
-    pub links: BTreeSet<NodePath>,
-}
-
 /// The ports of all containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignments {
@@ -147,8 +137,13 @@ pub fn assign(settings: &Settings, inventory: &Inventory, before: &LastDevices) 
         settings,
         devices: &inventory.devices,
         before,
-        after: LastDevices::new(),
+        present: names_of(inventory.devices.values()),
+        after: LastDevices {
+            offered: before.offered.clone(),
+            ..LastDevices::default()
+        },
     };
+    assigner.after.offer(inventory.devices.values());
     let of_file = assigner.ports_of_file();
     let by_container = inventory.containers.iter().filter_map(|(id, container)| {
         let assignment = assigner.container(id, container, &of_file).transpose();
@@ -164,17 +159,24 @@ struct Assigner<'a> {
     settings: &'a Settings,
     devices: &'a BTreeMap<String, Device>,
     before: &'a LastDevices,
+    /// The names of devices that are plugged in.
+    present: BTreeSet<&'a NodePath>,
     after: LastDevices,
 }
 
-/// A port, its device if that is plugged in, and the links of its last device.
+fn names_of<'a>(devices: impl Iterator<Item = &'a Device>) -> BTreeSet<&'a NodePath> {
+    let names = devices.flat_map(|device| device.links.iter().chain([&device.node]));
+    names.collect()
+}
+
+/// A port, its device if that is plugged in, and the names by which it may come back.
 #[derive(Clone)]
 struct PortDevice<'a> {
     port: &'a Port,
     device: Option<&'a Device>,
     /// The port is defined by labels, and this device would be it if it were offered.
     refused: Option<&'a Device>,
-    links: BTreeSet<NodePath>,
+    names: Vec<NodePath>,
     hold: Option<Hold>,
 }
 
@@ -226,7 +228,23 @@ impl<'a> Assigner<'a> {
         ports.sort_by(|a, b| a.port.name.cmp(&b.port.name));
 
         let asks = !ports.is_empty() || requests.every_port;
-        Ok(asks.then(|| Assignment::new(ports, &requests, self.devices)))
+        Ok(asks.then(|| {
+            let mut assignment = Assignment::new(ports, &requests, self.devices);
+            if requests.every_port {
+                assignment.every_names = self.absent(&self.after.offered).cloned().collect();
+            }
+            assignment
+        }))
+    }
+
+    /// Those of the names that no device has which is plugged in. Any other would not be held for
+    /// its port, which comes back under another name.
+    fn absent<'b>(
+        &self,
+        names: impl IntoIterator<Item = &'b NodePath>,
+    ) -> impl Iterator<Item = &'b NodePath> {
+        let names = names.into_iter();
+        names.filter(|name| !self.present.contains(name))
     }
 
     /// Chooses the device of a port: the one that it has, else the first by path.
@@ -234,7 +252,7 @@ impl<'a> Assigner<'a> {
     where
         'a: 'b,
     {
-        let last = self.before.get(&key);
+        let last = self.before.ports.get(&key);
         let devices = self.devices.values().filter(|d| port.device.matches(d));
         let may_be = |d: &&Device| author == Author::File || d.is_offered();
         let (candidates, refused): (Vec<&Device>, Vec<_>) = devices.partition(may_be);
@@ -245,22 +263,18 @@ impl<'a> Assigner<'a> {
         };
         let device = kept.or_else(first).copied();
 
-        let last = match device {
-            Some(device) => Some(LastDevice {
-                devpath: device.devpath.clone(),
-                links: device.links.clone(),
-            }),
-            None => last.cloned(),
-        };
-        let links = last.as_ref().map(|last| last.links.clone());
-        if let Some(last) = last {
-            self.after.insert(key, last);
+        let mut last = last.cloned();
+        if let Some(device) = device {
+            last.get_or_insert_default().update(device);
         }
+        let had = last.iter().flat_map(|last| last.names(port));
+        let names = self.absent(had).cloned().collect();
+        self.after.ports.extend(last.map(|last| (key, last)));
         PortDevice {
             port,
             device,
             refused: refused.first().copied().filter(|_| device.is_none()),
-            links: links.unwrap_or_default(),
+            names,
             hold: port.hold,
         }
     }
@@ -299,7 +313,7 @@ impl Assignment {
             port,
             device,
             refused,
-            mut links,
+            mut names,
             hold,
         } in ports
         {
@@ -313,11 +327,11 @@ impl Assignment {
                     device: refused.sysname.clone(),
                 }),
                 (None, None) => {
-                    links.extend(port.known_links());
+                    names.extend(port.known_links());
                     assignment.absent.push(AbsentPort {
                         port: name,
-                        node: port.node.path.clone(),
-                        links: links.into_iter().collect(),
+                        node: port.known_node(),
+                        names,
                         hold,
                     });
                 }
@@ -347,6 +361,7 @@ impl Assignment {
             ports: present.chain(absent).collect(),
             every: self.every,
             every_hold: self.every_hold,
+            every_names: self.every_names.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -451,7 +466,7 @@ impl WantedPort {
 
 impl AbsentPort {
     fn waiting(&self) -> ContainerPort {
-        let paths = self.node.iter().chain(&self.links);
+        let paths = self.node.iter().chain(&self.names);
         ContainerPort::waiting(&self.port, paths, self.hold)
     }
 }

@@ -12,7 +12,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::assign::{LastDevices, assign};
+use super::assign::assign;
+use super::last_devices::LastDevices;
 use super::{Actual, Forbidden, Found, Mounted, Record, fixtures, passwd, plan};
 use crate::config;
 use crate::model::fixtures::{containers, devices, golden as compare};

@@ -15,6 +15,7 @@ use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, Mode, NodePath};
 
 pub mod assign;
+pub mod last_devices;
 pub mod passwd;
 
 /// A port as it should be in a container, with owner and group as the container's own numbers.

@@ -39,24 +39,27 @@ pub(super) fn created(options: &Options, id: &ContainerId) -> (Created, bool) {
     }
     // At boot the engine may start before the daemon. Every configured port may be one of a new
     // container.
-    let ports = Known::read(&options.state_dir).ports(id);
+    let known = Known::read(&options.state_dir);
+    let ports = known.ports(id);
     let created = Created {
-        ports: ports.unwrap_or_else(|| of_configuration(options)),
+        ports: ports.unwrap_or_else(|| of_configuration(options, &known)),
         ..Created::default()
     };
     (created, true)
 }
 
 /// Every name that any configured port could have.
-fn of_configuration(options: &Options) -> ContainerPorts {
+fn of_configuration(options: &Options, known: &Known) -> ContainerPorts {
     let settings = config::load(&options.config).unwrap_or_default();
     let ports = settings.ports.iter().map(|port| {
         let hold = port.hold.unwrap_or(DEFAULT_HOLD);
-        ContainerPort::waiting(port.name.as_str(), &port.known_paths(), hold)
+        let names = known.last_devices().names(port.name.as_str(), port);
+        ContainerPort::waiting(port.name.as_str(), &names, hold)
     });
     ContainerPorts {
         ports: ports.collect(),
         every: settings.labels != LabelPolicy::Off,
         every_hold: None,
+        every_names: known.every_names(),
     }
 }

@@ -17,7 +17,8 @@ use crate::hold::{ContainerPort, ContainerPorts};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::written::boolean;
 use crate::model::{Hold, NodePath};
-use crate::plan::assign::{Assignment, Assignments, LastDevices};
+use crate::plan::assign::{Assignment, Assignments};
+use crate::plan::last_devices::LastDevices;
 use crate::store::document;
 
 const CONTAINERS: &str = "containers.json";
@@ -28,7 +29,7 @@ const PORTS: &str = "ports.json";
 pub struct Known {
     directory: PathBuf,
     containers: Containers,
-    ports: Ports,
+    ports: LastDevices,
     /// The files that are not as they should be.
     unwritten: BTreeSet<&'static str>,
     /// Those that are being written.
@@ -40,7 +41,7 @@ pub struct Known {
 pub struct Files {
     directory: PathBuf,
     containers: Option<Containers>,
-    ports: Option<Ports>,
+    ports: Option<LastDevices>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,8 +91,9 @@ impl KnownContainer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownPort {
     port: String,
-    /// Absent while the port's device is unplugged and no `node` is configured.
+    /// Absent while the port's device is unplugged and its name not known.
     node: Option<NodePath>,
+    /// Its other names.
     links: Vec<NodePath>,
     hold: Hold,
 }
@@ -107,17 +109,11 @@ impl KnownPort {
         let absent = assignment.absent.iter().map(|absent| Self {
             port: absent.port.clone(),
             node: absent.node.clone(),
-            links: absent.links.clone(),
+            links: absent.names.clone(),
             hold: absent.hold,
         });
         present.chain(absent).collect()
     }
-}
-
-/// The device that each port had last.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Ports {
-    ports: LastDevices,
 }
 
 impl Known {
@@ -166,11 +162,17 @@ impl Known {
             ports: ports.collect(),
             every: known.has_every_port(),
             every_hold: known.every_hold,
+            every_names: self.every_names(),
         })
     }
 
+    /// The names of ports that were offered to every container that asks.
+    pub fn every_names(&self) -> Vec<String> {
+        self.ports.offered.iter().map(ToString::to_string).collect()
+    }
+
     pub fn last_devices(&self) -> &LastDevices {
-        &self.ports.ports
+        &self.ports
     }
 
     /// Takes in who the containers are and what they are assigned; see [`Self::begin_write`].
@@ -183,13 +185,10 @@ impl Known {
         let containers = Containers {
             containers: known.collect(),
         };
-        let ports = Ports {
-            ports: assigned.last_devices.clone(),
-        };
         if set(&mut self.containers, containers) {
             self.unwritten.insert(CONTAINERS);
         }
-        if set(&mut self.ports, ports) {
+        if set(&mut self.ports, assigned.last_devices.clone()) {
             self.unwritten.insert(PORTS);
         }
     }

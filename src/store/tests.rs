@@ -12,7 +12,8 @@ use crate::model::DevNum;
 use crate::model::device_access::{Grant, Grants, Origin};
 use crate::model::fixtures::container;
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
-use crate::plan::assign::{Assignments, LastDevices, assign};
+use crate::plan::assign::{Assignments, assign};
+use crate::plan::last_devices::LastDevices;
 use crate::plan::{Made, Record};
 
 fn id(character: &str) -> ContainerId {

@@ -20,6 +20,7 @@ use crate::container::observe::{has_remapped_users, missing_programs, replaceabl
 use crate::container::rootfs::{Entered, Rootfs};
 use crate::daemon::reconcile::{Preview, preview};
 use crate::engine::container::Running;
+use crate::hold::ContainerPorts;
 use crate::model::DevNum;
 use crate::model::device_access::{Grants, Origin};
 use crate::model::inventory::{Container, ContainerId};
@@ -139,7 +140,7 @@ impl ContainerCheck {
             return;
         };
         self.device_cgroup(&running, &grants, &contents);
-        self.held_opens(self.context.info.is_ours(runtime), self.may_hold());
+        self.held_opens(self.context.info.is_ours(runtime), &self.ports());
         if self.nodes(&contents).await {
             self.exec(&running, contents);
         }
@@ -178,28 +179,31 @@ impl ContainerCheck {
             .missing_drivers(level, subject, running, driver, majors);
     }
 
-    /// Whether any of its ports has a hold.
-    fn may_hold(&self) -> bool {
+    /// Its ports as far as holding is concerned.
+    fn ports(&self) -> ContainerPorts {
         let state = self.context.state.borrow();
         match state.assigned.by_container.get(&self.id) {
-            Some(Ok(assignment)) => assignment.ports(|_, _| false).may_hold(),
-            _ => false,
+            Some(Ok(assignment)) => assignment.ports(|_, _| false),
+            _ => ContainerPorts::default(),
         }
     }
 
     /// Whether early opens are held in it.
-    fn held_opens(&mut self, has_wrapper: bool, may_hold: bool) {
+    fn held_opens(&mut self, has_wrapper: bool, ports: &ContainerPorts) {
         let keepers = self.context.keepers.as_ref();
         let answers = keepers.map(|keepers| keepers.contains(&self.id));
         match (has_wrapper, answers) {
-            (true, _) if !may_hold => {
+            (true, _) if !ports.may_hold() => {
                 let what = "its early opens are not held: hold is off for all of its ports";
                 self.report
                     .note(codes::OPENS_NOT_HELD, &self.subject, what, "");
             }
             (true, None) => {}
             (true, Some(true)) => {
-                let what = "its early opens are held";
+                let what = match ports.held_names().as_slice() {
+                    [] => "its early opens are held once a name of its ports is known".to_owned(),
+                    names => format!("its early opens are held, of {}", names.join(", ")),
+                };
                 self.report.note(codes::OPENS_HELD, &self.subject, what, "");
             }
             (true, Some(false)) => {

@@ -7,6 +7,7 @@ use crate::model::device::Device;
 use crate::model::identity::identity;
 use crate::model::match_key::{BY_PATH, MatchKey};
 use crate::model::port::Port;
+use crate::model::{Hold, NodePath};
 use crate::plan::assign::shared_links;
 
 impl Report {
@@ -15,12 +16,7 @@ impl Report {
             let subject = format!("port {}", port.name);
             self.device_of(&subject, port, state);
             self.users_of(&subject, port, state);
-            if port.known_paths().is_empty() {
-                let what = "has no known path, so early opens are not held until its device has \
-                            been plugged in once";
-                let fix = "set its `node`, e.g. /dev/NAME";
-                self.note(codes::PORT_UNKNOWN_NAME, &subject, what, fix);
-            }
+            self.names_of(&subject, port, state);
         }
         for (link, devices) in shared_links(&state.inventory.devices) {
             self.warning(
@@ -63,6 +59,34 @@ impl Report {
                 );
             }
         }
+    }
+
+    /// Whether the names are known by which early opens of it are held.
+    fn names_of(&mut self, subject: &str, port: &Port, state: &State) {
+        let last = &state.assigned.last_devices;
+        let key = port.name.as_str();
+        let had_any = last
+            .ports
+            .get(key)
+            .is_some_and(|last| !last.nodes.is_empty());
+        if port.hold == Some(Hold::Off) || port.known_node().is_some() || had_any {
+            return;
+        }
+        let links: Vec<_> = last
+            .names(key, port)
+            .iter()
+            .map(NodePath::to_string)
+            .collect();
+        let held = match links.as_slice() {
+            [] => String::new(),
+            links => format!("; those of {} are", links.join(", ")),
+        };
+        let what = format!(
+            "the path of its node is not known until its device has been plugged in once, so early \
+             opens of that are not held{held}"
+        );
+        let fix = "set its `node`, e.g. /dev/NAME";
+        self.note(codes::PORT_UNKNOWN_NAME, subject, what, fix);
     }
 
     /// A match by place is right for a device that has no identity of its own.

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::fixtures::settings;
 use crate::model::fixtures::{container, device};
 use crate::model::inventory::ContainerState;
+use crate::plan::last_devices::LastDevices;
 
 const ZWAVE: &str = r#"
     [[port]]
@@ -49,7 +50,8 @@ fn the_device_that_a_port_has_stays_and_else_the_lowest_by_path_is_taken() {
         .as_ref()
         .unwrap()
         .absent[0];
-    assert_eq!((absent.port.as_str(), absent.links.len()), ("zwave", 2));
+    // Of both devices that it has had.
+    assert_eq!((absent.port.as_str(), absent.names.len()), ("zwave", 4));
 }
 
 #[test]
@@ -198,4 +200,99 @@ fn a_node_below_another_one_is_a_conflict() {
     let text = format!("{ZWAVE}{below}");
     let assigned = assign(&settings(&text), &one, &LastDevices::default());
     assert_eq!(lines(&assigned, "1"), ["a /dev/zwave/stick 188:0"]);
+}
+
+/// The names by which early opens of what is not plugged in are held in the container "1".
+fn held(assigned: &Assignments) -> Vec<String> {
+    let assignment = assigned.by_container[&ContainerId("1".into())].as_ref();
+    let ports = assignment.unwrap().ports(|_, _| true);
+    let waiting = ports.ports.iter().filter(|port| !port.ready);
+    let names = waiting.flat_map(|port| port.names.clone());
+    names.chain(ports.every_names.clone()).collect()
+}
+
+/// What is assigned after these devices were plugged in, one set after the other.
+fn after(settings: &str, labels: &[(&str, &str)], plugged: &[&[Device]]) -> Assignments {
+    let settings = self::settings(settings);
+    let mut assigned = Assignments::default();
+    for devices in plugged {
+        let inventory = inventory(devices, &[("1", container("app", labels))]);
+        assigned = assign(&settings, &inventory, &assigned.last_devices);
+    }
+    assigned
+}
+
+#[test]
+fn a_port_under_the_hosts_name_is_known_by_every_name_that_it_has_had() {
+    let port = "[[port]]\nname = \"zwave\"\nmatch = { serial = \"A\" }\ncontainers = [\"app\"]";
+    let as_number = |number: u32| device(&format!("ttyUSB{number}"), "A");
+    assert_eq!(held(&after(port, &[], &[&[]])), [""; 0]);
+    let replugged = after(port, &[], &[&[as_number(0)], &[], &[as_number(1)], &[]]);
+    let names = held(&replugged);
+    assert_eq!(names[..2], ["/dev/ttyUSB1", "/dev/ttyUSB0"]);
+    assert!(
+        names.contains(&"/dev/serial/by-id/usb-A-if00".to_owned()),
+        "{names:?}"
+    );
+
+    // Another device has one of them now, so the port comes back under another name.
+    let taken = [device("ttyUSB0", "B")];
+    let names = held(&after(
+        port,
+        &[],
+        &[&[as_number(0)], &[as_number(1)], &taken],
+    ));
+    assert_eq!(names[0], "/dev/ttyUSB1");
+    assert!(!names.contains(&"/dev/ttyUSB0".to_owned()), "{names:?}");
+
+    // The host's name is none of a port that has its own.
+    let own = format!("{port}\nnode = \"/dev/zwave\"");
+    let names = held(&after(&own, &[], &[&[as_number(0)], &[]]));
+    assert_eq!(names[0], "/dev/zwave");
+    assert!(!names.contains(&"/dev/ttyUSB0".to_owned()), "{names:?}");
+
+    // A device that has another name at every plug.
+    let many: Vec<_> = (0..100).map(|number| vec![as_number(number)]).collect();
+    let mut many: Vec<&[Device]> = many.iter().map(Vec::as_slice).collect();
+    many.push(&[]);
+    let names = held(&after(port, &[], &many));
+    assert_eq!(names[0], "/dev/ttyUSB99");
+    assert_eq!(names.len(), 16);
+}
+
+#[test]
+fn the_name_of_a_port_is_concluded_from_its_match() {
+    let port = "[[port]]\nname = \"x\"\ncontainers = [\"app\"]\nmatch = ";
+    for (of_match, expected) in [
+        ("{ sysname = \"ttyAMA0\" }", &["/dev/ttyAMA0"][..]),
+        (
+            "{ sysname = \"/dev/ttyAMA0\", driver = \"*\" }",
+            &["/dev/ttyAMA0"],
+        ),
+        ("{ sysname = \"ttyAMA*\" }", &[]),
+        (
+            "{ by-id = \"/dev/serial/by-id/x\", by-path = \"y\" }",
+            &["/dev/serial/by-id/x", "/dev/serial/by-path/y"],
+        ),
+        ("{ sysname = \"ttyAMA0\" }\nnode = \"/dev/x\"", &["/dev/x"]),
+    ] {
+        let assigned = after(&format!("{port}{of_match}"), &[], &[&[]]);
+        assert_eq!(held(&assigned), expected, "{of_match}");
+    }
+}
+
+#[test]
+fn a_port_that_a_rule_of_the_operators_offers_is_known_by_the_names_that_it_has_had() {
+    let every = [("ttyplugd.enable", "true")];
+    let (odd, usual) = (device("ttyXRUSB0", "A"), device("ttyUSB0", "B"));
+    let other = device("ttyXRUSB1", "C");
+    let plugged: [&[Device]; 3] = [&[odd.clone(), usual.clone()], &[odd, other], &[]];
+    assert_eq!(held(&after("", &every, &plugged[..1])), [""; 0]);
+    let names = held(&after("", &every, &plugged));
+    assert_eq!(names, ["/dev/ttyXRUSB0", "/dev/ttyXRUSB1"]);
+    // A container that has not asked for it knows nothing of it.
+    let own = [("ttyplugd.port.x.match", "serial=B")];
+    let names = held(&after("", &own, &plugged));
+    assert!(!names.contains(&"/dev/ttyXRUSB0".to_owned()), "{names:?}");
+    assert!(names.contains(&"/dev/ttyUSB0".to_owned()), "{names:?}");
 }

@@ -9,6 +9,7 @@ mod journal;
 mod keeper;
 mod limits;
 mod modes;
+mod names;
 mod off;
 mod open;
 mod plug;
