@@ -63,13 +63,6 @@ pub enum InjectPolicy {
     Namespace,
 }
 
-impl InjectPolicy {
-    /// Whether nodes can be made in a paused container, in which nothing can be executed.
-    pub fn serves_paused(self) -> bool {
-        self != Self::Exec
-    }
-}
-
 /// Whether containers are granted access to their ports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -337,10 +337,7 @@ impl Daemon {
         };
         state.inventory.containers = containers.into_iter().map(recognise).collect();
         state.stale = true;
-        for (id, _) in state
-            .inventory
-            .running(state.settings.inject.serves_paused())
-        {
+        for (id, _) in state.inventory.alive() {
             self.scheduler.revisit(id);
         }
         self.shared.notifier.notify_all();
@@ -458,8 +455,7 @@ impl Daemon {
     /// have removed the causes.
     fn mark_all(&mut self) {
         let state = self.shared.state.borrow();
-        let serves_paused = state.settings.inject.serves_paused();
-        for (id, _) in state.inventory.running(serves_paused) {
+        for (id, _) in state.inventory.alive() {
             self.scheduler.changed(id);
         }
     }
@@ -493,17 +489,15 @@ impl Daemon {
         let containers = &state.inventory.containers;
         state.lives.update(|id| Some(containers.get(id)?.state));
 
-        let running = state
-            .inventory
-            .running(state.settings.inject.serves_paused());
-        let running: BTreeSet<_> = running.map(|(id, _)| id.clone()).collect();
-        self.scheduler.retain(&running);
+        let alive = state.inventory.alive();
+        let alive: BTreeSet<_> = alive.map(|(id, _)| id.clone()).collect();
+        self.scheduler.retain(&alive);
         for id in &changed(&old, &state.assigned) {
             report_definition(state, id);
             if state.has_to_revoke(id) {
                 tokio::task::spawn_local(revoke(self.shared.clone(), id.clone()));
             }
-            if running.contains(id) {
+            if alive.contains(id) {
                 self.scheduler.changed(id);
             }
             self.shared.notifier.notify_container(id);

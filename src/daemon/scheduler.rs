@@ -66,12 +66,11 @@ impl Scheduler {
             .retain(|id, work| work.is_running() || containers.contains(id));
     }
 
-    /// Starts the work that is due in running containers, even without the engine: much of it needs
-    /// none.
+    /// Starts the work that is due, even without the engine and in paused containers: much of it needs
+    /// no command.
     pub fn start(&mut self, shared: &Rc<Shared>, now: Instant) {
         let state = shared.state.borrow();
-        let serves_paused = state.settings.inject.serves_paused();
-        for (id, container) in state.inventory.running(serves_paused) {
+        for (id, container) in state.inventory.alive() {
             let Some(work) = self.work.get_mut(id) else {
                 continue;
             };

@@ -143,16 +143,6 @@ impl Inventory {
             .collect()
     }
 
-    /// The containers whose /dev can be changed; `paused` says whether that of paused ones can.
-    pub fn running(&self, paused: bool) -> impl Iterator<Item = (&ContainerId, &Container)> {
-        let runs = move |(_, container): &(_, &Container)| match container.state {
-            ContainerState::Running => true,
-            ContainerState::Paused => paused,
-            ContainerState::Stopped => false,
-        };
-        self.containers.iter().filter(runs)
-    }
-
     /// The containers that have a /dev.
     pub fn alive(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
         let alive = |(_, container): &(_, &Container)| container.state != ContainerState::Stopped;

@@ -376,6 +376,26 @@ fn a_right_ends_at_once_though_its_node_cannot_be_removed() {
     daemon.stop();
 }
 
+/// The daemon that revokes it has not seen the container run.
+#[test]
+fn a_paused_container_keeps_no_right_of_a_port_that_went_while_the_daemon_was_down() {
+    for inject in ["exec", "auto", "namespace"] {
+        let bed = Testbed::with_config(&format!("inject = {inject:?}\n{ZWAVE}"));
+        let (bed, container, daemon, port, before) = opening(bed, zwave());
+        port.plug();
+        container.has_port(&port);
+        daemon.stop();
+        container.docker(&["pause"]);
+        port.unplug();
+        let daemon = bed.daemon();
+        let what = format!("it may open what it could before ({inject})");
+        until(&what, || opened_in_its_group(&container) == before);
+        container.docker(&["unpause"]);
+        container.lacks_port(&port);
+        daemon.stop();
+    }
+}
+
 #[test]
 fn a_right_comes_again_with_a_restarted_engine() {
     let recipe = zwave().with(&["--restart", "always"]);
