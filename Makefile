@@ -5,6 +5,11 @@
 # make deny               advisories, licences and sources of the dependencies
 # make fuzz               every decoder of bytes from outside against made-up input, for SECONDS=60 each;
 #                         TARGETS="NAME..." is a part of them
+# make chaos              random operations on everything at once, and after each round of them everything
+#                         as it must be, for SECONDS=600 or OPERATIONS=n; SEED=n repeats what a run
+#                         with that seed has done, WITHOUT="pause kill-engine" leaves operations out
+# make soak               32 containers and a plug every second for SECONDS=3600: memory, descriptors
+#                         and latency, as target/chaos/soak.csv
 # make demo               one port plugged, used and unplugged, with times
 # make bench              time from the uevent to the node, against the udev script it replaces and
 #                         by each way of making it, and what holding opens costs and brings;
@@ -32,7 +37,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCHS ?= amd64 arm64 armhf
 
-.PHONY: all build check test test-applications lint deny fuzz demo bench deb e2e e2e-arm install clean
+.PHONY: all build check test test-applications lint deny fuzz chaos soak demo bench deb e2e e2e-arm install clean
 
 all: build
 
@@ -85,11 +90,31 @@ $(ROOT): tests/applications.sh $(wildcard tests/applications/*)
 	mkdir -p $(@D)
 	tests/applications.sh $@
 
-SECONDS ?= 60
 TARGETS ?=
+fuzz: SECONDS ?= 60
 fuzz:
 	tests/prerequisites.sh fuzz
 	fuzz/run.sh $(SECONDS) $(TARGETS)
+
+# Both print what they do, and are no part of the tests.
+CHAOS = $(BELOW_ENGINE) test --locked --test it -- --ignored --nocapture --exact
+SEED ?=
+OPERATIONS ?=
+WITHOUT ?=
+chaos: SECONDS ?= 600
+chaos: export TTYPLUGD_TEST_SECONDS = $(SECONDS)
+chaos: export TTYPLUGD_TEST_OPERATIONS = $(OPERATIONS)
+chaos: export TTYPLUGD_TEST_WITHOUT = $(WITHOUT)
+chaos: export TTYPLUGD_TEST_SEED = $(SEED)
+chaos:
+	tests/prerequisites.sh test
+	$(CHAOS) chaos::random_operations
+
+soak: SECONDS ?= 3600
+soak: export TTYPLUGD_TEST_SECONDS = $(SECONDS)
+soak:
+	tests/prerequisites.sh test
+	$(CHAOS) chaos::soak::soak
 
 demo:
 	tests/prerequisites.sh test

@@ -60,6 +60,9 @@ setsid containerd --config "$dir/containerd.toml" --address "$dir/containerd.soc
 "$here/images.sh" import "$(dirname "$dir")"
 ln -s ../opens "$dir/opens"
 
+# The end of this process is the end of all others here, and waits for those that are frozen
+# (pid_namespaces(7)).
+trap '"$here/thaw.sh" "$dir/docker"' EXIT
 # A trap waits for a command that runs in the foreground.
 trap 'exit 143' TERM
 "$@" <&0 &

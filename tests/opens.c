@@ -235,6 +235,66 @@ static void storm(const char *way, const char *path)
 			printf("%s %s %d\n", way, strerrorname_np(error), times[error]);
 }
 
+static int log_file;
+
+static long microseconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000L + t.tv_nsec / 1000;
+}
+
+/* Opens a path again and again. Each open is one line of the log, which its program shares with those
+ * that it runs in later: the path, the result, when it began and when it ended, and the minor number
+ * of the device. */
+static void *always(void *path)
+{
+	for (;; usleep(20 * 1000)) {
+		char line[300];
+		struct stat s = { .st_rdev = 0 };
+		long begun = microseconds();
+		int fd = syscall(SYS_openat, AT_FDCWD, path, SERIAL), error = errno;
+		long ended = microseconds();
+		if (fd >= 0) {
+			fstat(fd, &s);
+			close(fd);
+		}
+		int length = sprintf(line, "%s %s %ld %ld %u\n", (char *)path,
+				     fd >= 0 ? "ok" : strerrorname_np(error), begun, ended,
+				     minor(s.st_rdev));
+		if (write(log_file, line, length) != length)
+			_exit(1);
+	}
+	return NULL;
+}
+
+static void leave(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+/* Joins a control group, and says for each device how it may be opened there: 1 for reading, 2 for
+ * writing, 4 for both. */
+static void rights(char *group, int devices, char **device)
+{
+	const int ways[] = { O_RDONLY, O_WRONLY, O_RDWR };
+	int procs = open(group, O_WRONLY);
+	if (procs < 0 || write(procs, "0", 1) != 1)
+		fail(group);
+	for (int i = 0; i < devices; i++) {
+		int may = 0;
+		for (int way = 0; way < 3; way++) {
+			int fd = open(device[i], ways[way] | O_NOCTTY | O_NONBLOCK);
+			if (fd >= 0 || errno != EPERM)
+				may |= 1 << way;
+			if (fd >= 0)
+				close(fd);
+		}
+		printf("%d%c", may, i + 1 < devices ? ' ' : '\n');
+	}
+}
+
 int main(int count, char **argument)
 {
 	const char *way = count > 1 ? argument[1] : "";
@@ -336,6 +396,17 @@ int main(int count, char **argument)
 		try(way, strcpy(end, path), SERIAL);
 	} else if (strcmp(way, "bad") == 0) {
 		bad_paths();
+	} else if (strcmp(way, "always") == 0 && count > 3) {
+		signal(SIGTERM, leave);
+		log_file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+		if (log_file < 0)
+			fail(path);
+		for (int i = 3; i < count; i++)
+			start(always, argument[i]);
+		for (;;)
+			pause();
+	} else if (strcmp(way, "rights") == 0 && count > 3) {
+		rights(path, count - 3, argument + 3);
 	} else if (strcmp(way, "connect") == 0 && count > 3) {
 		connect_as(atoi(argument[3]), path);
 	} else {

@@ -30,11 +30,12 @@ if [ $# = 0 ]; then
     exit 2
 fi
 if [ "$(id -u)" != 0 ]; then
+    given=()
+    for name in "${!TTYPLUGD_TEST_@}"; do given+=("$name=${!name}"); done
     # sudo has a PATH and a HOME of its own, and cargo is found by the user's.
     exec sudo env PATH="$PATH" CARGO_HOME="${CARGO_HOME:-$HOME/.cargo}" \
         RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" \
-        ${TTYPLUGD_TEST_INJECT:+TTYPLUGD_TEST_INJECT="$TTYPLUGD_TEST_INJECT"} \
-        ${TTYPLUGD_TEST_SEED:+TTYPLUGD_TEST_SEED="$TTYPLUGD_TEST_SEED"} "$0" "${arguments[@]}"
+        "${given[@]}" "$0" "${arguments[@]}"
 fi
 for tool in dockerd containerd docker udevadm busybox flock setsid unshare pkill; do
     command -v $tool >/dev/null || {
@@ -80,11 +81,7 @@ clean_up() {
     set +e
     trap '' INT TERM HUP
     local lane signal id path tty
-    # A frozen process cannot be killed, and one of a paused container is.
-    for id in $(find "$dir"/*/docker/containers -mindepth 1 -maxdepth 1 -printf '%f\n'); do
-        find /sys/fs/cgroup -path "*/docker/$id/freezer.state" -exec sh -c 'echo THAWED >"$1"' - {} \;
-        find /sys/fs/cgroup -path "*/docker/$id/cgroup.freeze" -exec sh -c 'echo 0 >"$1"' - {} \;
-    done 2>/dev/null
+    "$here/thaw.sh" "$dir"/*/docker
     # The end of a lane's first process is the end of all others (pid_namespaces(7)). unshare waits
     # for it, and it is gone once they are.
     for lane in "${running[@]}"; do

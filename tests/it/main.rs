@@ -2,6 +2,7 @@
 //!
 //! `with_engine` needs a Docker engine, udevd and the test ttys: `make test` provides them.
 
+mod chaos;
 mod completions;
 mod compose;
 mod descriptors;

@@ -206,13 +206,19 @@ impl Container {
         eventually(&what, || self.own_names(), |found| *found == expected);
     }
 
-    /// Everything below /dev but what the container runtime puts there.
+    /// See [`names_below`].
     pub(crate) fn own_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        collect(&self.path("/dev"), Path::new("/dev"), &mut names);
-        names.sort();
-        names
+        names_below(&self.root())
     }
+}
+
+/// Everything in the /dev of a container with this root directory but what the container runtime
+/// puts there.
+pub(crate) fn names_below(root: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    collect(&root.join("dev"), Path::new("/dev"), &mut names);
+    names.sort();
+    names
 }
 
 fn collect(directory: &Path, below: &Path, names: &mut Vec<String>) {

@@ -46,7 +46,13 @@ impl Daemon {
         Self::spawn_by(command, "text", directory, docker_host)
     }
 
-    fn spawn_by(mut command: Command, log: &str, directory: &Path, docker_host: &str) -> Self {
+    /// The same by this command, with its log as `text` or in the `journal`.
+    pub(crate) fn spawn_by(
+        mut command: Command,
+        log: &str,
+        directory: &Path,
+        docker_host: &str,
+    ) -> Self {
         let address = directory.join("notify");
         // The daemon before this one had the same.
         let _ = fs::remove_file(&address);

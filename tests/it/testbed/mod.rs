@@ -3,6 +3,7 @@
 mod container;
 mod daemon;
 mod delays;
+mod disk;
 mod entry;
 mod journald;
 pub(crate) mod keeper;
@@ -19,9 +20,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-pub(crate) use container::{Container, Recipe};
+pub(crate) use container::{Container, Recipe, names_below};
 pub(crate) use daemon::{Daemon, PROGRAM};
-pub(crate) use delays::Delays;
+pub(crate) use delays::{Delays, Random, seed};
+pub(crate) use disk::Disk;
 pub(crate) use entry::{Entry, Node};
 pub(crate) use journald::Journald;
 pub(crate) use port::{MAJOR, Port, settle};
@@ -46,6 +48,8 @@ pub(crate) struct Testbed {
     directory: TempDir,
     /// In seconds since 1970.
     begun: u64,
+    /// The wrapper, and the runtime behind it.
+    runtime: PathBuf,
     real_runtime: String,
     _turn: MutexGuard<'static, ()>,
 }
@@ -64,6 +68,7 @@ impl Testbed {
         let bed = Self {
             directory: TempDir::new_in(test_dir()).expect("the test directory can be written to"),
             begun: now.map_or(0, |now| now.as_secs()),
+            runtime: RUNTIME.into(),
             real_runtime: "runc".into(),
             _turn: turn,
         };
@@ -91,11 +96,19 @@ impl Testbed {
         bed
     }
 
+    /// The same with the wrapper in another place.
+    pub(crate) fn with_runtime_at(name: &str, text: &str) -> Self {
+        let mut bed = Self::with_config(text);
+        bed.runtime = bed.file(name);
+        configure_engine(&bed.engine_settings());
+        bed
+    }
+
     fn engine_settings(&self) -> serde_json::Value {
         let runtime = ["--runtime".to_owned(), self.real_runtime.clone()];
         let arguments = [&runtime[..], &self.file_options()].concat();
         serde_json::json!({
-            "runtimes": { "ttyplug": { "path": RUNTIME, "runtimeArgs": arguments } },
+            "runtimes": { "ttyplug": { "path": self.runtime, "runtimeArgs": arguments } },
             "live-restore": false,
         })
     }

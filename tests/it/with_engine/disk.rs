@@ -1,56 +1,8 @@
 //! A disk that is full or read-only, the commonest end of an SD card, keeps no port away.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use crate::testbed::{Recipe, Testbed, eventually, has_words, output, run, until};
+use crate::testbed::{Disk, Recipe, Testbed, eventually, has_words, until};
 
 use super::setup::{ZWAVE, stick};
-
-/// A small file system in the place of the state directory.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn at(directory: PathBuf) -> Self {
-        fs::create_dir_all(&directory).expect("it is ours");
-        let disk = Self(directory);
-        run(
-            "mount",
-            &["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk.path()],
-        );
-        disk
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("it is UTF-8")
-    }
-
-    fn spoil(&self, how: &str) {
-        match how {
-            "full" => {
-                // dd fails when there is no more room.
-                let file = format!("of={}/rest", self.path());
-                output("dd", &["if=/dev/zero", &file, "bs=4k"]);
-            }
-            _ => self.remount("ro"),
-        }
-    }
-
-    fn mend(&self) {
-        self.remount("rw");
-        let _ = fs::remove_file(Path::new(self.path()).join("rest"));
-    }
-
-    fn remount(&self, how: &str) {
-        run("mount", &["-o", &format!("remount,{how}"), self.path()]);
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        output("umount", &["--lazy", self.path()]);
-    }
-}
 
 #[test]
 fn a_full_or_read_only_disk_keeps_no_port_away_and_it_is_said() {

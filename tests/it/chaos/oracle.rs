@@ -1,0 +1,178 @@
+//! What each container must have, by the words of README.md. Pure.
+//!
+//! A running container has, for each of its ports that is plugged in, the node with the device's
+//! number and the port's mode and owner, and the device's two links, which lead to it. It may open
+//! these devices and no other tty. It has nothing else of ours in its /dev.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::testbed::{Entry, MAJOR, Node};
+
+use super::world::{Container, Inject, Life, OWN, SOCKETS, Stick, World};
+
+/// What the machine brings along: it has nothing to do with ports.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Host {
+    /// The minor number of the tty that is the first socket; those of the others follow.
+    pub(super) first: u64,
+    /// The group of the ttys' nodes.
+    pub(super) group: u32,
+}
+
+/// A port of a container, plugged in or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) stick: Stick,
+    /// Where the node is; `None` where that is the host's name for the device.
+    pub(super) node: Option<&'static str>,
+    mode: u32,
+    owner: u32,
+    group: Option<u32>,
+}
+
+/// What a running container has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Must {
+    /// Everything below its /dev but what the container runtime makes.
+    pub(super) entries: BTreeMap<String, Entry>,
+    /// Paths at which anything may be, or nothing.
+    pub(super) open: BTreeSet<String>,
+    /// Whether its entries may be any.
+    pub(super) free: bool,
+    /// The sockets whose ttys it may open.
+    pub(super) rights: BTreeSet<usize>,
+}
+
+/// The ports of a container: those of the configuration, by its name, then those of its labels.
+pub(super) fn ports_of(world: &World, container: &Container) -> Vec<Wanted> {
+    let mut ports = Vec::new();
+    for port in world.config.ports() {
+        if port
+            .containers
+            .iter()
+            .any(|name| names(name, container.name))
+        {
+            ports.push(Wanted {
+                stick: port.stick,
+                node: Some(port.node),
+                mode: port.mode,
+                owner: port.owner,
+                group: port.group,
+            });
+        }
+    }
+    let of_labels = |stick, node| Wanted {
+        stick,
+        node,
+        mode: 0o660,
+        owner: 0,
+        group: None,
+    };
+    ports.extend(container.kind.own.map(|stick| of_labels(stick, Some(OWN))));
+    if container.kind.every {
+        let plugged = world.sockets.iter().flatten();
+        ports.extend(plugged.map(|stick| of_labels(*stick, None)));
+    }
+    ports
+}
+
+/// Whether a name in the configuration means this container.
+fn names(in_config: &str, container: &str) -> bool {
+    match in_config.strip_suffix('*') {
+        Some(start) => container.starts_with(start),
+        None => in_config == container,
+    }
+}
+
+/// What a running container must have.
+pub(super) fn must(world: &World, host: Host, container: &Container) -> Must {
+    let mut must = Must {
+        free: !can_be_served(world, container),
+        open: container.spoilt.iter().map(|path| (*path).into()).collect(),
+        ..Must::default()
+    };
+    for port in ports_of(world, container) {
+        let Some(socket) = world.socket_of(port.stick) else {
+            continue;
+        };
+        must.rights.insert(socket);
+        let node = match port.node {
+            Some(node) => node.to_owned(),
+            None => format!("/dev/tty{}", host.first + socket as u64),
+        };
+        for link in links(port.stick, socket) {
+            // A device that is two ports of a container has its links by the first.
+            let target = Entry::link(&format!("../..{}", &node["/dev".len()..]));
+            must.entries.entry(link).or_insert(target);
+        }
+        // What was done at a path of a port that is plugged in is undone.
+        must.open.remove(&node);
+        must.entries
+            .insert(node, Entry::Node(host.node(&port, socket)));
+    }
+    must
+}
+
+/// Nothing can be executed in a container that is paused, or whose image or capabilities do not
+/// allow it.
+pub(super) fn can_be_served(world: &World, container: &Container) -> bool {
+    let executes = container.kind.has_command && container.life != Life::Paused;
+    executes || world.config.inject != Inject::Exec
+}
+
+/// The names of a stick in /dev/serial.
+pub(super) fn links(stick: Stick, socket: usize) -> [String; 2] {
+    let path = format!("pci-0000:00:14.0-usb-0:{}:1.0", 60 + socket);
+    [
+        format!("/dev/serial/by-id/usb-Chaos_{}-if00", stick.serial()),
+        format!("/dev/serial/by-path/{path}"),
+    ]
+}
+
+impl Host {
+    /// The socket whose tty has this minor number.
+    pub(super) fn socket(self, minor: u64) -> Option<usize> {
+        let socket = usize::try_from(minor.checked_sub(self.first)?).ok()?;
+        (socket < SOCKETS).then_some(socket)
+    }
+
+    fn node(self, port: &Wanted, socket: usize) -> Node {
+        Node {
+            major: MAJOR,
+            minor: self.first + socket as u64,
+            mode: port.mode,
+            uid: port.owner,
+            gid: port.group.unwrap_or(self.group),
+        }
+    }
+}
+
+impl Must {
+    /// How the entries that are seen differ.
+    pub(super) fn differences(&self, entries: &BTreeMap<String, Entry>) -> Vec<String> {
+        if self.free {
+            return Vec::new();
+        }
+        let paths: BTreeSet<_> = self.entries.keys().chain(entries.keys()).collect();
+        let paths = paths.into_iter().filter(|path| !self.open.contains(*path));
+        let differs = paths.filter(|path| self.entries.get(*path) != entries.get(*path));
+        let show = |entry: Option<&Entry>| entry.map_or("absent".into(), |e| format!("{e:?}"));
+        differs
+            .map(|path| {
+                let (must, is) = (self.entries.get(path), entries.get(path));
+                format!("{path} must be {} and is {}", show(must), show(is))
+            })
+            .collect()
+    }
+
+    /// How the sockets whose ttys may be opened differ.
+    pub(super) fn wrong_rights(&self, rights: &BTreeSet<usize>) -> Vec<String> {
+        let differ = self.rights.symmetric_difference(rights);
+        differ
+            .map(|socket| match self.rights.contains(socket) {
+                true => format!("the tty of socket {socket} cannot be opened and must be"),
+                false => format!("the tty of socket {socket} can be opened and must not be"),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,262 @@
+//! A run of the random test: rounds of operations, each with the comparison after it.
+#![allow(clippy::print_stdout)]
+
+use std::time::Duration;
+
+use nix::unistd::Group;
+
+use crate::testbed::Port;
+
+use super::history::{Done, History};
+use super::look::{self, Log};
+use super::machine::{Machine, tty};
+use super::opens::{Open, Verdict, judge, stick_at};
+use super::operation::{Generator, Operation};
+use super::oracle::{Host, Must, must};
+use super::report::{Report, keep_journal};
+use super::round::{Step, carry_out, now};
+use super::udevd::Udevd;
+use super::world::{Container, Life, World};
+
+/// Within which everything is as it must be after the last operation, in microseconds.
+const SETTLES: u64 = 5_000_000;
+
+/// How long it is looked further, to say whether it ever became right.
+const GIVES_UP: u64 = 30_000_000;
+
+pub(super) struct Session {
+    machine: Machine,
+    world: World,
+    generator: Generator,
+    host: Host,
+    history: History,
+    logs: Vec<Log>,
+    /// The opens of each container's program that have ended since the last comparison.
+    opens: Vec<Vec<Open>>,
+    report: Report,
+    udevd: Udevd,
+}
+
+impl Session {
+    pub(super) fn new(seed: u64, without: &str) -> Self {
+        println!("seed {seed}");
+        let generator = Generator::new(seed, without);
+        let world = World::new();
+        let machine = Machine::new(&world);
+        let containers = 0..world.containers.len();
+        let log = |container| Log::new(&machine.opens(container));
+        Self {
+            logs: containers.clone().map(log).collect(),
+            opens: containers.map(|_| Vec::new()).collect(),
+            report: Report::default(),
+            udevd: Udevd::listen(),
+            host: host(),
+            history: History::default(),
+            world,
+            generator,
+            machine,
+        }
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.report.operations
+    }
+
+    /// Some operations, and the comparison.
+    pub(super) fn round(&mut self) {
+        let steps = self.steps();
+        let (mut done, mut wrong) = carry_out(&self.machine, &steps);
+        for done in &mut done {
+            if let Operation::Unplug { socket } = done.operation {
+                done.ended = self.udevd.removed(&tty(socket), done.begun);
+            }
+        }
+        self.history.add(done.clone());
+        if wrong.is_empty() {
+            wrong = self.settle();
+        }
+        wrong.extend(self.judge_opens());
+        self.report.sample(&self.machine);
+        if !wrong.is_empty() {
+            self.fail(&done, wrong);
+        }
+    }
+
+    /// The next operations. The world becomes as they leave it.
+    fn steps(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for _ in 0..self.generator.length() {
+            let operation = self.generator.next(&self.world);
+            self.world.apply(&operation);
+            println!("{:6} {operation}", self.report.count(&operation));
+            let pause = self.generator.pause();
+            steps.push(Step { pause, operation });
+        }
+        steps
+    }
+
+    /// Waits until everything is as it must be. Returns what is not in the end.
+    fn settle(&mut self) -> Vec<String> {
+        if self.world.is_spoilt() {
+            // What a container has done in its own /dev is seen when it is looked at again.
+            self.machine.reload();
+        }
+        let begun = now();
+        loop {
+            let wrong = self.differences(begun);
+            let took = now() - begun;
+            if wrong.is_empty() && took <= SETTLES {
+                self.history.settle(now());
+                self.world.settle();
+                self.report.settled(took);
+                return wrong;
+            }
+            if wrong.is_empty() {
+                return vec![format!("it became right after {} ms", took / 1000)];
+            }
+            if took > GIVES_UP {
+                return wrong;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// How what is seen differs from what must be. What costs more to look at is looked at when the
+    /// rest is right.
+    fn differences(&mut self, begun: u64) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut seen = Vec::new();
+        for (number, container) in self.world.containers.iter().enumerate() {
+            match self.runs(number, container) {
+                Ok(None) => {}
+                Ok(Some(pid)) => {
+                    let must = must(&self.world, self.host, container);
+                    let differences = must.differences(&look::entries(pid));
+                    wrong.extend(of_container(number, container, differences));
+                    seen.push((number, pid, must));
+                }
+                Err(error) => wrong.extend(of_container(number, container, vec![error])),
+            }
+        }
+        for (number, pid, must) in seen {
+            if wrong.is_empty() {
+                let container = &self.world.containers[number];
+                let mut differences = self.wrong_rights(container, pid, &must);
+                differences.extend(self.stuck(number, &must, begun));
+                let container = &self.world.containers[number];
+                wrong.extend(of_container(number, container, differences));
+            }
+        }
+        wrong
+    }
+
+    /// The first process of a container, if it runs, which the engine says as the world does.
+    fn runs(&self, number: usize, container: &Container) -> Result<Option<i64>, String> {
+        let state = &self.machine.inspect(number)?["State"];
+        let life = match (state["Running"].as_bool(), state["Paused"].as_bool()) {
+            (Some(true), Some(true)) => Life::Paused,
+            (Some(true), _) => Life::Running,
+            _ => Life::Stopped,
+        };
+        if life != container.life {
+            return Err(format!("it must be {:?} and is {life:?}", container.life));
+        }
+        Ok(state["Pid"].as_i64().filter(|_| life != Life::Stopped))
+    }
+
+    fn wrong_rights(&self, container: &Container, pid: i64, must: &Must) -> Vec<String> {
+        if container.life == Life::Paused && look::has_one_tree() {
+            return Vec::new();
+        }
+        match look::rights(pid, self.host) {
+            Ok(rights) => must.wrong_rights(&rights),
+            Err(error) => vec![error],
+        }
+    }
+
+    /// Ports that the program of a container has not opened since it must have them.
+    fn stuck(&mut self, number: usize, must: &Must, begun: u64) -> Vec<String> {
+        self.opens[number].extend(self.logs[number].more());
+        let container = &self.world.containers[number];
+        if container.life != Life::Running || must.free {
+            return Vec::new();
+        }
+        let is_opened = |path: &str| {
+            let mut opens = self.opens[number].iter().rev();
+            opens.any(|open| open.path == path && open.is_ok() && open.ended > begun)
+        };
+        let paths = container.kind.opens.iter().filter(|path| {
+            let stick = stick_at(&self.world, container, path);
+            stick.is_some_and(|stick| self.world.socket_of(stick).is_some())
+        });
+        paths
+            .filter(|path| !is_opened(path))
+            .map(|path| format!("its program does not get {path}"))
+            .collect()
+    }
+
+    /// What is wrong with the opens that have ended.
+    fn judge_opens(&mut self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (number, opens) in self.opens.iter_mut().enumerate() {
+            opens.extend(self.logs[number].more());
+            for open in opens.drain(..) {
+                let verdict = judge(&self.world, &self.history, self.host, number, &open);
+                self.report.open(&open, &verdict);
+                if let Verdict::Wrong(what) = verdict {
+                    let container = &self.world.containers[number];
+                    let what = format!("{what}: {open:?}");
+                    wrong.extend(of_container(number, container, vec![what]));
+                }
+            }
+        }
+        wrong
+    }
+
+    fn fail(&self, done: &[Done], mut wrong: Vec<String>) -> ! {
+        wrong.sort_by_key(String::len);
+        println!("\nafter these operations, from and to in seconds of the monotonic clock:");
+        for Done {
+            operation,
+            begun,
+            ended,
+        } in done
+        {
+            let [begun, ended] = [begun, ended].map(|time| *time as f64 / 1e6);
+            println!("  {begun:.3} {ended:.3} {operation}");
+        }
+        println!("it differs, the smallest difference first:");
+        for wrong in &wrong {
+            println!("  {wrong}");
+        }
+        println!("what is plugged in: {:?}", self.world.sockets);
+        println!("the configuration: {:?}", self.world.config);
+        self.report.print();
+        keep_journal();
+        panic!("{} differences", wrong.len());
+    }
+
+    /// Nothing of ours is left when the last container has gone.
+    pub(super) fn end(self) {
+        let left = self.machine.left_behind();
+        self.report.print();
+        keep_journal();
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+}
+
+fn host() -> Host {
+    let group = Group::from_name("dialout").expect("/etc/group can be read");
+    Host {
+        first: Port::new(60).minor(),
+        group: group.expect("udev's group is there").gid.as_raw(),
+    }
+}
+
+fn of_container(number: usize, container: &Container, wrong: Vec<String>) -> Vec<String> {
+    let name = container.name;
+    let wrong = wrong.into_iter();
+    wrong
+        .map(|wrong| format!("container {number} ({name}): {wrong}"))
+        .collect()
+}

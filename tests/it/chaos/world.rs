@@ -1,0 +1,337 @@
+//! The machine as the operations leave it: what is plugged in, which containers there are, what the
+//! configuration says. Pure.
+
+use std::collections::BTreeSet;
+
+use super::operation::{Mess, Operation};
+use super::oracle::{can_be_served, ports_of};
+
+/// Where sticks can be plugged in: one of the test ttys each.
+pub(super) const SOCKETS: usize = 4;
+
+/// There are more of them than sockets, so one gets the number that another had.
+pub(super) const STICKS: u8 = 6;
+
+/// A stick, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stick(pub(super) u8);
+
+impl Stick {
+    pub(super) fn serial(self) -> String {
+        format!("K{}", self.0)
+    }
+}
+
+/// How a container is created. That does not change while it exists.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// The name that it is created with.
+    pub(super) name: &'static str,
+    pub(super) image: &'static str,
+    /// Its early opens wait, for ever.
+    pub(super) wrapped: bool,
+    pub(super) options: &'static [&'static str],
+    /// A command in it can make nodes.
+    pub(super) has_command: bool,
+    /// The label `ttyplugd.enable=true`.
+    pub(super) every: bool,
+    /// A port that its labels define, at [`OWN`].
+    pub(super) own: Option<Stick>,
+    /// What its program opens again and again.
+    pub(super) opens: &'static [&'static str],
+}
+
+/// Where a container has the port that its labels define.
+pub(super) const OWN: &str = "/dev/own";
+
+/// What a container opens that may come to have any of [`PORTS`].
+const NAMED: &[&str] = &["/dev/first", "/dev/second", "/dev/below/third"];
+
+/// A link of a stick that a container with every port opens.
+const LINK: &[&str] = &["/dev/serial/by-id/usb-Chaos_K0-if00"];
+
+const PLAIN: Kind = Kind {
+    name: "",
+    image: "opens",
+    wrapped: false,
+    options: &[],
+    has_command: true,
+    every: false,
+    own: None,
+    opens: &[],
+};
+
+pub(super) const KINDS: [Kind; 8] = [
+    Kind {
+        name: "red",
+        wrapped: true,
+        opens: NAMED,
+        ..PLAIN
+    },
+    Kind {
+        name: "green",
+        opens: NAMED,
+        ..PLAIN
+    },
+    Kind {
+        name: "blue",
+        wrapped: true,
+        opens: NAMED,
+        ..PLAIN
+    },
+    Kind {
+        name: "grey",
+        every: true,
+        opens: LINK,
+        ..PLAIN
+    },
+    Kind {
+        name: "pink",
+        wrapped: true,
+        every: true,
+        opens: LINK,
+        ..PLAIN
+    },
+    Kind {
+        name: "lime",
+        wrapped: true,
+        own: Some(Stick(3)),
+        opens: &[OWN],
+        ..PLAIN
+    },
+    Kind {
+        name: "cyan",
+        image: "noshell",
+        has_command: false,
+        own: Some(Stick(4)),
+        ..PLAIN
+    },
+    Kind {
+        name: "teal",
+        wrapped: true,
+        options: &["--read-only", "--cap-drop", "ALL"],
+        has_command: false,
+        own: Some(Stick(5)),
+        opens: &[OWN],
+        ..PLAIN
+    },
+];
+
+/// Names that a container can be given besides those that they are created with.
+pub(super) const NAMES: [&str; 3] = ["white", "bluebell", "black"];
+
+/// A port of the configuration.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) name: &'static str,
+    pub(super) stick: Stick,
+    /// Container names, of which the last letter may be `*`.
+    pub(super) containers: &'static [&'static str],
+    pub(super) node: &'static str,
+    pub(super) mode: u32,
+    pub(super) owner: u32,
+    /// That of the host's node unless it is named.
+    pub(super) group: Option<u32>,
+}
+
+const FIRST: Port = Port {
+    name: "first",
+    stick: Stick(0),
+    containers: &["red", "pink"],
+    node: NAMED[0],
+    mode: 0o660,
+    owner: 0,
+    group: None,
+};
+
+const SECOND: Port = Port {
+    name: "second",
+    stick: Stick(1),
+    containers: &["red", "green"],
+    node: NAMED[1],
+    mode: 0o600,
+    owner: 1000,
+    group: Some(1000),
+};
+
+const THIRD: Port = Port {
+    name: "third",
+    stick: Stick(2),
+    containers: &["blue*", "teal"],
+    node: NAMED[2],
+    mode: 0o660,
+    owner: 0,
+    group: None,
+};
+
+/// The ports of the configuration, and as it is after an edit.
+pub(super) const PORTS: [[Port; 3]; 2] = [
+    [FIRST, SECOND, THIRD],
+    [
+        Port {
+            containers: &["green", "lime"],
+            ..FIRST
+        },
+        Port {
+            mode: 0o666,
+            owner: 0,
+            ..SECOND
+        },
+        THIRD,
+    ],
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inject {
+    Auto,
+    Namespace,
+    Exec,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Config {
+    pub(super) inject: Inject,
+    pub(super) edited: bool,
+}
+
+impl Config {
+    pub(super) fn ports(self) -> &'static [Port; 3] {
+        &PORTS[usize::from(self.edited)]
+    }
+
+    /// The file.
+    pub(super) fn text(self) -> String {
+        let inject = format!("{:?}", self.inject).to_lowercase();
+        let ports = self.ports().iter().map(|port| {
+            let group = port.group.map(|group| format!("group = \"{group}\"\n"));
+            format!(
+                "[[port]]\nname = {:?}\nmatch = {{ serial = {:?} }}\ncontainers = {:?}\nnode = {:?}\n\
+                 mode = \"{:04o}\"\nowner = \"{}\"\n{}hold = \"forever\"\n",
+                port.name,
+                port.stick.serial(),
+                port.containers,
+                port.node,
+                port.mode,
+                port.owner,
+                group.unwrap_or_default()
+            )
+        });
+        format!("inject = {inject:?}\n{}", ports.collect::<String>())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    Stopped,
+    Running,
+    Paused,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Container {
+    pub(super) kind: &'static Kind,
+    pub(super) name: &'static str,
+    pub(super) life: Life,
+    /// Paths at which its own processes have been since it had its port there.
+    pub(super) spoilt: BTreeSet<&'static str>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) sockets: [Option<Stick>; SOCKETS],
+    pub(super) containers: Vec<Container>,
+    pub(super) config: Config,
+    pub(super) disk_full: bool,
+    pub(super) journal_stopped: bool,
+}
+
+impl World {
+    /// Every container is created and none runs; nothing is plugged in.
+    pub(super) fn new() -> Self {
+        let container = |kind: &'static Kind| Container {
+            kind,
+            name: kind.name,
+            life: Life::Stopped,
+            spoilt: BTreeSet::new(),
+        };
+        Self {
+            sockets: [None; SOCKETS],
+            containers: KINDS.iter().map(container).collect(),
+            config: Config {
+                inject: Inject::Auto,
+                edited: false,
+            },
+            disk_full: false,
+            journal_stopped: false,
+        }
+    }
+
+    /// Where a stick is plugged in.
+    pub(super) fn socket_of(&self, stick: Stick) -> Option<usize> {
+        self.sockets.iter().position(|there| *there == Some(stick))
+    }
+
+    pub(super) fn is_spoilt(&self) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|container| !container.spoilt.is_empty())
+    }
+
+    pub(super) fn apply(&mut self, operation: &Operation) {
+        match *operation {
+            Operation::Plug { socket, stick } => self.sockets[socket] = Some(stick),
+            Operation::Unplug { socket } => self.sockets[socket] = None,
+            Operation::Start(c) | Operation::Restart(c) | Operation::Recreate(c) => self.begin(c),
+            Operation::Unpause(c) => self.containers[c].life = Life::Running,
+            Operation::Stop(c) | Operation::Kill(c) | Operation::KillShim(c) => {
+                self.containers[c].life = Life::Stopped;
+            }
+            Operation::Pause(c) => self.containers[c].life = Life::Paused,
+            Operation::Swap(a, b) => {
+                let name = self.containers[a].name;
+                self.containers[a].name = self.containers[b].name;
+                self.containers[b].name = name;
+            }
+            Operation::Rename(c, name) => self.containers[c].name = name,
+            Operation::Mess(c, mess, path) => {
+                if mess != Mess::RemoveLinks {
+                    self.containers[c].spoilt.insert(path);
+                }
+            }
+            Operation::Reload(config) => self.config = config,
+            Operation::FillDisk => self.disk_full = true,
+            Operation::MendDisk => self.disk_full = false,
+            Operation::StopJournal => self.journal_stopped = true,
+            Operation::ContinueJournal => self.journal_stopped = false,
+            Operation::Blink { .. }
+            | Operation::Update(..)
+            | Operation::Exec(_)
+            | Operation::KillKeeper(_)
+            | Operation::KillDaemon { .. }
+            | Operation::StopDaemon { .. }
+            | Operation::Upgrade
+            | Operation::KillEngine { .. }
+            | Operation::KillContainerd { .. } => {}
+        }
+    }
+
+    /// Everything was as it must be: what was done at a path of a port that is plugged in has been
+    /// undone.
+    pub(super) fn settle(&mut self) {
+        for number in 0..self.containers.len() {
+            let ports = ports_of(self, &self.containers[number]).into_iter();
+            let plugged = ports.filter(|port| self.socket_of(port.stick).is_some());
+            let nodes: BTreeSet<_> = plugged.filter_map(|port| port.node).collect();
+            let served = can_be_served(self, &self.containers[number]);
+            self.containers[number]
+                .spoilt
+                .retain(|path| !served || !nodes.contains(path));
+        }
+    }
+
+    /// A container has a new /dev at every start.
+    fn begin(&mut self, container: usize) {
+        let container = &mut self.containers[container];
+        container.life = Life::Running;
+        container.spoilt.clear();
+    }
+}
