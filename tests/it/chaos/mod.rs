@@ -34,6 +34,11 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
+/// By how much every limit is longer than on a machine that does nothing else.
+fn patience() -> u64 {
+    number("TTYPLUGD_TEST_PATIENCE").unwrap_or(1)
+}
+
 /// For so many seconds, or so many operations.
 #[test]
 #[ignore = "it takes as long as it is told to: make chaos"]

@@ -6,9 +6,6 @@ use super::history::History;
 use super::oracle::{Host, ports_of};
 use super::world::{Container, Stick, World};
 
-/// How long a right may outlive its plug.
-const OUTLIVES: u64 = 100_000;
-
 /// A longer one was held.
 const HELD: u64 = 10_000;
 
@@ -51,9 +48,26 @@ pub(super) enum Verdict {
     Right,
     /// Nothing can be said of it: too much has happened at the time.
     Unknown,
-    /// It has succeeded so many microseconds after the unplug, as it still may.
+    /// It has succeeded so many microseconds after the unplug.
     Late(u64),
     Wrong(String),
+}
+
+/// How long a right may outlive its plug, in microseconds.
+const OUTLIVES: u64 = 100_000;
+
+impl Verdict {
+    /// What is wrong, on a machine that is so many times as slow as one that does nothing else.
+    pub(super) fn wrong(&self, patience: u64) -> Option<String> {
+        match self {
+            Self::Wrong(what) => Some(what.clone()),
+            Self::Late(late) if *late > OUTLIVES * patience => Some(format!(
+                "an open has succeeded {} ms after the unplug",
+                late / 1000
+            )),
+            Self::Right | Self::Unknown | Self::Late(_) => None,
+        }
+    }
 }
 
 /// Judges an open of the container with this number. In `world` the operations so far have been done.
@@ -102,14 +116,7 @@ fn succeeded(history: &History, stick: Stick, open: &Open) -> Verdict {
     if history.daemon_disturbed(history.settled_before(gone), open.ended) {
         return Verdict::Unknown;
     }
-    let late = open.begun - gone;
-    match late <= OUTLIVES {
-        true => Verdict::Late(late),
-        false => Verdict::Wrong(format!(
-            "an open has succeeded {} ms after the unplug",
-            late / 1000
-        )),
-    }
+    Verdict::Late(open.begun - gone)
 }
 
 /// An early open waits, or the port has been there since everything was right: there is no reason to
@@ -137,4 +144,108 @@ fn failed(
         return Verdict::Right;
     }
     Verdict::Wrong(format!("an open has failed with {}", open.result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::Done;
+    use super::super::operation::Operation;
+    use super::*;
+
+    const HOST: Host = Host {
+        first: 60,
+        group: 20,
+    };
+
+    const UNPLUG: Operation = Operation::Unplug { socket: 0 };
+
+    const KILL: Operation = Operation::KillDaemon { down: 0 };
+
+    /// The stick of the port `first` is plugged in and everything is right after 1 s. Then these
+    /// happen, at so many milliseconds.
+    fn after(operations: &[(u64, Operation)]) -> (World, History) {
+        let (mut world, mut history) = (World::new(), History::default());
+        let plug = Operation::Plug {
+            socket: 0,
+            stick: Stick(0),
+        };
+        for (at, operation) in [(500, plug)].iter().chain(operations) {
+            world.apply(operation);
+            history.add(vec![Done {
+                operation: operation.clone(),
+                begun: at * 1000,
+                ended: at * 1000,
+            }]);
+        }
+        history.settle(1_000_000);
+        (world, history)
+    }
+
+    /// An open of that port between two milliseconds.
+    fn open(result: &str, begun: u64, ended: u64) -> Open {
+        Open {
+            path: "/dev/first".into(),
+            result: result.into(),
+            begun: begun * 1000,
+            ended: ended * 1000,
+            minor: 60,
+        }
+    }
+
+    /// As the container `red` has the port, whose opens are held, and `green`, whose are not.
+    fn verdicts(operations: &[(u64, Operation)], open: &Open) -> [Verdict; 2] {
+        let (mut world, history) = after(operations);
+        world.containers[1].name = "red";
+        [0, 1].map(|container| judge(&world, &history, HOST, container, open))
+    }
+
+    fn is_wrong(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Wrong(_))
+    }
+
+    #[test]
+    fn an_open_does_not_fail_without_a_reason() {
+        let failed = open("ENOENT", 2000, 2001);
+        assert!(verdicts(&[], &failed).iter().all(is_wrong));
+        assert_eq!(
+            verdicts(&[(1900, UNPLUG)], &failed),
+            [Verdict::Right, Verdict::Right]
+        );
+        // A held one has no reason to, long after the unplug.
+        let (mut world, mut history) = after(&[(1900, UNPLUG)]);
+        history.settle(2_500_000);
+        let failed = open("ENOENT", 2000, 3000);
+        assert!(is_wrong(&judge(&world, &history, HOST, 0, &failed)));
+        world.containers[1].name = "red";
+        assert_eq!(judge(&world, &history, HOST, 1, &failed), Verdict::Right);
+    }
+
+    #[test]
+    fn an_open_may_fail_when_its_container_is_stopped_or_loses_the_port() {
+        let failed = open("ENOENT", 2000, 2100);
+        let stop = verdicts(&[(2050, Operation::Stop(0))], &failed);
+        assert_eq!(stop[0], Verdict::Right);
+        assert!(is_wrong(&stop[1]));
+        let (world, history) =
+            after(&[(2050, Operation::Swap(0, 5)), (2060, Operation::Swap(0, 5))]);
+        let verdict = judge(&world, &history, HOST, 0, &failed);
+        assert_eq!(verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_right_does_not_outlive_its_plug() {
+        let unplug = [(2000, UNPLUG)];
+        let at = |begun| open("ok", begun, begun + 1);
+        assert_eq!(verdicts(&unplug, &at(1999))[0], Verdict::Right);
+        assert_eq!(verdicts(&unplug, &at(2050))[0], Verdict::Late(50_000));
+        assert_eq!(Verdict::Late(100_000).wrong(1), None);
+        assert!(Verdict::Late(100_001).wrong(1).is_some());
+        // A held one that has begun before it.
+        assert_eq!(
+            verdicts(&unplug, &open("ok", 1900, 2500))[0],
+            Verdict::Right
+        );
+        let down = [(1990, KILL), (2000, UNPLUG)];
+        assert_eq!(verdicts(&down, &at(2500))[0], Verdict::Unknown);
+    }
 }

@@ -176,3 +176,140 @@ impl Must {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::operation::Operation;
+    use super::super::world::Config;
+    use super::*;
+
+    const HOST: Host = Host {
+        first: 60,
+        group: 20,
+    };
+
+    fn after(operations: &[Operation]) -> World {
+        let mut world = World::new();
+        for operation in operations {
+            world.apply(operation);
+        }
+        world
+    }
+
+    fn plug(stick: u8, socket: usize) -> Operation {
+        let stick = Stick(stick);
+        Operation::Plug { socket, stick }
+    }
+
+    fn must_of(world: &World, container: usize) -> Must {
+        must(world, HOST, &world.containers[container])
+    }
+
+    fn node(minor: u64, mode: u32, uid: u32, gid: u32) -> Entry {
+        Entry::Node(Node {
+            major: MAJOR,
+            minor,
+            mode,
+            uid,
+            gid,
+        })
+    }
+
+    #[test]
+    fn a_port_is_a_node_two_links_and_a_right() {
+        let world = after(&[Operation::Start(0), plug(0, 2), plug(3, 1)]);
+        let red = must_of(&world, 0);
+        let expected = [
+            ("/dev/first", node(62, 0o660, 0, 20)),
+            (
+                "/dev/serial/by-id/usb-Chaos_K0-if00",
+                Entry::link("../../first"),
+            ),
+            (
+                "/dev/serial/by-path/pci-0000:00:14.0-usb-0:62:1.0",
+                Entry::link("../../first"),
+            ),
+        ];
+        let expected = expected.map(|(path, entry)| (path.to_owned(), entry));
+        assert_eq!(red.entries, BTreeMap::from(expected));
+        assert_eq!(red.rights, BTreeSet::from([2]));
+        // The same stick is another port of a container that has all.
+        let pink = must_of(&world, 4);
+        assert_eq!(pink.rights, BTreeSet::from([1, 2]));
+        assert_eq!(pink.entries["/dev/first"], red.entries["/dev/first"]);
+        assert_eq!(pink.entries["/dev/tty62"], node(62, 0o660, 0, 20));
+        let link = &pink.entries["/dev/serial/by-id/usb-Chaos_K0-if00"];
+        assert_eq!(*link, Entry::link("../../first"));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_port_after_the_unplug() {
+        let world = after(&[plug(0, 2), Operation::Unplug { socket: 2 }]);
+        assert_eq!(must_of(&world, 0), Must::default());
+    }
+
+    #[test]
+    fn ports_of_the_configuration_go_by_the_name() {
+        let world = after(&[plug(0, 0), Operation::Swap(0, 2)]);
+        assert_eq!(must_of(&world, 0), Must::default());
+        assert!(must_of(&world, 2).entries.contains_key("/dev/first"));
+        let world = after(&[plug(2, 0), Operation::Rename(1, "bluebell")]);
+        assert!(must_of(&world, 1).entries.contains_key("/dev/below/third"));
+    }
+
+    #[test]
+    fn what_no_command_can_serve_keeps_its_entries_and_no_rights() {
+        let config = Config {
+            inject: Inject::Exec,
+            edited: false,
+        };
+        let world = after(&[
+            Operation::Start(0),
+            Operation::Pause(0),
+            Operation::Reload(config),
+        ]);
+        let paused = must_of(&world, 0);
+        let stale = BTreeMap::from([("/dev/first".to_owned(), node(60, 0o660, 0, 20))]);
+        assert_eq!(paused.differences(&stale), [""; 0]);
+        assert_eq!(paused.wrong_rights(&BTreeSet::from([0])).len(), 1);
+    }
+
+    #[test]
+    fn what_differs_is_found() {
+        let must = must_of(&after(&[plug(0, 0)]), 0);
+        assert_eq!(must.differences(&must.entries), [""; 0]);
+        assert_eq!(must.wrong_rights(&must.rights), [""; 0]);
+        for path in must.entries.keys() {
+            let mut less = must.entries.clone();
+            less.remove(path);
+            assert_eq!(must.differences(&less).len(), 1, "{path}");
+        }
+        for wrong in [
+            node(60, 0o666, 0, 20),
+            node(61, 0o660, 0, 20),
+            Entry::Absent,
+        ] {
+            let mut other = must.entries.clone();
+            other.insert("/dev/first".into(), wrong.clone());
+            assert_eq!(must.differences(&other).len(), 1, "{wrong:?}");
+        }
+        let mut more = must.entries.clone();
+        more.insert("/dev/.ttyplugd.0".into(), Entry::Directory);
+        assert_eq!(must.differences(&more).len(), 1);
+        assert_eq!(must.wrong_rights(&BTreeSet::new()).len(), 1);
+        assert_eq!(must.wrong_rights(&BTreeSet::from([0, 3])).len(), 1);
+    }
+
+    #[test]
+    fn what_a_container_has_done_itself_counts_until_its_port_is_there() {
+        let path = "/dev/first";
+        let mess = Operation::Mess(0, super::super::operation::Mess::OtherNode, path);
+        let seen = BTreeMap::from([(path.to_owned(), node(3, 0o666, 0, 0))]);
+        let world = after(&[Operation::Start(0), mess.clone()]);
+        assert_eq!(must_of(&world, 0).differences(&seen), [""; 0]);
+        let world = after(&[Operation::Start(0), mess.clone(), plug(0, 0)]);
+        assert!(!must_of(&world, 0).differences(&seen).is_empty());
+        let world = after(&[Operation::Start(0), mess, Operation::Restart(0)]);
+        assert!(!must_of(&world, 0).differences(&seen).is_empty());
+    }
+}

@@ -75,9 +75,11 @@ impl Report {
         );
         let late = sorted(&self.late);
         println!(
-            "a right outlived its plug by at most {} ms (n {})",
-            ms(&late, 100),
-            late.len()
+            "opens that were too late by no more than they may: {} after {} ms (median; p99 {} ms, most {} ms)",
+            late.len(),
+            ms(&late, 50),
+            ms(&late, 99),
+            ms(&late, 100)
         );
         println!(
             "the daemon had {} kB of its own up to operation 500, {} kB at the end; {} descriptors",

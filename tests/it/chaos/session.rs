@@ -10,9 +10,10 @@ use crate::testbed::Port;
 use super::history::{Done, History};
 use super::look::{self, Log};
 use super::machine::{Machine, tty};
-use super::opens::{Open, Verdict, judge, stick_at};
+use super::opens::{Open, judge, stick_at};
 use super::operation::{Generator, Operation};
 use super::oracle::{Host, Must, must};
+use super::patience;
 use super::report::{Report, keep_journal};
 use super::round::{Step, carry_out, now};
 use super::udevd::Udevd;
@@ -105,7 +106,7 @@ impl Session {
         loop {
             let wrong = self.differences(begun);
             let took = now() - begun;
-            if wrong.is_empty() && took <= SETTLES {
+            if wrong.is_empty() && took <= SETTLES * patience() {
                 self.history.settle(now());
                 self.world.settle();
                 self.report.settled(took);
@@ -114,7 +115,7 @@ impl Session {
             if wrong.is_empty() {
                 return vec![format!("it became right after {} ms", took / 1000)];
             }
-            if took > GIVES_UP {
+            if took > GIVES_UP * patience() {
                 return wrong;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -203,7 +204,7 @@ impl Session {
             for open in opens.drain(..) {
                 let verdict = judge(&self.world, &self.history, self.host, number, &open);
                 self.report.open(&open, &verdict);
-                if let Verdict::Wrong(what) = verdict {
+                if let Some(what) = verdict.wrong(patience()) {
                     let container = &self.world.containers[number];
                     let what = format!("{what}: {open:?}");
                     wrong.extend(of_container(number, container, vec![what]));
