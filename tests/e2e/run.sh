@@ -99,7 +99,10 @@ mkdir -p "$luggage/e2e"
 cp -r "$here"/{lib.sh,gadget,scenario,scenarios} "$luggage/e2e"
 cp "$deb" "$luggage/e2e/"
 [ -z "$applications" ] || cp "$applications" "$luggage/e2e/applications.tar"
-echo "patience=$patience" >"$luggage/e2e/settings"
+if grep -q '^50-' <<<"$chosen"; then
+    cp -r target/e2e/chaos/. "$luggage"
+fi
+printf '%s\n' "patience=$patience" "chaos_seconds=${TTYPLUGD_TEST_SECONDS:-300}" >"$luggage/e2e/settings"
 tar -C "$luggage" --owner=0 --group=0 -cf "$work/luggage.tar" .
 
 began=$SECONDS
@@ -108,7 +111,7 @@ echo "boot  $accelerator ($((SECONDS - began))s)"
 
 # play SCENARIO: calls it until it neither asks for a reboot nor for anything else.
 play() {
-    local stage=1 status limit=$((patience * 600))
+    local stage=1 status limit=$((patience * 900))
     while true; do
         status=0
         machine_run "$limit" "timeout --kill-after=20 $((limit - 60)) /e2e/scenario $1 $stage" || status=$?

@@ -152,7 +152,7 @@ impl Machine {
             Operation::Stop(container) => self.post(*container, "stop?t=0", &[204])?,
             Operation::Kill(container) => self.post(*container, "kill", &[204])?,
             Operation::Restart(container) => self.post(*container, "restart?t=0", &[204])?,
-            Operation::Pause(container) => self.post(*container, "pause", &[204])?,
+            Operation::Pause(container) => self.pause(*container)?,
             Operation::Unpause(container) => self.post(*container, "unpause", &[204])?,
             Operation::Rename(container, name) => self.rename(*container, name)?,
             Operation::Update(container, shares) => {
@@ -186,6 +186,16 @@ impl Machine {
     pub(super) fn inspect(&self, container: usize) -> Result<Value, String> {
         let path = format!("/containers/{}/json", self.id(container));
         expect("GET", &path, &Value::Null, &[200])
+    }
+
+    /// runc gives up on a container that begins a process at every of its tries (libcontainer,
+    /// cgroups/fs/freezer.go), and a user pauses it again.
+    fn pause(&self, container: usize) -> Result<(), String> {
+        let paused = || match self.post(container, "pause", &[204]) {
+            Err(error) if error.contains("unable to freeze") => Err(error),
+            ended => Ok(ended),
+        };
+        until("it can be frozen", paused)
     }
 
     fn rename(&self, container: usize, name: &'static str) -> Result<(), String> {

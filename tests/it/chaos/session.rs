@@ -17,10 +17,14 @@ use super::patience;
 use super::report::{Report, keep_journal};
 use super::round::{Step, carry_out, now};
 use super::udevd::Udevd;
-use super::world::{Container, Life, World};
+use super::world::{Container, Inject, Life, World};
 
 /// Within which everything is as it must be after the last operation, in microseconds.
 const SETTLES: u64 = 5_000_000;
+
+/// The same where a command is the only way and the engine was killed: the shim waits for whom the
+/// engine has not told to read a command's output, and each command after it is given up after 10 s.
+const SETTLES_BY_COMMAND: u64 = 60_000_000;
 
 /// How long it is looked further, to say whether it ever became right.
 const GIVES_UP: u64 = 30_000_000;
@@ -74,7 +78,13 @@ impl Session {
         }
         self.history.add(done.clone());
         if wrong.is_empty() {
-            wrong = self.settle();
+            let killed = |done: &Done| matches!(done.operation, Operation::KillEngine { .. });
+            let by_command = self.world.config.inject == Inject::Exec;
+            let limit = match by_command && done.iter().any(killed) {
+                true => SETTLES_BY_COMMAND,
+                false => SETTLES,
+            };
+            wrong = self.settle(limit * patience());
         }
         wrong.extend(self.judge_opens());
         self.report.sample(&self.machine);
@@ -97,7 +107,7 @@ impl Session {
     }
 
     /// Waits until everything is as it must be. Returns what is not in the end.
-    fn settle(&mut self) -> Vec<String> {
+    fn settle(&mut self, limit: u64) -> Vec<String> {
         if self.world.is_spoilt() {
             // What a container has done in its own /dev is seen when it is looked at again.
             self.machine.reload();
@@ -106,7 +116,7 @@ impl Session {
         loop {
             let wrong = self.differences(begun);
             let took = now() - begun;
-            if wrong.is_empty() && took <= SETTLES * patience() {
+            if wrong.is_empty() && took <= limit {
                 self.history.settle(now());
                 self.world.settle();
                 self.report.settled(took);
@@ -115,7 +125,7 @@ impl Session {
             if wrong.is_empty() {
                 return vec![format!("it became right after {} ms", took / 1000)];
             }
-            if took > GIVES_UP * patience() {
+            if took > limit + GIVES_UP {
                 return wrong;
             }
             std::thread::sleep(Duration::from_millis(10));

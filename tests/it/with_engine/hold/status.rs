@@ -73,8 +73,8 @@ fn check_says_whether_the_opens_of_a_container_are_held() {
     has_held(&bed, 1);
     let check_says = |words| has_words(bed.ttyplugd(&["check"]).stdout, &[words]);
     check_says("its early opens are held");
+    daemon.stop();
     bed.keeper().signal(Signal::SIGKILL);
     opening.end()[0].is("ENOSYS");
     check_says("its keeper does not answer");
-    daemon.stop();
 }
