@@ -14,6 +14,10 @@ use crate::hold::protocol::Descriptor;
 use crate::sys::descriptors::take_stored;
 use crate::sys::process_lock;
 
+/// The most listeners of one keeper. A container has one for itself, and one for each docker exec
+/// whose programs live; it may leave such programs behind without end.
+const MOST_LISTENERS: usize = 128;
+
 /// By the names of the keepers' sockets.
 #[derive(Debug, Default)]
 pub struct Copies(BTreeMap<OsString, BTreeMap<Descriptor, OwnedFd>>);
@@ -37,11 +41,14 @@ impl Copies {
 
     /// Keeps what a keeper has sent.
     pub(super) fn add(&mut self, keeper: &OsStr, descriptor: Descriptor, fd: OwnedFd) {
-        store(&name(keeper, descriptor), &fd);
         let copies = self.of(keeper);
-        // The service manager removes listeners that have hung up by itself.
+        // systemd removes listeners that have hung up by itself.
         copies.retain(|descriptor, fd| !is_listener(descriptor) || !has_hung_up(fd));
-        copies.insert(descriptor, fd);
+        let listeners = copies.keys().filter(|copy| is_listener(copy)).count();
+        if !is_listener(&descriptor) || listeners < MOST_LISTENERS {
+            store(&name(keeper, descriptor), &fd);
+            self.of(keeper).insert(descriptor, fd);
+        }
     }
 
     /// Forgets a keeper whose container has ended.
@@ -52,20 +59,20 @@ impl Copies {
         }
     }
 
-    /// Whether another keeper can take over from this one.
+    /// Whether the keeper has ended, and not with its container.
+    pub(super) fn is_orphaned(&self, keeper: &OsStr) -> bool {
+        let state = self.socket_and_state(keeper).map(|(_, state)| state);
+        state.is_some_and(|state| !process_lock::is_locked(state))
+    }
+
+    /// Whether all that another keeper needs is here, but for listeners that are to come.
     pub(super) fn are_complete(&self, keeper: &OsStr) -> bool {
         self.socket_and_state(keeper).is_some()
     }
 
-    /// Whether the container of a keeper lives, but the keeper does not.
-    pub(super) fn is_orphaned(&self, keeper: &OsStr) -> bool {
-        let state = self.socket_and_state(keeper).map(|(_, state)| state);
-        state.is_some_and(|state| !process_lock::is_locked(state)) && self.lives(keeper)
-    }
-
-    /// Whether the container of a keeper has programs that are filtered.
-    fn lives(&self, keeper: &OsStr) -> bool {
-        self.listeners(keeper).any(|(_, fd)| !has_hung_up(fd))
+    /// Whether another keeper would have all listeners.
+    pub(super) fn have_listeners(&self, keeper: &OsStr) -> bool {
+        self.are_complete(keeper) && (1..MOST_LISTENERS).contains(&self.listeners(keeper).count())
     }
 
     /// The numbers of the living listeners, and what is handed over: the socket, the state file,

@@ -52,6 +52,13 @@ pub(super) const FOLLOW: ToKeeper = ToKeeper {
     retire: false,
 };
 
+/// Why another keeper takes over.
+#[derive(Clone, Copy)]
+enum Cause {
+    Killed,
+    Upgraded,
+}
+
 /// A keeper, and after it those that take over from it.
 pub(super) struct Keeper {
     run_dir: PathBuf,
@@ -66,6 +73,8 @@ pub(super) struct Keeper {
     successor: Option<Successor>,
     /// A keeper is asked to retire once, whatever its program is.
     was_asked_to_retire: bool,
+    /// Another keeper was started, and has not reported yet.
+    takes_over: Option<Cause>,
     /// How many have ended in a row before they reported.
     failures: u32,
 }
@@ -86,6 +95,7 @@ impl Keeper {
             container: None,
             successor: None,
             was_asked_to_retire: false,
+            takes_over: None,
             failures: 0,
         }
     }
@@ -111,28 +121,31 @@ impl Keeper {
         let mut is_logged = false;
         loop {
             let connected = match self.is_orphaned() {
+                // A keeper that ends with its container removes its socket first.
+                true if !self.path.exists() => return None,
                 true => self.replace().await,
-                false => UnixStream::connect(&self.path).await,
+                false => match UnixStream::connect(&self.path).await {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        let _ = fs::remove_file(&self.path);
+                        return None;
+                    }
+                    connected => connected,
+                },
             };
             match connected {
                 Ok(stream) => return Some(Connection::new(stream)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    let _ = fs::remove_file(&self.path);
-                    return None;
+                Err(error) if !is_logged => {
+                    warn(&self.path, &error, "cannot connect to a keeper; retrying");
+                    is_logged = true;
                 }
-                Err(error) => {
-                    if !is_logged {
-                        warn(&self.path, &error, "cannot connect to a keeper; retrying");
-                        is_logged = true;
-                    }
-                    sleep(AGAIN).await;
-                }
+                Err(_) => {}
             }
+            sleep(AGAIN).await;
         }
     }
 
-    /// Whether the container lives, but no keeper of it.
+    /// Whether the keeper has ended, and not with its container.
     fn is_orphaned(&self) -> bool {
         self.copies.borrow().is_orphaned(&self.name)
     }
@@ -150,37 +163,25 @@ impl Keeper {
 
     /// Starts a keeper that takes over, and returns the connection to it.
     async fn replace(&mut self) -> io::Result<UnixStream> {
-        let id = self.container_id();
-        let successor = match self.successor.take() {
-            Some(successor) => successor,
-            None => {
-                self.log_ended(&id);
-                Successor::start(&self.run_dir, &id, &self.path).await?
-            }
+        let (cause, successor) = match self.successor.take() {
+            Some(successor) => (Cause::Upgraded, successor),
+            None => (Cause::Killed, self.start_successor().await?),
         };
         self.failures += 1;
-        let first = self.first_message(&id);
+        self.takes_over = Some(cause);
         let copies = self.copies.borrow();
         let (listeners, descriptors) = copies
             .handed_over(&self.name)
-            .ok_or(io::ErrorKind::NotFound)?;
+            .ok_or(io::ErrorKind::InvalidData)?;
         let handover = Handover {
             ttyplugd: VERSION,
             listeners,
-            first,
         };
-        let stream = successor.take_over(&handover, &descriptors)?;
-        let state = self.shared.state.borrow();
-        state.metrics.keepers_replaced.add(1);
-        Ok(stream)
+        successor.take_over(&handover, &descriptors)
     }
 
-    fn log_ended(&self, id: &ContainerId) {
-        tracing::warn!(
-            message_id = kind::KEEPER_REPLACED,
-            container_id = id.0,
-            "a keeper has ended before its container; another one takes over"
-        );
+    async fn start_successor(&self) -> io::Result<Successor> {
+        Successor::start(&self.run_dir, &self.container_id(), &self.path).await
     }
 
     /// The container's id. A daemon that has just started knows the beginning, from the name of the
@@ -193,18 +194,6 @@ impl Keeper {
         })
     }
 
-    /// The ports of the container; those on record while the daemon does not know better.
-    fn first_message(&self, id: &ContainerId) -> ToKeeper {
-        let state = self.shared.state.borrow();
-        let ports = state.ports(id);
-        ToKeeper {
-            ttyplugd: VERSION,
-            provisional: ports.is_none(),
-            ports: ports.or_else(|| state.store.known.ports(id)),
-            ..ToKeeper::default()
-        }
-    }
-
     /// Sends the ports whenever they change, and takes in every report, until the connection ends.
     async fn exchange(&mut self, mut connection: Connection) -> io::Result<()> {
         let follow = ToKeeper {
@@ -214,16 +203,18 @@ impl Keeper {
         };
         connection.send(&follow).await?;
         let first = self.first_report(&mut connection).await?;
-        self.failures = 0;
         let id = ContainerId(first.container.clone());
         self.container = Some(id.clone());
-        let program = first.program.clone();
+        let is_outdated = first.program.as_deref().is_some_and(is_outdated);
+        self.note_takeover(&id);
         self.on_report(&id, first, &mut connection);
-        self.replace_outdated(&id, program, &mut connection).await?;
 
         let mut changed = self.shared.notifier.container(&id);
         let mut sent = None;
         loop {
+            if is_outdated {
+                self.replace_outdated(&mut connection).await?;
+            }
             let ports = self.shared.state.borrow().ports(&id);
             if ports.is_some() && ports != sent {
                 let message = ToKeeper {
@@ -241,37 +232,52 @@ impl Keeper {
         }
     }
 
-    /// Our copy of its socket accepts connections even if the keeper was killed.
+    /// Our copy of its socket accepts connections even if the keeper was killed. A keeper that takes
+    /// over has a connection of its own, which ends with it.
     async fn first_report(&self, connection: &mut Connection) -> io::Result<FromKeeper> {
         loop {
             match timeout(QUESTION_LIMIT, connection.next()).await {
                 Ok(report) => return report,
+                Err(_) if self.takes_over.is_some() => {}
                 Err(_) if self.is_orphaned() => return Err(io::ErrorKind::TimedOut.into()),
+                // They are of no use, and hide whether there is a keeper.
+                Err(_) if !self.copies.borrow().are_complete(&self.name) => {
+                    self.copies.borrow_mut().forget(&self.name);
+                }
                 Err(_) => {}
             }
         }
     }
 
+    fn note_takeover(&mut self, id: &ContainerId) {
+        self.failures = 0;
+        let Some(cause) = self.takes_over.take() else {
+            return;
+        };
+        self.shared.state.borrow().metrics.keepers_replaced.add(1);
+        match cause {
+            Cause::Killed => tracing::warn!(
+                message_id = kind::KEEPER_REPLACED,
+                container_id = id.0,
+                "a keeper was killed; another one has taken over"
+            ),
+            Cause::Upgraded => tracing::info!(
+                message_id = kind::KEEPER_REPLACED,
+                container_id = id.0,
+                "the program of a keeper was replaced; another keeper has taken over"
+            ),
+        }
+    }
+
     /// Asks a keeper to retire whose program is not the one that is installed now. Another one is
     /// started before.
-    async fn replace_outdated(
-        &mut self,
-        id: &ContainerId,
-        program: Option<String>,
-        connection: &mut Connection,
-    ) -> io::Result<()> {
-        let has_copies = self.copies.borrow().are_complete(&self.name);
-        if self.was_asked_to_retire || !has_copies || !program.is_some_and(is_outdated) {
+    async fn replace_outdated(&mut self, connection: &mut Connection) -> io::Result<()> {
+        if self.was_asked_to_retire || !self.copies.borrow().have_listeners(&self.name) {
             return Ok(());
         }
         self.was_asked_to_retire = true;
-        match Successor::start(&self.run_dir, id, &self.path).await {
+        match self.start_successor().await {
             Ok(successor) => {
-                tracing::info!(
-                    message_id = kind::KEEPER_REPLACED,
-                    container_id = id.0,
-                    "the program of a keeper was replaced; another keeper takes over"
-                );
                 self.successor = Some(successor);
                 connection.send(&RETIRE).await
             }
@@ -305,7 +311,7 @@ const RETIRE: ToKeeper = ToKeeper {
     ..FOLLOW
 };
 
-fn is_outdated(its: String) -> bool {
+fn is_outdated(its: &str) -> bool {
     let installed = program().and_then(|program| identity(&program));
     installed.is_ok_and(|installed| installed != its)
 }

@@ -1,46 +1,43 @@
 //! Starts a keeper that takes over from another one.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 
 use crate::hold::protocol::{Handover, line};
 use crate::model::inventory::ContainerId;
 use crate::sys::child;
 use crate::sys::descriptors::send_all;
 
-/// How long a keeper may take to be executed, and to read what is handed over.
+/// How long a keeper may take until it waits for what is handed over.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A keeper that was started and waits for what is handed over to it.
+/// A keeper that was started and waits for what is handed over to it. Without that it ends.
 #[derive(Debug)]
 pub(super) struct Successor(UnixStream);
 
 impl Successor {
     /// # Errors
-    /// The program cannot be executed.
+    /// The program cannot be executed, or does not come as far.
     pub(super) async fn start(run_dir: &Path, id: &ContainerId, path: &Path) -> io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_write_timeout(Some(LIMIT))?;
         let mut command = Command::new(program()?);
         command
             .env_clear()
             .arg("--run-dir")
             .arg(run_dir)
             .args(["keeper", "start", &id.0])
-            .arg(path)
-            .stdin(Stdio::from(OwnedFd::from(theirs)));
-        let started = spawn_blocking(move || child::output(&mut command, LIMIT));
-        let output = started.await.map_err(io::Error::other)??;
-        match output.status.success() {
-            true => Ok(Self(ours)),
-            false => Err(io::Error::other(output.status.to_string())),
-        }
+            .arg(path);
+        // A thread of its own: those of the pool may hang in containers.
+        let (answer, started) = oneshot::channel();
+        thread::Builder::new().spawn(move || answer.send(start(command)))?;
+        let started = started.await;
+        started.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Hands over, and returns the connection to the keeper.
@@ -52,10 +49,25 @@ impl Successor {
         handover: &Handover,
         descriptors: &[&OwnedFd],
     ) -> io::Result<tokio::net::UnixStream> {
-        send_all(&self.0, &line(handover), descriptors)?;
+        // The socket takes more than that.
         self.0.set_nonblocking(true)?;
+        send_all(&self.0, &line(handover), descriptors)?;
         tokio::net::UnixStream::from_std(self.0)
     }
+}
+
+fn start(mut command: Command) -> io::Result<Successor> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    command.stdin(Stdio::from(OwnedFd::from(theirs)));
+    let output = child::output(&mut command, LIMIT)?;
+    // It has a copy of the keeper's end.
+    drop(command);
+    if !output.status.success() {
+        return Err(io::Error::other(output.status.to_string()));
+    }
+    ours.set_read_timeout(Some(LIMIT))?;
+    ours.read_exact(&mut [0])?;
+    Ok(Successor(ours))
 }
 
 /// The keepers' program, which is installed beside the daemon's.

@@ -1,6 +1,9 @@
 //! What the daemon tells the service manager, if there is one (sd_notify(3)).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -14,15 +17,39 @@ pub(super) fn notify(states: &[NotifyState]) {
 
 /// Has it keep a descriptor for the next daemon (sd_notify(3), FDSTORE=1).
 pub(super) fn store(name: &str, fd: &OwnedFd) {
-    let state = [NotifyState::FdStore, NotifyState::FdName(name)];
-    if let Err(error) = sd_notify::notify_with_fds(&state, &[fd.as_fd()]) {
-        tracing::debug!(%error, "the service manager cannot store a descriptor");
+    if let Ok(fd) = fd.try_clone() {
+        in_order(name, Some(fd));
     }
 }
 
 /// Has it close a descriptor that it keeps. One that hangs up it closes by itself.
 pub(super) fn forget(name: &str) {
-    notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+    in_order(name, None);
+}
+
+/// Stores or forgets in a thread, one after the other: during a daemon-reload systemd does not read.
+fn in_order(name: &str, fd: Option<OwnedFd>) {
+    static QUEUE: OnceLock<Sender<(String, Option<OwnedFd>)>> = OnceLock::new();
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return;
+    }
+    let queue = QUEUE.get_or_init(|| {
+        let (sender, queue) = channel::<(String, _)>();
+        thread::spawn(move || queue.iter().for_each(|(name, fd)| send(&name, fd)));
+        sender
+    });
+    let _ = queue.send((name.to_owned(), fd));
+}
+
+fn send(name: &str, fd: Option<OwnedFd>) {
+    let name = NotifyState::FdName(name);
+    let sent = match fd {
+        Some(fd) => sd_notify::notify_with_fds(&[NotifyState::FdStore, name], &[fd.as_fd()]),
+        None => sd_notify::notify(&[NotifyState::FdStoreRemove, name]),
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, "cannot have a descriptor stored");
+    }
 }
 
 /// The service manager's watchdog, which has to be notified within a limit (sd_notify(3), WATCHDOG=1).

@@ -91,8 +91,6 @@ pub struct Handover {
     pub ttyplugd: u32,
     /// Their numbers.
     pub listeners: Vec<u64>,
-    /// The first message.
-    pub first: ToKeeper,
 }
 
 /// An open that waits.

@@ -13,12 +13,17 @@ use crate::keeper::supervisor::Supervisor;
 use crate::sys::descriptors;
 use crate::sys::socket::is_of_root;
 
+/// For how long a keeper tries to retire, in milliseconds: its successor does not wait longer.
+const RETIRE_LIMIT_MS: u64 = 4000;
+
 /// Which of them it is becomes known with the first message.
 pub(super) struct Connection {
     stream: UnixStream,
     received: Vec<u8>,
     /// It is told of the opens that are held.
     follower: Option<Follower>,
+    /// Until when it wants the keeper to retire.
+    retire_until: Option<u64>,
 }
 
 pub(super) enum Received {
@@ -40,6 +45,7 @@ impl Connection {
             stream,
             received,
             follower: None,
+            retire_until: None,
         }
     }
 
@@ -65,6 +71,9 @@ impl Connection {
         if message.follow {
             self.follower.get_or_insert_default().take_in(&message);
         }
+        if message.retire {
+            self.retire_until = Some(supervisor.now().saturating_add(RETIRE_LIMIT_MS));
+        }
         supervisor.take_in(message);
     }
 
@@ -81,6 +90,11 @@ impl Connection {
 
     pub(super) fn hurry(&mut self) {
         self.follower.iter_mut().for_each(Follower::hurry);
+    }
+
+    /// Until when it wants the keeper to retire.
+    pub(super) fn retire_until(&self) -> Option<u64> {
+        self.retire_until
     }
 
     /// Whether nothing is lost if the keeper ends now: neither what a runtime is about to send, nor

@@ -1,6 +1,6 @@
 //! How the daemon hands over what is left of another keeper: in one message at standard input.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
@@ -11,14 +11,16 @@ use crate::hold::protocol::{Handover, take};
 use crate::keeper::TakeOver;
 use crate::sys::descriptors;
 
-/// How long the daemon may take to write it.
+/// How long the daemon may take to write it. It waits for the keeper before to retire.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Reads the message. What comes after it is of the connection to the daemon that it begins.
+/// Says that it is ready, and reads the message. `None` if this keeper is not needed. What comes
+/// after the message is of the connection to the daemon that it begins.
 ///
 /// # Errors
-/// It does not come, or without its descriptors.
-pub(super) fn receive(daemon: UnixStream) -> io::Result<(UnixListener, TakeOver)> {
+/// The message does not come, or without its descriptors.
+pub(super) fn receive(mut daemon: UnixStream) -> io::Result<Option<(UnixListener, TakeOver)>> {
+    daemon.write_all(b"\n")?;
     let mut received = Vec::new();
     let mut fds = Vec::new();
     let handover: Handover = loop {
@@ -28,6 +30,7 @@ pub(super) fn receive(daemon: UnixStream) -> io::Result<(UnixListener, TakeOver)
         wait(&daemon)?;
         let mut buffer = [0u8; 4096];
         match descriptors::receive(&daemon, &mut buffer, &mut fds)? {
+            0 if received.is_empty() => return Ok(None),
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             length => received.extend(&buffer[..length]),
         }
@@ -42,11 +45,10 @@ pub(super) fn receive(daemon: UnixStream) -> io::Result<(UnixListener, TakeOver)
     let left = TakeOver {
         state,
         listeners: handover.listeners.into_iter().zip(listeners).collect(),
-        first: handover.first,
         daemon,
         received,
     };
-    Ok((socket, left))
+    Ok(Some((socket, left)))
 }
 
 fn wait(stream: &UnixStream) -> io::Result<()> {

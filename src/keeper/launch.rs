@@ -56,8 +56,10 @@ fn create(run_dir: &Path, id: &str, path: &str, starter: &str) -> anyhow::Result
 fn take_over(run_dir: &Path, id: &str, path: &str) -> anyhow::Result<()> {
     close_inherited(None)?;
     let daemon = take_stdin()?.into();
-    let (socket, left) = handover::receive(daemon).context("nothing was handed over")?;
-    supervise(run_dir, id, path, socket, Begin::TakeOver(left))
+    match handover::receive(daemon).context("nothing was handed over")? {
+        Some((socket, left)) => supervise(run_dir, id, path, socket, Begin::TakeOver(left)),
+        None => Ok(()),
+    }
 }
 
 fn supervise(

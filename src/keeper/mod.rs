@@ -74,8 +74,6 @@ pub enum Begin {
 pub struct TakeOver {
     pub state: OwnedFd,
     pub listeners: BTreeMap<u64, OwnedFd>,
-    /// The first message of the daemon.
-    pub first: ToKeeper,
     /// The connection to the daemon, and what was read of it after that message.
     pub daemon: UnixStream,
     pub received: Vec<u8>,
@@ -88,8 +86,6 @@ struct Keeper {
     connections: Vec<Connection>,
     /// The number of the last change of what is held.
     last_change: u64,
-    /// Another keeper takes over as soon as this one has told what it knows.
-    retires: bool,
 }
 
 /// Why a keeper ends.
@@ -130,17 +126,20 @@ impl Keeper {
                 let supervisor = Supervisor::new(record, state, copy);
                 Ok(Self::new(birth.socket, Some(starter), supervisor))
             }
-            Begin::TakeOver(left) => {
-                let (state, record, opens) = StateFile::take_over(left.state)?;
-                join_group_of(&record);
-                let record = KeeperRecord {
-                    container,
-                    ..record
-                };
-                let supervisor = Supervisor::new(record, state, copy);
-                let supervisor = supervisor.take_over(opens, left.listeners, left.first);
+            Begin::TakeOver(TakeOver {
+                state,
+                listeners,
+                daemon,
+                received,
+            }) => {
+                let (state, mut left) = StateFile::take_over(state)?;
+                if left.keeper.container.is_empty() {
+                    left.keeper.container = container;
+                }
+                join_group_of(&left.keeper);
+                let supervisor = Supervisor::take_over(left, state, copy, listeners);
                 let mut keeper = Self::new(birth.socket, None, supervisor);
-                keeper.go_on_with(left.daemon, left.received)?;
+                keeper.go_on_with(daemon, received)?;
                 Ok(keeper)
             }
         }
@@ -153,7 +152,6 @@ impl Keeper {
             supervisor,
             connections: Vec::new(),
             last_change: 0,
-            retires: false,
         }
     }
 
@@ -177,7 +175,9 @@ impl Keeper {
             // Messages come before opens: an open that comes together with the message that its port
             // is gone has to wait.
             self.on_connections(&ready);
-            let changed = self.on_listeners(&ready) | self.supervisor.tick();
+            // A listener that has come is copied before anything else may end this keeper.
+            self.tell_followers();
+            let changed = self.on_listeners(&ready)? | self.supervisor.tick();
             self.last_change += u64::from(changed);
             self.tell_followers();
             if let Some(end) = self.end(&ready) {
@@ -190,7 +190,7 @@ impl Keeper {
     }
 
     fn end(&self, ready: &[Ready]) -> Option<End> {
-        if self.retires && self.connections.iter().all(Connection::is_done) {
+        if self.retires() && self.connections.iter().all(Connection::is_done) {
             return Some(End::Retired);
         }
         // Only after every connection that is there was looked at.
@@ -199,6 +199,19 @@ impl Keeper {
             && !ready.contains(&Ready::StarterEnded);
         let is_left = self.supervisor.listeners().is_empty() && !starting;
         (is_left && self.connections.iter().all(Connection::follows)).then_some(End::Container)
+    }
+
+    /// Whether it retires. Before the first listener has come there is nothing to take over.
+    fn retires(&self) -> bool {
+        let until = self.retire_until();
+        let in_time = until.is_some_and(|until| until > self.supervisor.now());
+        in_time && self.supervisor.has_had_listeners()
+    }
+
+    /// Until when one of those who are connected wants it to retire.
+    fn retire_until(&self) -> Option<u64> {
+        let connections = self.connections.iter();
+        connections.filter_map(Connection::retire_until).max()
     }
 
     /// Waits for something to happen or for the next deadline.
@@ -256,7 +269,8 @@ impl Keeper {
     fn idle(&self) -> PollTimeout {
         let told = self.connections.iter();
         let told = told.filter_map(|connection| connection.next(self.last_change));
-        let next = told.chain(self.supervisor.next()).min();
+        let retire = self.retire_until().filter(|_| self.retires());
+        let next = told.chain(self.supervisor.next()).chain(retire).min();
         let left = next.map(|at| at.saturating_sub(self.supervisor.now()));
         let report = log_report::report_missing();
         let left = left.map(Duration::from_millis).into_iter().chain(report);
@@ -267,7 +281,7 @@ impl Keeper {
 
     /// Those who connect while it retires are accepted by its successor.
     fn accepts(&self) -> bool {
-        !self.retires && self.connections.len() < MOST_CONNECTIONS
+        !self.retires() && self.connections.len() < MOST_CONNECTIONS
     }
 
     fn accept(&mut self) {
@@ -319,24 +333,23 @@ impl Keeper {
 
     fn take_in(&mut self, number: usize, messages: Vec<ToKeeper>) {
         for message in messages {
-            self.retires |= message.retire;
             self.connections[number].take_in(message, &mut self.supervisor);
         }
     }
 
     /// Takes the opens that are announced, some of each listener.
-    fn on_listeners(&mut self, ready: &[Ready]) -> bool {
+    fn on_listeners(&mut self, ready: &[Ready]) -> io::Result<bool> {
         let announcing = ready.iter().filter(|r| matches!(r, Ready::Listener(_)));
         let most = (MOST_OPENS / announcing.count().max(1)).max(1);
         let mut changed = false;
         for what in ready {
             changed |= match what {
-                Ready::Listener(number) => self.supervisor.on_listener(*number, most),
+                Ready::Listener(number) => self.supervisor.on_listener(*number, most)?,
                 Ready::HungUp(number) => self.supervisor.remove_listener(*number),
                 _ => false,
             };
         }
-        changed
+        Ok(changed)
     }
 
     fn tell_followers(&mut self) {

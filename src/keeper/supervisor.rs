@@ -2,6 +2,7 @@
 //! ports that are not ready.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::hold::protocol::{Descriptor, FromKeeper, ReleasedOpen, ToKeeper, VERS
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
 use crate::keeper::open_target::{decode, find_name, read_path};
 use crate::keeper::seccomp_notify::{Listener, Notification};
-use crate::keeper::state_file::{KeeperRecord, StateFile};
+use crate::keeper::state_file::{KeeperRecord, Left, PortsRecord, StateFile};
 use crate::model::Hold;
 use crate::sys::clock::monotonic;
 use crate::sys::logging::kind;
@@ -28,8 +29,8 @@ use crate::sys::{proc_thread, program};
 const SWEEP_MS: u64 = 200;
 const SWEPT_AT_ONCE: u64 = 64;
 
-/// With how many keepers an open may end before one does not look at it: it may be the cause.
-const MOST_ENDS: u64 = 3;
+/// How many keepers that take over may look at the same open. It may be what ends them.
+const MOST_LOOKS: u64 = 3;
 
 /// The default hold, in milliseconds.
 const DEFAULT_HOLD_MS: u64 = DEFAULT_SECONDS * 1000;
@@ -39,15 +40,13 @@ pub(super) struct Supervisor {
     /// What is known of it when another keeper takes over.
     keeper: KeeperRecord,
     state: StateFile,
-    /// At which it is found. Who keeps copies of the others keeps one of it.
+    /// The socket at which it is found. Who has copies of the other descriptors has one of it.
     socket: Rc<OwnedFd>,
     /// The file of our program, as it was at the start.
     program: Option<String>,
-    ports: ContainerPorts,
+    ports: PortsRecord,
     /// Held opens may have no reason to wait any more.
     ports_changed: bool,
-    /// When provisional ports expire.
-    provisional_until: Option<u64>,
     held: HeldOpens,
     swept: u64,
     /// There is no room for another open, and that was logged.
@@ -66,9 +65,8 @@ impl Supervisor {
             state,
             socket: Rc::new(socket),
             program: program::identity(program::OWN.as_ref()).ok(),
-            ports: ContainerPorts::default(),
+            ports: PortsRecord::default(),
             ports_changed: false,
-            provisional_until: None,
             held: HeldOpens::default(),
             swept: 0,
             is_full: false,
@@ -78,21 +76,24 @@ impl Supervisor {
         }
     }
 
-    /// In place of another keeper, which has left `opens`.
+    /// In place of another keeper.
     pub(super) fn take_over(
-        mut self,
-        opens: Vec<OpenRecord>,
+        left: Left,
+        state: StateFile,
+        socket: OwnedFd,
         listeners: BTreeMap<u64, OwnedFd>,
-        first: ToKeeper,
     ) -> Self {
-        self.next_listener = listeners.keys().next_back().map_or(0, |last| last + 1);
+        let mut supervisor = Self::new(left.keeper, state, socket);
+        supervisor.next_listener = listeners.keys().next_back().map_or(0, |last| last + 1);
         let listeners = listeners.into_iter();
-        self.listeners = listeners.map(|(n, fd)| (n, Listener::new(fd))).collect();
-        opens.into_iter().for_each(|open| self.held.restore(open));
-        self.take_in(first);
-        self.answer_received();
-        self.sweep();
-        self
+        supervisor.listeners = listeners.map(|(n, fd)| (n, Listener::new(fd))).collect();
+        supervisor.ports = left.ports;
+        let opens = left.opens.into_iter();
+        opens.for_each(|open| supervisor.held.restore(open));
+        supervisor.answer_received();
+        supervisor.sweep();
+        supervisor.write();
+        supervisor
     }
 
     /// Decides about the open that the keeper before had received when it ended.
@@ -102,7 +103,7 @@ impl Supervisor {
         };
         let id = notification.id;
         let held = self.held.of_thread(notification.tid).map(|held| &held.open);
-        if found >= MOST_ENDS {
+        if found >= MOST_LOOKS {
             self.resume(listener, id, notification.tid);
         } else if held.is_none_or(|open| (open.listener, open.id) != (listener, id)) {
             self.on_open(listener, &notification);
@@ -144,12 +145,21 @@ impl Supervisor {
             self.keeper.let_all_go = true;
             self.state.write_keeper(&self.keeper);
         }
-        self.ports_changed |= message.let_all_go || message.ports.is_some();
+        self.ports_changed |= message.let_all_go;
         if let Some(ports) = message.ports {
-            self.ports = ports;
             let until = self.now().saturating_add(DEFAULT_HOLD_MS);
-            self.provisional_until = message.provisional.then_some(until);
+            self.put_ports(ports, message.provisional.then_some(until));
         }
+    }
+
+    fn put_ports(&mut self, ports: ContainerPorts, provisional_until: Option<u64>) {
+        self.ports = PortsRecord {
+            number: self.ports.number + 1,
+            ports,
+            provisional_until,
+        };
+        self.ports_changed = true;
+        self.state.write_ports(&self.ports);
     }
 
     /// When something is due, by the clock of [`Self::now`].
@@ -158,7 +168,7 @@ impl Supervisor {
             return None;
         }
         let sweep = self.next_sweep();
-        let deadlines = [self.held.next_deadline(), self.provisional_until];
+        let deadlines = [self.held.next_deadline(), self.ports.provisional_until];
         deadlines.into_iter().flatten().chain([sweep]).min()
     }
 
@@ -171,48 +181,56 @@ impl Supervisor {
     pub(super) fn tick(&mut self) -> bool {
         let now = self.now();
         let swept = now >= self.next_sweep() && self.sweep();
-        if self.provisional_until.is_some_and(|until| until <= now) {
-            self.ports = ContainerPorts::default();
-            self.ports_changed = true;
-            self.provisional_until = None;
+        let provisional = self.ports.provisional_until;
+        if provisional.is_some_and(|until| until <= now) {
+            self.put_ports(ContainerPorts::default(), None);
         }
         let changed = swept | self.release();
         self.write();
         changed
     }
 
-    /// Writes down what has changed, for the next keeper.
+    /// Writes down what has changed, for the next keeper. An open that cannot be on record goes on:
+    /// it would wait for ever if this keeper was killed.
     fn write(&mut self) {
-        for tid in self.held.take_changed() {
-            self.state.write_open(tid, self.held.record(tid).as_ref());
+        let changed = self.held.take_changed().into_iter();
+        let records = changed.map(|tid| (tid, self.held.record(tid)));
+        let (records, removed): (Vec<_>, Vec<_>) =
+            records.partition(|(_, record)| record.is_some());
+        // They make room.
+        for (tid, _) in removed {
+            self.state.remove_open(tid);
+        }
+        for (tid, record) in records {
+            let record = record.filter(|record| !self.state.write_open(tid, record));
+            if let Some(OpenRecord { held, .. }) = record {
+                self.resume(held.open.listener, held.open.id, tid);
+                self.state.remove_open(tid);
+            }
         }
     }
 
     /// Takes so many notifications of a listener at most. Returns whether that has changed which
     /// opens are held.
-    pub(super) fn on_listener(&mut self, number: u64, most: usize) -> bool {
+    ///
+    /// # Errors
+    /// A listener is of no use, though its programs live.
+    pub(super) fn on_listener(&mut self, number: u64, most: usize) -> io::Result<bool> {
         let mut changed = false;
         for _ in 0..most {
             let Some(listener) = self.listeners.get(&number) else {
                 break;
             };
-            match self.state.inbox.receive(number, listener) {
-                Ok(Some(notification)) => {
-                    changed |= self.on_open(number, &notification);
-                    self.write();
-                    self.state.inbox.clear();
-                }
-                Ok(None) => {}
-                Err(_) => {
-                    self.remove_listener(number);
-                    changed = true;
-                }
+            if let Some(notification) = self.state.inbox.receive(number, listener)? {
+                changed |= self.on_open(number, &notification);
+                self.write();
+                self.state.inbox.clear();
             }
             if !self.listeners.get(&number).is_some_and(can_be_read) {
                 break;
             }
         }
-        changed
+        Ok(changed)
     }
 
     /// Decides about one open. After any error it is resumed, and the kernel decides.
@@ -224,7 +242,7 @@ impl Supervisor {
             return false;
         }
         let hold = match &found {
-            Some((_, path)) if !self.keeper.let_all_go => self.ports.hold(path),
+            Some((_, path)) if !self.keeper.let_all_go => self.ports.ports.hold(path),
             _ => None,
         };
         match (found, hold) {
@@ -309,7 +327,7 @@ impl Supervisor {
         let expired = self.held.expire(now).into_iter();
         let mut released: Vec<_> = expired.map(|held| (held, Reason::Timeout)).collect();
         if take(&mut self.ports_changed) {
-            released.extend(self.held.release(&self.ports, self.keeper.let_all_go));
+            released.extend(self.held.release(&self.ports.ports, self.keeper.let_all_go));
         }
         self.is_full &= self.held.held().len() > 0;
         self.resume_all(&released);

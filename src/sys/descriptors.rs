@@ -3,9 +3,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 
 /// The most descriptors that one message may have (unix(7), SCM_RIGHTS).
 const MOST_SENT: usize = 253;
@@ -55,22 +59,14 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
 /// # Errors
 /// The connection has ended, does not take anything now, or there are more than [`MOST_SENT`].
 pub(crate) fn send(socket: &impl AsFd, bytes: &[u8], sent: &[impl AsFd]) -> io::Result<usize> {
-    let sent: Vec<RawFd> = sent.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
-    let rights = [ControlMessage::ScmRights(&sent)];
-    let control = if sent.is_empty() {
-        &rights[..0]
-    } else {
-        &rights
-    };
-    let socket = socket.as_fd().as_raw_fd();
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    Ok(sendmsg::<()>(
-        socket,
-        &[IoSlice::new(bytes)],
-        control,
-        flags,
-        None,
-    )?)
+    let sent: Vec<BorrowedFd> = sent.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SENT))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !sent.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&sent)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let bytes = [IoSlice::new(bytes)];
+    Ok(sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL)?)
 }
 
 /// Sends a message and any number of descriptors over a unix socket that blocks.
@@ -93,38 +89,40 @@ pub(crate) fn send_all(socket: &impl AsFd, mut bytes: &[u8], all: &[impl AsFd]) 
 /// puts descriptors that come with them to `received`.
 ///
 /// # Errors
-/// The connection is broken, or nothing has come ([`io::ErrorKind::WouldBlock`]).
+/// Nothing has come ([`io::ErrorKind::WouldBlock`]), the connection is broken, or there was no room
+/// for all descriptors that came.
 pub(crate) fn receive(
     socket: &impl AsFd,
     buffer: &mut [u8],
     received: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
-    let mut space = nix::cmsg_space!([RawFd; MOST_SENT]);
-    let mut slices = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let socket = socket.as_fd().as_raw_fd();
-    let message = recvmsg::<()>(socket, &mut slices, Some(&mut space), flags)?;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = control {
-            received.extend(descriptors.into_iter().map(own));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SENT))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    for control in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = control {
+            received.extend(descriptors);
         }
     }
-    Ok(message.bytes)
+    // The process has too many open files (recvmsg(2), MSG_CTRUNC).
+    match message.flags.contains(ReturnFlags::CTRUNC) {
+        true => Err(io::Error::other("too many open files to receive another")),
+        false => Ok(message.bytes),
+    }
 }
 
 /// The descriptors that the service manager has stored for this program, with their names
-/// (sd_listen_fds(3), "FDSTORE"). To be called once.
+/// (sd_listen_fds(3)). To be called once.
 ///
 /// # Errors
 /// What it says of them is malformed.
 pub(crate) fn take_stored() -> io::Result<Vec<(String, OwnedFd)>> {
     let stored = sd_notify::listen_fds_with_names()?;
-    Ok(stored.map(|(fd, name)| (name, own(fd))).collect())
-}
-
-/// Takes a descriptor that nothing in this program owns yet.
-fn own(received: RawFd) -> OwnedFd {
-    // SAFETY: recvmsg(2) has just made this descriptor, or the service manager has handed it over,
-    // and nothing else owns it.
-    unsafe { OwnedFd::from_raw_fd(received) }
+    let own = |(fd, name): (RawFd, String)| {
+        // SAFETY: the service manager has made this program with the descriptor, and nothing else
+        // owns it.
+        (name, unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    Ok(stored.map(own).collect())
 }

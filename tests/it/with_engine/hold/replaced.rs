@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::testbed::keeper::Keeper;
-use crate::testbed::{Daemon, Testbed, eventually};
+use crate::testbed::{Daemon, Testbed, eventually, test_dir};
 
-use super::{LONG, NODE, Opened, Opening, open, unplugged};
+use super::{LONG, NODE, Opened, Opening, held_port, open, unplugged, zwave};
 
 /// How many opens are held while a keeper is killed.
 const MANY: usize = 1000;
@@ -228,6 +231,100 @@ fn a_keeper_is_not_replaced_by_a_program_that_cannot_be_executed() {
     let daemon = bed.daemon_by(&program);
     daemon.logs(&["cannot replace a keeper"]);
     assert_eq!(bed.keeper(), old);
+    port.plug();
+    opening.end()[0].got(&port);
+}
+
+#[test]
+fn a_keeper_that_is_killed_together_with_its_container_leaves_nothing() {
+    let (bed, container, daemon, _port) = unplugged(LONG);
+    let files = format!("/proc/{}/fd", daemon.pid());
+    let descriptors = || fs::read_dir(&files).expect("it runs").count();
+    container.docker(&["rm", "--force"]);
+    bed.has_no_keeper();
+    std::thread::sleep(Duration::from_secs(1));
+    let without = descriptors();
+
+    let container = zwave().start();
+    eventually(
+        "it has a keeper",
+        || bed.keepers().len(),
+        |&keepers| keepers == 1,
+    );
+    let keeper = bed.keeper();
+    keeper.signal(Signal::SIGSTOP);
+    container.docker(&["rm", "--force"]);
+    keeper.signal(Signal::SIGKILL);
+    bed.has_no_keeper();
+    eventually("its copies are closed", descriptors, |&now| now <= without);
+}
+
+#[test]
+fn a_program_that_is_missing_for_a_moment_costs_no_open() {
+    let (bed, container, daemon, port) = unplugged(LONG);
+    daemon.stop();
+    let (_daemon, directory) = upgraded(&bed);
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
+    let [program, away] = ["ttyplug-runtime", "away"].map(|name| directory.join(name));
+    fs::rename(&program, &away).expect("it is there");
+    bed.keeper().signal(Signal::SIGKILL);
+    std::thread::sleep(Duration::from_secs(2));
+    fs::rename(&away, &program).expect("it is there");
+    bed.holds(&[NODE]);
+    port.plug();
+    opening.end()[0].got(&port);
+}
+
+/// While the container is being created, no listener has come yet.
+#[test]
+fn a_keeper_is_not_replaced_before_its_container_is_there() {
+    let bed = slow_to_create();
+    let daemon = bed.daemon();
+    let creating = std::thread::spawn(|| zwave().start());
+    eventually(
+        "it has a keeper",
+        || bed.keepers().len(),
+        |&keepers| keepers == 1,
+    );
+    daemon.stop();
+    let (_daemon, directory) = upgraded(&bed);
+    let container = creating.join().expect("it is created");
+    open(&container, &["once", "/dev/null"])[0].is("ok");
+    let is_new = |keepers: &Vec<Keeper>| {
+        keepers
+            .iter()
+            .all(|it| it.program().starts_with(&directory))
+    };
+    eventually("it is replaced then", || bed.keepers(), is_new);
+    open(&container, &["once", "/dev/null"])[0].is("ok");
+}
+
+/// The real runtime takes two seconds until it creates a container.
+fn slow_to_create() -> Testbed {
+    let script = test_dir().join("slow-runc");
+    let text = "#!/bin/sh\ncase \" $* \" in *\" create \"*) sleep 2 ;; esac\nexec runc \"$@\"\n";
+    fs::write(&script, text).expect("it is written");
+    let executable = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&script, executable).expect("it is there");
+    Testbed::with_runtime_in_front_of(&script.to_string_lossy(), &held_port(LONG))
+}
+
+#[test]
+fn a_keeper_goes_on_if_whoever_asked_it_to_retire_has_gone() {
+    let (bed, container, daemon, port) = unplugged(LONG);
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
+    daemon.end(Signal::SIGKILL);
+    let keeper = bed.keeper();
+    let mut asking = UnixStream::connect(&keeper.socket).expect("it listens");
+    asking
+        .write_all(b"{\"ttyplugd\":1,\"retire\":true}\n")
+        .expect("it reads");
+    drop(asking);
+    open(&container, &["once", "/dev/null"])[0].is("ok");
+    assert_eq!(bed.keeper(), keeper);
+    let _daemon = bed.daemon();
     port.plug();
     opening.end()[0].got(&port);
 }
