@@ -315,11 +315,17 @@ int main(int count, char **argument)
 #ifdef __x86_64__
 		try_i386("i386", path);
 #endif
-	} else if (strcmp(way, "others") == 0) {
-		try("read-only", path, O_RDONLY | O_NOCTTY | O_NONBLOCK);
-		try("write-only", path, O_WRONLY | O_NOCTTY);
+	} else if (strcmp(way, "wide") == 0) {
 		try("plain", path, O_RDWR);
+		try("update", path, O_RDWR | O_CLOEXEC | O_TRUNC);
+		try("read-noctty", path, O_RDONLY | O_NOCTTY);
+		try("read-nonblock", path, O_RDONLY | O_NONBLOCK);
+		try("read-both", path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	} else if (strcmp(way, "others") == 0) {
+		try("read-only", path, O_RDONLY | O_CLOEXEC);
+		try("write-only", path, O_WRONLY | O_NOCTTY | O_NONBLOCK);
 		try("path", path, O_PATH | O_NOCTTY);
+		try("directory", path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_DIRECTORY);
 	} else if (strcmp(way, "at") == 0 && count > 3) {
 		try_at(way, open(path, O_PATH | O_DIRECTORY), argument[3], SERIAL);
 	} else if (strcmp(way, "in") == 0 && count > 3) {

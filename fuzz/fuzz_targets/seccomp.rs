@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, from_str, json};
+use ttyplugd::model::Holds;
 use ttyplugd::runtime::seccomp_profile::notify_of_serial_opens;
 use ttyplugd_fuzz::bounded;
 
@@ -26,7 +27,9 @@ fuzz_target!(|text: &str| {
         return;
     };
     let mut after = before.clone();
-    let edited = bounded(|| notify_of_serial_opens(&mut after, "/run/ttyplugd/k/1", "x86_64"));
+    let edited = bounded(|| {
+        notify_of_serial_opens(&mut after, Holds::Wide, "/run/ttyplugd/k/1", "x86_64")
+    });
     if edited.is_err() {
         return assert_eq!(after, before);
     }

@@ -9,6 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use toml::Spanned;
 
 use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
+use crate::model::Holds;
 use crate::model::port::OptionalKey;
 
 #[derive(Deserialize)]
@@ -18,6 +19,7 @@ pub(crate) struct FileFragment {
     pub(crate) inject: Option<InjectPolicy>,
     pub(crate) grant: Option<GrantPolicy>,
     pub(crate) announce: Option<bool>,
+    pub(crate) holds: Option<Holds>,
     #[serde(default)]
     pub(crate) port: Vec<PortFragment>,
 }

@@ -1,5 +1,5 @@
-//! Container labels that ask for ports: `ttyplugd.enable`, `ttyplugd.hold` and
-//! `ttyplugd.port.NAME.KEY`. Pure.
+//! Container labels that ask for ports: `ttyplugd.enable`, `ttyplugd.hold`,
+//! `ttyplugd.holds` and `ttyplugd.port.NAME.KEY`. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::model::label::{COMPOSE_HASH, COMPOSE_PROJECT, COMPOSE_SERVICE, PREFIX
 use crate::model::nearest::did_you_mean;
 use crate::model::port::{OptionalKey, Port, parse_optional};
 use crate::model::written::{boolean, plain};
-use crate::model::{Hold, PortName};
+use crate::model::{Hold, Holds, PortName};
 
 /// The ports that a container's labels ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct PortRequests {
     /// `ttyplugd.hold`: the hold of the container's ports, whatever the configuration file says.
     /// That of a port's own label is in `own`.
     pub hold: Option<Hold>,
+    /// `ttyplugd.holds`: which of its opens are held.
+    pub holds: Option<Holds>,
     /// Ports that the labels define.
     pub own: Vec<Port>,
     /// Ports of the configuration file, by `use=true`.
@@ -35,6 +37,7 @@ pub struct LabelError {
 
 const ENABLE: &str = "enable";
 const HOLD: &str = "hold";
+const HOLDS: &str = "holds";
 /// The device of a port; required without `use`.
 const MATCH: &str = "match";
 const USE: &str = "use";
@@ -108,11 +111,14 @@ pub fn port_requests(
         } else if key == HOLD {
             let hold = plain(value).parse();
             requests.hold = Some(hold.map_err(|reason| error(format!("{value:?} {reason}")))?);
+        } else if key == HOLDS {
+            let holds = plain(value).parse();
+            requests.holds = Some(holds.map_err(|reason| error(format!("{value:?} {reason}")))?);
         } else if let Some(rest) = key.strip_prefix("port.") {
             let (name, key) = port_key(rest).map_err(error)?;
             ports.entry(name).or_default().insert(key, value);
         } else {
-            return Err(error(unknown(key, &[ENABLE, HOLD, "port"])));
+            return Err(error(unknown(key, &[ENABLE, HOLD, HOLDS, "port"])));
         }
     }
     for (name, labels) in ports {
@@ -285,6 +291,10 @@ mod tests {
             (
                 &[("ttyplugd.hold", "yes")],
                 "\"ttyplugd.hold\": \"yes\" is not \"off\"",
+            ),
+            (
+                &[("ttyplugd.holds", "all")],
+                "\"ttyplugd.holds\": \"all\" is neither",
             ),
             (&[("ttyplugd.port.x", "1")], "is not ttyplugd.port.NAME.KEY"),
             (&[("ttyplugd.port.x.nodes", "1")], "did you mean \"node\"?"),

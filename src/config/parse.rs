@@ -64,12 +64,14 @@ impl Settings {
             inject,
             grant,
             announce,
+            holds,
             port: _,
         } = fragment;
         self.labels = labels.unwrap_or(self.labels);
         self.inject = inject.unwrap_or(self.inject);
         self.grant = grant.unwrap_or(self.grant);
         self.announce = announce.unwrap_or(self.announce);
+        self.holds = holds.unwrap_or(self.holds);
         self.ports
             .retain(|old| ports.iter().all(|new| new.name != old.name));
         self.ports.extend(ports);

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::model::Holds;
 use crate::model::label::NeededLabels;
 use crate::model::port::Port;
 use crate::model::selector::ContainerMatch;
@@ -14,6 +15,8 @@ pub struct Settings {
     pub grant: GrantPolicy,
     /// Whether udev's uevents of ports are sent to their containers.
     pub announce: bool,
+    /// Which opens are held, in containers whose labels do not say.
+    pub holds: Holds,
     /// By name; each name once.
     pub ports: Vec<Port>,
 }
@@ -25,6 +28,7 @@ impl Default for Settings {
             inject: InjectPolicy::default(),
             grant: GrantPolicy::default(),
             announce: true,
+            holds: Holds::default(),
             ports: Vec::new(),
         }
     }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::match_key::LINK_DIRECTORIES;
-use crate::model::{Hold, NodePath};
+use crate::model::{Hold, Holds, NodePath};
 
 pub mod changes;
 pub mod ended_opens;
@@ -61,6 +61,8 @@ pub struct ContainerPorts {
     /// Other names that belong to those.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub every_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Holds::is_wide")]
+    pub holds: Holds,
 }
 
 impl ContainerPorts {

@@ -373,6 +373,35 @@ pub enum Hold {
     Forever,
 }
 
+/// Which opens of a container may be held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// Those of serial libraries and of other programs.
+    #[default]
+    Wide,
+    /// Those of serial libraries alone.
+    Serial,
+}
+
+impl Holds {
+    pub fn is_wide(&self) -> bool {
+        *self == Self::Wide
+    }
+}
+
+impl FromStr for Holds {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "wide" => Ok(Self::Wide),
+            "serial" => Ok(Self::Serial),
+            _ => refuse("is neither \"wide\" nor \"serial\""),
+        }
+    }
+}
+
 impl FromStr for Hold {
     type Err = Invalid;
 

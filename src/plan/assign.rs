@@ -10,7 +10,7 @@ use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, Inventory};
 use crate::model::port::{NodeSpec, Port};
-use crate::model::{Account, DevNum, Hold, Mode, NodePath};
+use crate::model::{Account, DevNum, Hold, Holds, Mode, NodePath};
 use crate::plan::last_devices::LastDevices;
 
 /// A port as it should be in a container, with its device.
@@ -54,6 +54,7 @@ pub struct Assignment {
     pub every_names: Vec<NodePath>,
     /// The hold of those; `None` is the default.
     pub every_hold: Option<Hold>,
+    pub holds: Holds,
 }
 
 /// A port, or a link of one, that a container asks for and does not get.
@@ -229,7 +230,7 @@ impl<'a> Assigner<'a> {
 
         let asks = !ports.is_empty() || requests.every_port;
         Ok(asks.then(|| {
-            let mut assignment = Assignment::new(ports, &requests, self.devices);
+            let mut assignment = Assignment::new(ports, &requests, self.settings, self.devices);
             if requests.every_port {
                 assignment.every_names = self.absent(&self.after.offered).cloned().collect();
             }
@@ -302,11 +303,13 @@ impl Assignment {
     fn new(
         ports: Vec<PortDevice>,
         requests: &PortRequests,
+        settings: &Settings,
         devices: &BTreeMap<String, Device>,
     ) -> Self {
         let mut assignment = Self {
             every: requests.every_port,
             every_hold: requests.hold,
+            holds: requests.holds.unwrap_or(settings.holds),
             ..Self::default()
         };
         for PortDevice {
@@ -362,6 +365,7 @@ impl Assignment {
             every: self.every,
             every_hold: self.every_hold,
             every_names: self.every_names.iter().map(ToString::to_string).collect(),
+            holds: self.holds,
         }
     }
 

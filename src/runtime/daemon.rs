@@ -61,5 +61,6 @@ fn of_configuration(options: &Options, known: &Known) -> ContainerPorts {
         every: settings.labels != LabelPolicy::Off,
         every_hold: None,
         every_names: known.every_names(),
+        holds: settings.holds,
     }
 }

@@ -126,7 +126,9 @@ fn supervise(
         .to_str()
         .context("the name of the run directory is not UTF-8")?;
     let mut config = bundle.config.clone();
-    oci_config::supervise(&mut config, listener, std::env::consts::ARCH)?;
+    let holds = first.ports.as_ref().map(|ports| ports.holds);
+    let holds = holds.unwrap_or_default();
+    oci_config::supervise(&mut config, holds, listener, std::env::consts::ARCH)?;
     supervisor::start(&options.run_dir, id, &socket, first)?;
     bundle.config = config;
     Ok(())

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{DevNum, Mode, NodePath};
+use crate::model::{DevNum, Holds, Mode, NodePath};
 use crate::runtime::seccomp_profile::{Untouched, notify_of_serial_opens};
 
 /// A node that is to exist before the container's first instruction.
@@ -77,12 +77,17 @@ pub fn grant(config: &mut Value, numbers: &[DevNum]) -> Option<()> {
 ///
 /// # Errors
 /// Why nothing was changed.
-pub fn supervise(config: &mut Value, listener: &str, machine: &str) -> Result<(), Untouched> {
+pub fn supervise(
+    config: &mut Value,
+    holds: Holds,
+    listener: &str,
+    machine: &str,
+) -> Result<(), Untouched> {
     let linux = config
         .as_object_mut()
         .and_then(|config| section(config, "linux"))
         .ok_or(Untouched::Malformed)?;
-    notify_of_serial_opens(linux, listener, machine)
+    notify_of_serial_opens(linux, holds, listener, machine)
 }
 
 fn section<'a>(
@@ -163,7 +168,7 @@ mod tests {
             assert_eq!(add_nodes(&mut malformed, &nodes), None);
         }
         let mut empty = json!({});
-        supervise(&mut empty, "/run/x", "arm").unwrap();
+        supervise(&mut empty, Holds::Wide, "/run/x", "arm").unwrap();
         assert_eq!(empty["linux"]["seccomp"]["listenerPath"], "/run/x");
         assert!(has_user_namespace(
             &json!({ "linux": { "namespaces": [{ "type": "user" }] } })

@@ -7,6 +7,8 @@
 
 use serde_json::{Value, json};
 
+use crate::model::Holds;
+
 /// Why a profile is left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Untouched {
@@ -23,44 +25,79 @@ pub enum Untouched {
 }
 
 /// Bits of open(2)'s flags that decide (asm-generic/fcntl.h). They are the same on x86, arm,
-/// aarch64 and riscv.
+/// aarch64 and riscv, but for [`O_DIRECTORY`] and [`O_DIRECT`].
 const O_ACCMODE: u64 = 0o3;
+const O_WRONLY: u64 = 0o1;
 const O_RDWR: u64 = 0o2;
 const O_CREAT: u64 = 0o100;
 const O_NOCTTY: u64 = 0o400;
 const O_NONBLOCK: u64 = 0o4000;
+const O_PATH: u64 = 0o10_000_000;
+
+/// On arm and aarch64 each is the other (asm/fcntl.h). Neither is used with a serial port: it is no
+/// directory, and refuses direct I/O.
+const O_DIRECTORY: u64 = 0o200_000;
+const O_DIRECT: u64 = 0o40_000;
+
+/// What is no open of a serial port, although it is for reading alone.
+const OTHER: u64 = O_CREAT | O_DIRECTORY | O_DIRECT | O_PATH;
 
 /// The system calls and the number of the argument that has the flags.
 const CALLS: [(&str, u64); 2] = [("open", 1), ("openat", 2)];
 
-/// How programs open serial ports: for reading and writing, not to create anything, and without
-/// becoming its session's terminal or without waiting for the carrier.
-///
-/// Each pair is a mask and what the masked flags are then. A filter may compare an argument only
-/// once per rule (libseccomp, seccomp_rule_add(3)), hence the two.
-const ASK: [(u64, u64); 2] = [
-    (O_NOCTTY | O_CREAT | O_ACCMODE, O_NOCTTY | O_RDWR),
-    (
-        O_NONBLOCK | O_NOCTTY | O_CREAT | O_ACCMODE,
-        O_NONBLOCK | O_RDWR,
-    ),
-];
+/// Flags that decide, as rules that exclude each other. Each pair is a mask and what the masked
+/// flags are then. A filter may compare an argument only once per rule (libseccomp,
+/// seccomp_rule_add(3)), hence several.
+struct Rules {
+    ask: &'static [(u64, u64)],
+    /// All other flags.
+    let_pass: &'static [(u64, u64)],
+}
 
-/// All other flags, as rules that exclude each other and those of [`ASK`].
-const LET_PASS: [(u64, u64); 9] = [
-    (O_NONBLOCK | O_NOCTTY, 0),
-    (O_NOCTTY | O_ACCMODE, O_NOCTTY),
-    (O_NOCTTY | O_ACCMODE, O_NOCTTY | 1),
-    (O_NOCTTY | O_ACCMODE, O_NOCTTY | 3),
-    (O_NOCTTY | O_CREAT | O_ACCMODE, O_NOCTTY | O_CREAT | O_RDWR),
-    (O_NONBLOCK | O_NOCTTY | O_ACCMODE, O_NONBLOCK),
-    (O_NONBLOCK | O_NOCTTY | O_ACCMODE, O_NONBLOCK | 1),
-    (O_NONBLOCK | O_NOCTTY | O_ACCMODE, O_NONBLOCK | 3),
-    (
-        O_NONBLOCK | O_NOCTTY | O_CREAT | O_ACCMODE,
-        O_NONBLOCK | O_CREAT | O_RDWR,
-    ),
-];
+/// As serial libraries open ports: for reading and writing, not to create anything, and without
+/// becoming its session's terminal or without waiting for the carrier.
+const SERIAL: Rules = Rules {
+    ask: &[
+        (O_NOCTTY | O_CREAT | O_ACCMODE, O_NOCTTY | O_RDWR),
+        (
+            O_NONBLOCK | O_NOCTTY | O_CREAT | O_ACCMODE,
+            O_NONBLOCK | O_RDWR,
+        ),
+    ],
+    let_pass: &[
+        (O_CREAT, O_CREAT),
+        (O_CREAT | O_WRONLY, O_WRONLY),
+        (O_CREAT | O_ACCMODE, 0),
+        (O_NONBLOCK | O_NOCTTY | O_CREAT | O_ACCMODE, O_RDWR),
+    ],
+};
+
+/// As any program does: for reading and writing, not to create anything; or for reading alone with
+/// one of the flags of a terminal, as stty(1). Most programs read files without these.
+const WIDE: Rules = Rules {
+    ask: &[
+        (O_CREAT | O_ACCMODE, O_RDWR),
+        (O_NOCTTY | OTHER | O_ACCMODE, O_NOCTTY),
+        (O_NONBLOCK | O_NOCTTY | OTHER | O_ACCMODE, O_NONBLOCK),
+    ],
+    let_pass: &[
+        (O_CREAT, O_CREAT),
+        (O_CREAT | O_WRONLY, O_WRONLY),
+        (O_DIRECTORY | O_CREAT | O_ACCMODE, O_DIRECTORY),
+        (O_DIRECT | O_DIRECTORY | O_CREAT | O_ACCMODE, O_DIRECT),
+        (OTHER | O_ACCMODE, O_PATH),
+        (O_NONBLOCK | O_NOCTTY | OTHER | O_ACCMODE, 0),
+    ],
+};
+
+impl Rules {
+    fn of(holds: Holds) -> &'static Self {
+        match holds {
+            Holds::Serial => &SERIAL,
+            Holds::Wide => &WIDE,
+        }
+    }
+}
 
 const ALLOW: &str = "SCMP_ACT_ALLOW";
 const NOTIFY: &str = "SCMP_ACT_NOTIFY";
@@ -72,6 +109,7 @@ const NOTIFY: &str = "SCMP_ACT_NOTIFY";
 /// Why nothing was changed.
 pub fn notify_of_serial_opens(
     linux: &mut serde_json::Map<String, Value>,
+    holds: Holds,
     listener: &str,
     machine: &str,
 ) -> Result<(), Untouched> {
@@ -79,7 +117,7 @@ pub fn notify_of_serial_opens(
         None | Some(Value::Null) => unconfined(machine)?,
         Some(profile) => profile.clone(),
     };
-    edit(&mut seccomp, listener)?;
+    edit(&mut seccomp, Rules::of(holds), listener)?;
     linux.insert("seccomp".into(), seccomp);
     Ok(())
 }
@@ -97,7 +135,7 @@ fn unconfined(machine: &str) -> Result<Value, Untouched> {
     Ok(json!({ "defaultAction": ALLOW, "architectures": architectures, "syscalls": [] }))
 }
 
-fn edit(seccomp: &mut Value, listener: &str) -> Result<(), Untouched> {
+fn edit(seccomp: &mut Value, opens: &Rules, listener: &str) -> Result<(), Untouched> {
     let profile = seccomp.as_object_mut().ok_or(Untouched::Malformed)?;
     let set = |key: &str| profile.get(key).is_some_and(|v| !v.is_null() && v != "");
     if set("listenerPath") || set("listenerMetadata") {
@@ -143,9 +181,10 @@ fn edit(seccomp: &mut Value, listener: &str) -> Result<(), Untouched> {
             continue;
         }
         asked = true;
-        edited.extend(ASK.map(|flags| rule(call, NOTIFY, argument, flags)));
+        let rule = |action| move |flags: &_| rule(call, action, argument, *flags);
+        edited.extend(opens.ask.iter().map(rule(NOTIFY)));
         if !default_allows {
-            edited.extend(LET_PASS.map(|flags| rule(call, ALLOW, argument, flags)));
+            edited.extend(opens.let_pass.iter().map(rule(ALLOW)));
         }
     }
     if !asked {
@@ -182,10 +221,14 @@ mod tests {
     const LISTENER: &str = "/run/ttyplugd/k/1";
 
     fn edited(profile: Value) -> Result<Value, Untouched> {
+        edited_for(Holds::Wide, profile)
+    }
+
+    fn edited_for(holds: Holds, profile: Value) -> Result<Value, Untouched> {
         let mut linux = json!({ "seccomp": profile, "other": [1, { "x": null }] });
         let before = linux.clone();
         let linux = linux.as_object_mut().unwrap();
-        match notify_of_serial_opens(linux, LISTENER, "x86_64") {
+        match notify_of_serial_opens(linux, holds, LISTENER, "x86_64") {
             Ok(()) => {
                 assert_eq!(linux["other"], before["other"]);
                 Ok(linux["seccomp"].clone())
@@ -219,14 +262,23 @@ mod tests {
         actions.pop().unwrap_or_else(|| default.to_owned())
     }
 
-    fn is_serial(flags: u64) -> bool {
-        flags & (O_ACCMODE | O_CREAT) == O_RDWR && flags & (O_NOCTTY | O_NONBLOCK) != 0
+    fn is_asked(holds: Holds, flags: u64) -> bool {
+        let with = |bits| flags & bits != 0;
+        let is_wide = holds == Holds::Wide;
+        let of_terminal = with(O_NOCTTY | O_NONBLOCK);
+        match flags & O_ACCMODE {
+            O_RDWR => !with(O_CREAT) && (is_wide || of_terminal),
+            0 => is_wide && of_terminal && !with(OTHER),
+            _ => false,
+        }
     }
 
     #[test]
     fn exactly_serial_opens_notify_and_everything_else_stays_allowed() {
-        for default in ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"] {
-            let profile = edited(json!({
+        let defaults = ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"];
+        let each = |holds| defaults.map(|default| (holds, default));
+        for (holds, default) in [Holds::Serial, Holds::Wide].map(each).concat() {
+            let profile = edited_for(holds, json!({
                 "defaultAction": default,
                 "syscalls": [
                     { "names": ["open", "openat", "openat2", "read"], "action": ALLOW },
@@ -237,16 +289,15 @@ mod tests {
             .unwrap();
             assert_eq!(profile["listenerPath"], LISTENER);
             // Every combination of the bits that decide, and of some that do not.
-            for bits in 0..1 << 9 {
-                let flags = (bits & 3)
-                    | (bits >> 2 & 1) << 6
-                    | (bits >> 3 & 1) << 8
-                    | (bits >> 4 & 1) << 11
-                    | (bits >> 5 & 1) << 12
-                    | (bits >> 6 & 1) << 19
-                    | (bits >> 7 & 1) << 32
-                    | (bits >> 8 & 1) << 63;
-                let expected = if is_serial(flags) { NOTIFY } else { ALLOW };
+            const BITS: [u32; 13] = [0, 1, 6, 8, 11, 12, 14, 16, 17, 19, 21, 32, 63];
+            for chosen in 0..1 << BITS.len() {
+                let bits = BITS.iter().enumerate();
+                let flags = bits.map(|(n, bit)| (chosen >> n & 1) << bit).sum();
+                let expected = if is_asked(holds, flags) {
+                    NOTIFY
+                } else {
+                    ALLOW
+                };
                 for call in ["open", "openat"] {
                     assert_eq!(action(&profile, call, flags), expected, "{call} {flags:o}");
                 }
@@ -263,7 +314,8 @@ mod tests {
                 Value::Null => json!({}),
                 _ => json!({ "seccomp": null }),
             };
-            notify_of_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "aarch64").unwrap();
+            let section = linux.as_object_mut().unwrap();
+            notify_of_serial_opens(section, Holds::Wide, LISTENER, "aarch64").unwrap();
             let profile = &linux["seccomp"];
             assert_eq!(profile["defaultAction"], ALLOW);
             assert!(!profile["architectures"].as_array().unwrap().is_empty());
@@ -271,7 +323,8 @@ mod tests {
             assert_eq!(action(profile, "unlink", 0), ALLOW);
         }
         let mut linux = json!({});
-        let unknown = notify_of_serial_opens(linux.as_object_mut().unwrap(), LISTENER, "z80");
+        let section = linux.as_object_mut().unwrap();
+        let unknown = notify_of_serial_opens(section, Holds::Wide, LISTENER, "z80");
         assert_eq!(
             (unknown, linux),
             (Err(Untouched::UnknownArchitecture), json!({}))

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::hold::{ContainerPort, ContainerPorts};
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
 use crate::model::written::boolean;
-use crate::model::{Hold, NodePath};
+use crate::model::{Hold, Holds, NodePath};
 use crate::plan::assign::{Assignment, Assignments};
 use crate::plan::last_devices::LastDevices;
 use crate::store::document;
@@ -64,6 +64,8 @@ struct KnownContainer {
     /// The hold of those; `None` is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     every_hold: Option<Hold>,
+    #[serde(default, skip_serializing_if = "Holds::is_wide")]
+    holds: Holds,
 }
 
 impl KnownContainer {
@@ -78,6 +80,9 @@ impl KnownContainer {
             assignments: assignment.map(KnownPort::all).unwrap_or_default(),
             every_port: Some(assignment.is_some_and(|assignment| assignment.every)),
             every_hold: assignment.and_then(|assignment| assignment.every_hold),
+            holds: assignment
+                .map(|assignment| assignment.holds)
+                .unwrap_or_default(),
         }
     }
 
@@ -163,6 +168,7 @@ impl Known {
             every: known.has_every_port(),
             every_hold: known.every_hold,
             every_names: self.every_names(),
+            holds: known.holds,
         })
     }
 

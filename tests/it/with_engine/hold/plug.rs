@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use crate::testbed::{Entry, Port, Testbed, eventually, has_words, run};
+use crate::testbed::{Container, Entry, Port, Testbed, eventually, has_words, run};
 
 use super::super::setup::{ENABLE, RULE, meter, port_for};
 use super::{
@@ -71,6 +71,51 @@ fn every_way_to_open_a_serial_port_is_held() {
     for opened in opened {
         opened.is("ENOENT").after_hold_of(1);
     }
+}
+
+#[test]
+fn opens_of_programs_without_a_serial_library_are_held_too() {
+    let (_bed, container, _daemon, _port) = unplugged("1s");
+    let opened = open(&container, &["wide", NODE]);
+    assert_eq!(opened.len(), 5);
+    for opened in opened {
+        opened.is("ENOENT").after_hold_of(1);
+    }
+}
+
+#[test]
+fn stty_waits_for_its_port() {
+    let script = format!("stty -F {NODE} >/dev/null && echo done; exec sleep 1000000");
+    let recipe = zwave().command(&["sh", "-c", &script]);
+    let (bed, container, _daemon, port) = setup(holding(LONG), recipe);
+    bed.holds(&[NODE]);
+    port.plug();
+    eventually("stty is done", || container.logs(), |said| said == "done");
+}
+
+#[test]
+fn opens_of_serial_libraries_alone_are_held_where_holds_is_serial() {
+    let holds_serial = |container: &Container| {
+        for opened in open(container, &["wide", NODE]) {
+            opened.is("ENOENT").at_once();
+        }
+        open(container, &["once", NODE])[0].after_hold_of(3);
+    };
+    let config = format!("holds = \"serial\"\n{}", held_port("3s"));
+    let (bed, container, daemon, _port) = setup(Testbed::with_runtime(&config), zwave());
+    holds_serial(&container);
+    drop(container);
+
+    // The label of a container comes before the file, and is known without the daemon.
+    bed.configure(&held_port("3s"));
+    daemon.reload();
+    let container = zwave().label("ttyplugd.holds=serial").start();
+    holds_serial(&container);
+    let known = || fs::read_to_string(bed.file("state/containers.json")).unwrap_or_default();
+    eventually("it is known", known, |known| known.contains("\"serial\""));
+    daemon.stop();
+    container.docker(&["restart", "--time", "0"]);
+    holds_serial(&container);
 }
 
 #[test]
