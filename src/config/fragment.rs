@@ -37,6 +37,7 @@ pub(crate) struct PortFragment {
     pub(crate) owner: Option<Spanned<AccountFragment>>,
     pub(crate) group: Option<Spanned<AccountFragment>>,
     pub(crate) hold: Option<Spanned<String>>,
+    pub(crate) placeholder: Option<Spanned<TruthFragment>>,
 }
 
 /// `"name"`, `"project/service"` or `{ label = "key=value" }`.
@@ -108,6 +109,19 @@ impl<'de> Deserialize<'de> for AccountFragment {
     }
 }
 
+/// A boolean, which is read as the text of a label is.
+#[derive(Deserialize)]
+pub(crate) struct TruthFragment(bool);
+
+impl AsRef<str> for TruthFragment {
+    fn as_ref(&self) -> &str {
+        match self.0 {
+            true => "true",
+            false => "false",
+        }
+    }
+}
+
 impl PortFragment {
     /// What was written for an optional key, and where.
     pub(crate) fn optional(&self, key: OptionalKey) -> Option<(&str, Range<usize>)> {
@@ -117,6 +131,7 @@ impl PortFragment {
             OptionalKey::Owner => written(self.owner.as_ref()),
             OptionalKey::Group => written(self.group.as_ref()),
             OptionalKey::Hold => written(self.hold.as_ref()),
+            OptionalKey::Placeholder => written(self.placeholder.as_ref()),
         }
     }
 }

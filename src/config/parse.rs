@@ -291,6 +291,14 @@ mod tests {
                 &format!("{port}node = \"zwave\""),
                 r#":4: port "a": node "zwave" is not an absolute path"#,
             ),
+            (
+                &format!("{port}placeholder = true"),
+                r#":4: port "a": placeholder "true" needs a `node`"#,
+            ),
+            (
+                &format!("{port}node = \"/dev/a\"\nplaceholder = true\nhold = \"off\""),
+                r#":5: port "a": placeholder "true" needs a hold"#,
+            ),
             (&format!("{port}node = \"/tmp/x\""), "outside /dev"),
             (&format!("{port}node = \"/dev/../x\""), "component"),
             (

@@ -24,7 +24,7 @@ use crate::daemon::keeper::{AGAIN, FOLLOW, Keeper, QUESTION_LIMIT, warn};
 use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
 use crate::hold::protocol::{FromKeeper, line};
-use crate::hold::run_dir::{is_ready, keepers};
+use crate::hold::run_dir::{is_keeper_of, is_ready, keepers};
 use crate::model::inventory::ContainerId;
 use crate::sys::inotify::Arrivals;
 
@@ -130,6 +130,12 @@ fn sockets(directory: &Path) -> io::Result<Vec<OsString>> {
         }
     }
     Ok(names)
+}
+
+/// Whether a container has a keeper. Its socket is there before the container is.
+pub fn has_keeper(run_dir: &Path, id: &ContainerId) -> bool {
+    let is_its = |name: &OsString| is_keeper_of(&name.to_string_lossy(), id);
+    sockets(&keepers(run_dir)).is_ok_and(|names| names.iter().any(is_its))
 }
 
 /// The containers whose keepers answer.

@@ -18,6 +18,7 @@ use crate::daemon::shared::Shared;
 use crate::hold::protocol::{Created, Creating, NodeToMake, VERSION, line};
 use crate::hold::run_dir::wrapper_socket;
 use crate::model::inventory::ContainerId;
+use crate::model::{Hold, NodePath};
 use crate::plan::Made;
 use crate::plan::assign::WantedPort;
 use crate::store;
@@ -88,10 +89,14 @@ async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
 /// record first. `None` while the container's ports are unknown.
 fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
     let state = &mut *shared.state.borrow_mut();
-    let nodes = state.assigned.wants(id).iter().map(node_to_make);
+    let nodes = state.assigned.wants(id).iter();
+    let nodes = nodes.map(|want| node_to_make(want, &want.node));
+    let placeholders = state.assigned.placeholders(id).iter();
+    let placeholders = placeholders.filter(|placeholder| placeholder.hold != Hold::Off);
     let mut created = Created {
         ttyplugd: VERSION,
         nodes: nodes.collect(),
+        placeholders: placeholders.flat_map(placeholder_at_all_names).collect(),
         rights: state.settings.grant == GrantPolicy::Auto,
         ports: state.ports(id)?,
     };
@@ -102,6 +107,7 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
         // A node that is not on record would never be removed. The daemon makes the nodes once the
         // container runs.
         created.nodes.clear();
+        created.placeholders.clear();
         records.put_created(id, store::Created::default());
     }
     state.problems.report_records(&written);
@@ -112,15 +118,23 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
 fn on_record(created: &Created) -> store::Created {
     let entry = |node: &NodeToMake| (node.path.clone(), BTreeSet::from([Made::Node(node.number)]));
     let numbers = created.nodes.iter().map(|node| node.number);
+    let all = created.nodes.iter().chain(&created.placeholders);
     store::Created {
-        entries: created.nodes.iter().map(entry).collect(),
+        entries: all.map(entry).collect(),
         granted: numbers.filter(|_| created.rights).collect(),
     }
 }
 
-fn node_to_make(want: &WantedPort) -> NodeToMake {
+/// The runtime makes no links (OCI runtime-spec, config-linux.md, "Devices"), so at first there is a
+/// node at every name.
+fn placeholder_at_all_names(placeholder: &WantedPort) -> impl Iterator<Item = NodeToMake> {
+    let paths = placeholder.paths();
+    paths.map(|path| node_to_make(placeholder, path))
+}
+
+fn node_to_make(want: &WantedPort, path: &NodePath) -> NodeToMake {
     NodeToMake {
-        path: want.node.clone(),
+        path: path.clone(),
         number: want.devnum,
         mode: want.mode,
         owner: want.owner.clone(),

@@ -135,6 +135,9 @@ pub struct Created {
     pub ttyplugd: u32,
     /// Nodes of the ports that are there now.
     pub nodes: Vec<NodeToMake>,
+    /// Nodes that stand for the others, if opens are held: they have the number of no device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placeholders: Vec<NodeToMake>,
     /// Whether the container is granted access to them.
     pub rights: bool,
     pub ports: ContainerPorts,

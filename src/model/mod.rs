@@ -95,6 +95,15 @@ pub struct DevNum {
     pub minor: u32,
 }
 
+impl DevNum {
+    /// The number of no device, which the node of a placeholder has. No driver can have it: it is
+    /// reserved (kernel, Documentation/admin-guide/devices.txt), and a character device with it
+    /// cannot be added (fs/char_dev.c, `cdev_add`). So open(2) fails with ENXIO. No device cgroup
+    /// is asked about it (include/linux/device_cgroup.h, `devcgroup_inode_permission`), so access(2)
+    /// answers by owner and mode alone.
+    pub const NONE: Self = Self { major: 0, minor: 0 };
+}
+
 impl fmt::Display for DevNum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.major, self.minor)

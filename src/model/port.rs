@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::model::match_key::MatchKey;
 use crate::model::selector::{ContainerMatch, DeviceMatch};
+use crate::model::written::boolean;
 use crate::model::written::plain;
 use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
 
@@ -56,6 +57,8 @@ pub struct NodeSpec {
     pub owner: Account,
     /// `None` is the group of the host's node.
     pub group: Option<Account>,
+    /// While the device is absent, a node of no device stands at the path.
+    pub placeholder: bool,
 }
 
 impl Default for NodeSpec {
@@ -65,6 +68,7 @@ impl Default for NodeSpec {
             mode: Mode::DEFAULT,
             owner: Account::Number(0),
             group: None,
+            placeholder: false,
         }
     }
 }
@@ -77,6 +81,7 @@ keys! {
         Owner = "owner",
         Group = "group",
         Hold = "hold",
+        Placeholder = "placeholder",
     }
 }
 
@@ -102,8 +107,31 @@ pub fn parse_optional<'a>(
         mode: parse(OptionalKey::Mode, &value)?.unwrap_or(default.mode),
         owner: parse(OptionalKey::Owner, &value)?.unwrap_or(default.owner),
         group: parse(OptionalKey::Group, &value)?,
+        placeholder: parse(OptionalKey::Placeholder, &value)?.is_some_and(|Truth(is)| is),
     };
-    Ok((node, parse(OptionalKey::Hold, &value)?))
+    let hold = parse(OptionalKey::Hold, &value)?;
+    let refused = |reason: &str| InvalidValue {
+        key: OptionalKey::Placeholder,
+        value: "true".to_owned(),
+        reason: Invalid(reason.to_owned()),
+    };
+    match hold {
+        _ if !node.placeholder => Ok((node, hold)),
+        _ if node.path.is_none() => Err(refused("needs a `node`, which says where it stands")),
+        Some(Hold::Off) => Err(refused("needs a hold: an open of a placeholder fails")),
+        _ => Ok((node, hold)),
+    }
+}
+
+struct Truth(bool);
+
+impl FromStr for Truth {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let truth = boolean(text).map(Self);
+        truth.ok_or_else(|| Invalid("is neither \"true\" nor \"false\"".to_owned()))
+    }
 }
 
 fn parse<'a, T: FromStr<Err = Invalid>>(

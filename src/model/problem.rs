@@ -72,10 +72,12 @@ pub enum Failure {
     Right,
     /// The record of what is made in containers cannot be written.
     Disk,
+    /// A placeholder is left out: an open of it would not be held, and fail.
+    Placeholder,
 }
 
 impl Failure {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Definition,
         Self::Engine,
         Self::Look,
@@ -86,6 +88,7 @@ impl Failure {
         Self::Inject,
         Self::Right,
         Self::Disk,
+        Self::Placeholder,
     ];
 
     /// Its name in the metrics, which never changes.
@@ -101,6 +104,7 @@ impl Failure {
             Self::Inject => "inject",
             Self::Right => "right",
             Self::Disk => "disk",
+            Self::Placeholder => "placeholder",
         }
     }
 }

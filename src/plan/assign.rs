@@ -48,6 +48,8 @@ pub struct Assignment {
     pub wants: Vec<WantedPort>,
     pub absent: Vec<AbsentPort>,
     pub conflicts: Vec<Conflict>,
+    /// The placeholders of absent ports, where nothing else is wanted.
+    pub placeholders: Vec<WantedPort>,
     /// It asked for every USB serial port.
     pub every: bool,
     /// The names of those that were plugged in, as far as nothing else tells that they may be ports.
@@ -122,11 +124,23 @@ pub struct Assignments {
     pub last_devices: LastDevices,
 }
 
+/// The group of serial ports on Debian, as long as no device has told another one (base-passwd,
+/// group.master).
+const DIALOUT: Account = Account::Number(20);
+
 impl Assignments {
     /// The ports of a container that are plugged in. A container with an invalid label has none.
     pub fn wants(&self, id: &ContainerId) -> &[WantedPort] {
         match self.by_container.get(id) {
             Some(Ok(assignment)) => &assignment.wants,
+            _ => &[],
+        }
+    }
+
+    /// The placeholders of a container's absent ports.
+    pub fn placeholders(&self, id: &ContainerId) -> &[WantedPort] {
+        match self.by_container.get(id) {
+            Some(Ok(assignment)) => &assignment.placeholders,
             _ => &[],
         }
     }
@@ -312,6 +326,7 @@ impl Assignment {
             holds: requests.holds.unwrap_or(settings.holds),
             ..Self::default()
         };
+        let mut placeholders = Vec::new();
         for PortDevice {
             port,
             device,
@@ -331,12 +346,14 @@ impl Assignment {
                 }),
                 (None, None) => {
                     names.extend(port.known_links());
-                    assignment.absent.push(AbsentPort {
+                    let absent = AbsentPort {
                         port: name,
                         node: port.known_node(),
                         names,
                         hold,
-                    });
+                    };
+                    placeholders.extend(WantedPort::placeholder(&absent, &port.node));
+                    assignment.absent.push(absent);
                 }
             }
         }
@@ -346,6 +363,9 @@ impl Assignment {
             }
         }
         assignment.settle_links();
+        for placeholder in placeholders {
+            assignment.add_placeholder(placeholder);
+        }
         assignment
     }
 
@@ -382,12 +402,7 @@ impl Assignment {
 
     /// Adds a port unless an earlier one, by name, has the same node or one above or below it.
     fn add(&mut self, want: WantedPort) {
-        let clash = |first: &&WantedPort| {
-            first.node == want.node
-                || first.node.is_below(&want.node)
-                || want.node.is_below(&first.node)
-        };
-        if let Some(first) = self.wants.iter().find(clash) {
+        if let Some(first) = self.wants.iter().find(|first| first.clashes_with(&want)) {
             self.conflicts.push(Conflict::Node {
                 port: want.port,
                 node: want.node,
@@ -396,6 +411,21 @@ impl Assignment {
         } else {
             self.wants.push(want);
         }
+    }
+
+    /// Adds a placeholder, unless a port or another placeholder has its node, and without the links
+    /// that one of them has.
+    fn add_placeholder(&mut self, mut placeholder: WantedPort) {
+        let others = || self.wants.iter().chain(&self.placeholders);
+        let has =
+            |other: &WantedPort, path: &NodePath| other.node == *path || other.links.contains(path);
+        let is_taken = |path: &NodePath| others().any(|other| has(other, path));
+        let clashes = others().any(|other| other.clashes_with(&placeholder));
+        if clashes || is_taken(&placeholder.node) {
+            return;
+        }
+        placeholder.links.retain(|link| !is_taken(link));
+        self.placeholders.push(placeholder);
     }
 
     /// Lets every name lead to one device: a node wins over a link, an earlier port over a later
@@ -465,6 +495,30 @@ impl WantedPort {
             ready,
             ..ContainerPort::waiting(&self.port, paths, self.hold)
         })
+    }
+
+    /// What stands in a container for a port whose device is absent.
+    fn placeholder(absent: &AbsentPort, node: &NodeSpec) -> Option<Self> {
+        let path = absent.node.clone().filter(|_| node.placeholder);
+        let links: BTreeSet<&NodePath> = absent.names.iter().collect();
+        Some(Self {
+            port: absent.port.clone(),
+            device: String::new(),
+            node: path?,
+            devnum: DevNum::NONE,
+            mode: node.mode,
+            owner: node.owner.clone(),
+            group: node.group.clone().unwrap_or(DIALOUT),
+            links: links.into_iter().cloned().collect(),
+            hold: absent.hold,
+        })
+    }
+
+    /// Whether the nodes of both cannot exist at the same time.
+    fn clashes_with(&self, other: &Self) -> bool {
+        self.node == other.node
+            || self.node.is_below(&other.node)
+            || other.node.is_below(&self.node)
     }
 }
 

@@ -97,7 +97,8 @@ fn to_be_done(directory: &Path) -> String {
         }
         let group = case.group.join("\n");
         let mut wanted = Vec::new();
-        for want in assigned.wants(&id) {
+        let placeholders = assigned.placeholders(&id);
+        for want in assigned.wants(&id).iter().chain(placeholders) {
             match passwd::resolve(want, "root:x:0:0::/:/bin/sh\n", &group) {
                 Ok(want) => wanted.push(want),
                 Err(error) => writeln!(text, "  left out: {}: {error}", want.port).unwrap(),

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 
-use crate::hold::protocol::{Created, ToKeeper, VERSION};
+use crate::hold::protocol::{NodeToMake, ToKeeper, VERSION};
 use crate::model::DevNum;
 use crate::model::inventory::ContainerId;
 use crate::runtime::bundle::Bundle;
@@ -68,8 +68,12 @@ fn prepare(options: &Options, directory: &Path, id: &ContainerId) -> anyhow::Res
     if created.nodes.is_empty() && !created.ports.may_hold() {
         return Ok(());
     }
-    add_nodes(options, id, &mut bundle, &created)
-        .context("the `linux` section of config.json is malformed")?;
+    let malformed = "the `linux` section of config.json is malformed";
+    add_nodes(options, id, &mut bundle, &created.nodes).context(malformed)?;
+    if created.rights {
+        let numbers: Vec<DevNum> = created.nodes.iter().map(|node| node.number).collect();
+        oci_config::grant(&mut bundle.config, &numbers).context(malformed)?;
+    }
     if !created.ports.may_hold() {
         return bundle.write();
     }
@@ -82,19 +86,22 @@ fn prepare(options: &Options, directory: &Path, id: &ContainerId) -> anyhow::Res
     };
     // It has its nodes even without a supervisor.
     let supervised = supervise(options, id, &mut bundle, &first);
+    if supervised.is_ok() {
+        add_nodes(options, id, &mut bundle, &created.placeholders).context(malformed)?;
+    }
     bundle.write()?;
     supervised
 }
 
-/// Adds the nodes of the ports that are plugged in, and access to them. The daemon makes those that
-/// are left out once the container runs, or reports them; it has recorded access to all of them.
+/// Adds nodes. The daemon makes those that are left out once the container runs, or reports them; it
+/// has recorded access to all of them.
 fn add_nodes(
     options: &Options,
     id: &ContainerId,
     bundle: &mut Bundle,
-    created: &Created,
+    wanted: &[NodeToMake],
 ) -> Option<()> {
-    let (nodes, left_out) = bundle.place(&created.nodes);
+    let (nodes, left_out) = bundle.place(wanted);
     for (path, why) in left_out {
         short_lived(&options.run_dir);
         tracing::info!(
@@ -104,12 +111,7 @@ fn add_nodes(
             "the container is created without this node"
         );
     }
-    oci_config::add_nodes(&mut bundle.config, &nodes)?;
-    if !created.rights {
-        return Some(());
-    }
-    let numbers: Vec<DevNum> = created.nodes.iter().map(|node| node.number).collect();
-    oci_config::grant(&mut bundle.config, &numbers)
+    oci_config::add_nodes(&mut bundle.config, &nodes)
 }
 
 /// Starts a keeper and makes it the container's supervisor.

@@ -8,7 +8,7 @@
 //!
 //! Imports: `model`, `config`, `hold`, `plan`, `sys`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 mod document;
 mod known;
@@ -22,6 +22,7 @@ pub use records::{Created, Records};
 pub struct Store {
     pub records: Records,
     pub known: Known,
+    pub run_dir: PathBuf,
 }
 
 impl Store {
@@ -40,6 +41,7 @@ impl Store {
         Self {
             records: Records::read(run_dir),
             known: Known::read(state_dir),
+            run_dir: run_dir.to_owned(),
         }
     }
 }

@@ -102,6 +102,8 @@ codes! {
          fail with EACCES"
     STALE_NODE "stale-node"
         "an open of it fails, or opens another device than the one it was created for"
+    PLACEHOLDER "placeholder"
+        "an application that looks for the port before it opens it finds nothing"
     CAPABILITY "capability"
         "nodes are created by a command in the container"
     PROGRAMS "programs"

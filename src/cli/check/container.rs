@@ -259,6 +259,7 @@ impl ContainerCheck {
             let (level, code) = match problem.failure {
                 Failure::HostDev if opens(port) => (Level::Warning, codes::HOST_DEV),
                 Failure::HostDev => (Level::Error, codes::HOST_DEV),
+                Failure::Placeholder => (Level::Error, codes::PLACEHOLDER),
                 _ => (Level::Error, codes::CONTAINER_NOT_SERVED),
             };
             let what = format!("port {port}: {}", problem.cause);

@@ -58,6 +58,9 @@ pub struct Handle<'a> {
     pub start: Rc<Start>,
     pub running: Rc<Running>,
     pub wants: Vec<WantedPort>,
+    /// What stands for ports whose device is absent, and why others have no such placeholder.
+    pub placeholders: Vec<WantedPort>,
+    pub refused: Vec<Problem>,
     /// The devices that it may not open, since granting access has failed.
     pub denied: BTreeSet<DevNum>,
 }
@@ -69,8 +72,15 @@ impl<'a> Handle<'a> {
             running: start.running(),
             start,
             wants,
+            placeholders: Vec::new(),
+            refused: Vec::new(),
             denied: BTreeSet::new(),
         }
+    }
+
+    /// All nodes that it is to have.
+    pub fn nodes(&self) -> impl Iterator<Item = &WantedPort> {
+        self.wants.iter().chain(&self.placeholders)
     }
 
     pub fn id(&self) -> &'a ContainerId {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::daemon::reconcile::handle::Handle;
 use crate::daemon::reconcile::look::Seen;
+use crate::model::DevNum;
 use crate::model::device_access::DeviceRules;
 use crate::plan::Op;
 use crate::sys::logging::kind;
@@ -24,7 +25,7 @@ impl Handle<'_> {
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         match op {
             Op::MakeNode { path, devnum, .. } => {
-                let want = self.wants.iter().find(|want| want.node == *path);
+                let want = self.nodes().find(|want| want.node == *path);
                 let (port, device) = want.map_or(("", ""), |want| (&*want.port, &*want.device));
                 tracing::info!(
                     message_id = kind::MADE, action = "make", port, serial_device = device,
@@ -32,7 +33,7 @@ impl Handle<'_> {
                     container_path = %path, latency_ms, operation = %op,
                     "node made"
                 );
-                if !rules.allow(*devnum) {
+                if *devnum != DevNum::NONE && !rules.allow(*devnum) {
                     tracing::warn!(
                         message_id = kind::NO_RIGHT, serial_device = device, container_name = name,
                         container_id = id, container_path = %path,

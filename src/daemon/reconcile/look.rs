@@ -40,7 +40,7 @@ impl Handle<'_> {
         let mut wanted = Vec::new();
         let mut keep = Record::new();
         let mut problems = Vec::new();
-        for want in &self.wants {
+        for want in self.nodes() {
             match passwd::resolve(want, &view.passwd, &view.group) {
                 Ok(want) => wanted.push(want),
                 // Some images make their accounts when they start. Until then the port stays as it is.
@@ -61,7 +61,7 @@ impl Handle<'_> {
 
     /// All paths that are wanted or on record.
     pub fn paths(&self, record: &Record) -> BTreeSet<NodePath> {
-        let wanted = self.wants.iter().flat_map(WantedPort::paths);
+        let wanted = self.nodes().flat_map(WantedPort::paths);
         wanted.chain(record.keys()).cloned().collect()
     }
 }

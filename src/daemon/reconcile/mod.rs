@@ -13,6 +13,7 @@ use crate::daemon::notifier::Notifier;
 use crate::daemon::reconcile::handle::{Ended, Handle, engine_problem};
 use crate::daemon::reconcile::job::Job;
 use crate::daemon::reconcile::look::Seen;
+use crate::daemon::reconcile::placeholder::placeholders;
 use crate::daemon::retry::Next;
 use crate::daemon::shared::Shared;
 use crate::daemon::start::{Entrance, Start};
@@ -33,6 +34,7 @@ pub mod handle;
 pub mod job;
 mod log;
 pub mod look;
+mod placeholder;
 
 /// What is left after the work on a container.
 #[derive(Debug, Default)]
@@ -122,8 +124,10 @@ pub async fn preview(
     let Some(handle) = job.handle().await? else {
         return Ok(None);
     };
+    let mut seen = handle.look(&handle.record()).await?;
+    seen.problems.extend(handle.refused);
     Ok(Some(Preview {
-        seen: handle.look(&handle.record()).await?,
+        seen,
         running: handle.running,
         wants: handle.wants,
     }))
@@ -139,9 +143,14 @@ impl<'a> Job<'a> {
         };
         let state = self.state.borrow();
         let wants = state.assigned.wants(self.id).to_vec();
-        let has_work = !wants.is_empty() || state.store.records.has(self.id);
-        let start = start.filter(|_| has_work);
-        Ok(start.map(|start| Handle::new(self, start, wants)))
+        let (placeholders, refused) = placeholders(&state, self.id);
+        let asks = !wants.is_empty() || !placeholders.is_empty() || !refused.is_empty();
+        let start = start.filter(|_| asks || state.store.records.has(self.id));
+        Ok(start.map(|start| {
+            let mut handle = Handle::new(self, start, wants);
+            (handle.placeholders, handle.refused) = (placeholders, refused);
+            handle
+        }))
     }
 
     /// The start that the engine describes.
@@ -191,7 +200,7 @@ impl<'a> Job<'a> {
 
 impl Handle<'_> {
     async fn reconcile(&mut self, engine: Option<&Engine>) -> Result<Vec<Problem>, Ended> {
-        let mut problems = Vec::new();
+        let mut problems = self.refused.clone();
         self.record_created().map_err(|_| Ended)?;
         if let Err(stop) = self.grant().await {
             problems.push(stop.problem()?);

@@ -24,6 +24,7 @@ mod namespace;
 mod operator;
 mod papers;
 mod pause;
+mod placeholder;
 mod plug;
 mod ready;
 mod refused;
