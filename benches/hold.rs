@@ -48,6 +48,8 @@ const TRAPPED: &str = "40";
 const REST: Duration = Duration::from_millis(100);
 
 const CONFIG: &str = r#"
+held-per-process = 1000
+
 [[port]]
 name = "held"
 match = { serial = "T63" }
@@ -374,7 +376,9 @@ impl Voice {
     /// Returns when that was said.
     fn say(&mut self, ready: bool) -> f64 {
         let port = json!({ "port": "told", "names": [TOLD], "ready": ready, "hold": "forever" });
-        let message = json!({ "ttyplugd": 1, "ports": { "ports": [port], "every": false } });
+        let message = json!({
+            "ttyplugd": 1, "ports": { "ports": [port], "every": false, "per_process": THREADS },
+        });
         let line = format!("{message}\n");
         let time = now();
         self.0.write_all(line.as_bytes()).expect("the keeper reads");

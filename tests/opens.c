@@ -56,8 +56,17 @@ static void say(const char *name, int fd, int error, long start)
 }
 
 /* The numbers of the calls themselves: a libc may use another call than the one that is meant. */
+static const char *only; /* this way, where there are several */
+
+static int is_meant(const char *name)
+{
+	return !only || strcmp(only, name) == 0;
+}
+
 static void try_at(const char *name, int dir, const char *path, int flags)
 {
+	if (!is_meant(name))
+		return;
 	long start = now();
 	int fd = syscall(SYS_openat, dir, path, flags);
 	say(name, fd, errno, start);
@@ -149,8 +158,9 @@ static void every(int milliseconds, int again)
 
 #ifdef __x86_64__
 /* A call of the i386 table, as a 32-bit program makes it: its pointers have 32 bits. */
-static void try_i386(const char *name, const char *path)
+static void try_i386(const char *path)
 {
+	const char *names[] = { "i386-open", "i386-openat" };
 	char *low = mmap(NULL, 8192, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	long calls[] = { 5 /* open */, 295 /* openat */ };
@@ -158,10 +168,12 @@ static void try_i386(const char *name, const char *path)
 		fail("mmap");
 	strcpy(low, path);
 	for (int i = 0; i < 2; i++) {
+		if (!is_meant(names[i]))
+			continue;
 		long start = now(), result, a = i ? AT_FDCWD : (long)low, b = i ? (long)low : SERIAL;
 		asm volatile("int $0x80" : "=a"(result) : "a"(calls[i]), "b"(a), "c"(b), "d"(SERIAL)
 			     : "memory", "r8", "r9", "r10", "r11");
-		say(name, result, -result, start);
+		say(names[i], result, -result, start);
 	}
 }
 #endif
@@ -305,17 +317,21 @@ int main(int count, char **argument)
 		for (int i = 2; i < count; i++)
 			try(way, argument[i], SERIAL);
 	} else if (strcmp(way, "flags") == 0) {
+		only = count > 3 ? argument[3] : NULL;
 		try("nonblock", path, SERIAL | O_NONBLOCK | O_CLOEXEC | O_SYNC);
 		try("without-noctty", path, O_RDWR | O_NONBLOCK);
 #ifdef SYS_open
-		long start = now();
-		int fd = syscall(SYS_open, path, SERIAL);
-		say("open", fd, errno, start);
+		if (is_meant("open")) {
+			long start = now();
+			int fd = syscall(SYS_open, path, SERIAL);
+			say("open", fd, errno, start);
+		}
 #endif
 #ifdef __x86_64__
-		try_i386("i386", path);
+		try_i386(path);
 #endif
 	} else if (strcmp(way, "wide") == 0) {
+		only = count > 3 ? argument[3] : NULL;
 		try("plain", path, O_RDWR);
 		try("update", path, O_RDWR | O_CLOEXEC | O_TRUNC);
 		try("read-noctty", path, O_RDONLY | O_NOCTTY);

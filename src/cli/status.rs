@@ -155,8 +155,15 @@ fn held_table(held: &[HeldStatus], local: &impl Fn(Option<i64>) -> String) -> St
     }
     let head = ["HELD OPEN", "CONTAINER", "PID", "COMMAND", "SINCE", "UNTIL"];
     let rows = held.iter().map(|held| held_row(held, local));
-    format!("\n{}", table(head, rows))
+    let only_thread = match held.iter().any(|held| held.only_thread) {
+        true => ONLY_THREAD,
+        false => "",
+    };
+    format!("\n{}{only_thread}", table(head, rows))
 }
+
+const ONLY_THREAD: &str = "\n* waits in its only thread and does nothing else: if it has other work, open \
+                           the port in a thread, or set a shorter `hold`\n";
 
 /// A text and its style.
 type Cell = (String, Style);
@@ -201,7 +208,10 @@ fn held_row(held: &HeldStatus, local: &impl Fn(Option<i64>) -> String) -> [Cell;
         printable(&held.path),
         printable(&held.container),
         held.pid.unwrap_or(held.tid).to_string(),
-        printable(&held.command),
+        match held.only_thread {
+            true => format!("{} *", printable(&held.command)),
+            false => printable(&held.command),
+        },
         local(since),
         until.unwrap_or_else(|| "forever".to_owned()),
     ]
@@ -270,6 +280,7 @@ mod tests {
             tid: 8,
             command: "no\nde".into(),
             pid: Some(7),
+            only_thread: left_ms.is_none(),
             since: Some("2026-11-25T23:59:58Z".into()),
             waited_ms: 1500,
             left_ms,
@@ -318,7 +329,9 @@ mod tests {
              \nbound in app\u{fffd}[2J: its mode was\u{fffd} changed\n\
              \nHELD OPEN   CONTAINER  PID  COMMAND  SINCE                UNTIL\n\
              /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  2026-11-26 01:00:58\n\
-             /dev/zwave  app        7    no\u{fffd}de    2026-11-26 00:59:58  forever\n"
+             /dev/zwave  app        7    no\u{fffd}de *  2026-11-26 00:59:58  forever\n\
+             \n* waits in its only thread and does nothing else: if it has other work, open the port in a \
+             thread, or set a shorter `hold`\n"
         );
         // The colours remain.
         assert!(text.contains("\u{1b}[32mready"), "{text:?}");

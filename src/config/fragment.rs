@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -20,6 +21,8 @@ pub(crate) struct FileFragment {
     pub(crate) grant: Option<GrantPolicy>,
     pub(crate) announce: Option<bool>,
     pub(crate) holds: Option<Holds>,
+    #[serde(rename = "held-per-process")]
+    pub(crate) held_per_process: Option<NonZeroU16>,
     #[serde(default)]
     pub(crate) port: Vec<PortFragment>,
 }

@@ -65,6 +65,7 @@ impl Settings {
             grant,
             announce,
             holds,
+            held_per_process,
             port: _,
         } = fragment;
         self.labels = labels.unwrap_or(self.labels);
@@ -72,6 +73,7 @@ impl Settings {
         self.grant = grant.unwrap_or(self.grant);
         self.announce = announce.unwrap_or(self.announce);
         self.holds = holds.unwrap_or(self.holds);
+        self.held_per_process = held_per_process.map(u16::from).or(self.held_per_process);
         self.ports
             .retain(|old| ports.iter().all(|new| new.name != old.name));
         self.ports.extend(ports);

@@ -17,6 +17,8 @@ pub struct Settings {
     pub announce: bool,
     /// Which opens are held, in containers whose labels do not say.
     pub holds: Holds,
+    /// How many opens of a process are held at once; `None` is the default.
+    pub held_per_process: Option<u16>,
     /// By name; each name once.
     pub ports: Vec<Port>,
 }
@@ -29,6 +31,7 @@ impl Default for Settings {
             grant: GrantPolicy::default(),
             announce: true,
             holds: Holds::default(),
+            held_per_process: None,
             ports: Vec::new(),
         }
     }

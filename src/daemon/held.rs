@@ -48,6 +48,7 @@ mod tests {
                 tid,
                 command: "app".into(),
                 pid: None,
+                only_thread: false,
                 path: "/dev/zwave".into(),
                 waited_ms: 0,
                 left_ms: None,

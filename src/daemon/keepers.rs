@@ -4,7 +4,7 @@
 //! started first.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ use crate::daemon::copies::Copies;
 use crate::daemon::keeper::{AGAIN, FOLLOW, Keeper, QUESTION_LIMIT, warn};
 use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
-use crate::hold::protocol::{FromKeeper, line};
+use crate::hold::protocol::{FromKeeper, HeldOpen, line};
 use crate::hold::run_dir::{is_keeper_of, is_ready, keepers};
 use crate::model::inventory::ContainerId;
 use crate::sys::inotify::Arrivals;
@@ -138,13 +138,13 @@ pub fn has_keeper(run_dir: &Path, id: &ContainerId) -> bool {
     sockets(&keepers(run_dir)).is_ok_and(|names| names.iter().any(is_its))
 }
 
-/// The containers whose keepers answer.
+/// The containers whose keepers answer, with the opens that they hold.
 ///
 /// # Errors
 /// The directory of their sockets cannot be read.
-pub async fn answering_keepers(run_dir: &Path) -> io::Result<BTreeSet<ContainerId>> {
+pub async fn answering_keepers(run_dir: &Path) -> io::Result<BTreeMap<ContainerId, Vec<HeldOpen>>> {
     let directory = keepers(run_dir);
-    let mut answering = BTreeSet::new();
+    let mut answering: BTreeMap<_, Vec<HeldOpen>> = BTreeMap::new();
     for name in sockets(&directory)? {
         let ask = async {
             let mut stream = UnixStream::connect(directory.join(name)).await?;
@@ -152,7 +152,8 @@ pub async fn answering_keepers(run_dir: &Path) -> io::Result<BTreeSet<ContainerI
             next::<FromKeeper>(&mut stream, &mut Vec::new()).await
         };
         if let Ok(Ok(answer)) = timeout(QUESTION_LIMIT, ask).await {
-            answering.insert(ContainerId(answer.container));
+            let held = answering.entry(ContainerId(answer.container));
+            held.or_default().extend(answer.held);
         }
     }
     Ok(answering)

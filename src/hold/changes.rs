@@ -69,6 +69,7 @@ fn told(held: &Held, now: u64) -> HeldOpen {
         tid: held.open.caller.tid,
         command: held.open.opener.command.clone(),
         pid: held.open.opener.process,
+        only_thread: held.open.opener.only_thread,
         path: held.open.path.clone(),
         waited_ms: now.saturating_sub(held.since),
         left_ms: held.until.map(|until| until.saturating_sub(now)),
@@ -130,6 +131,7 @@ mod tests {
             opener: Opener {
                 command: "app".into(),
                 process: None,
+                only_thread: false,
             },
         };
         holds.hold(open, now, DEFAULT_HOLD);
@@ -217,6 +219,7 @@ mod tests {
         for held in &mut message.held {
             // Its longest, and each of its bytes at its longest (proc(5), comm).
             held.command = "\u{1}".repeat(15);
+            held.only_thread = true;
         }
         assert!(line(&message).len() < LONGEST_LINE);
         let part = Told::default().changes(&holds, 0);

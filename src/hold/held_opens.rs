@@ -25,6 +25,9 @@ pub struct Opener {
     pub command: String,
     /// The process that the thread belongs to, where that could still be seen.
     pub process: Option<u32>,
+    /// The process has no other thread: it does nothing else while it waits.
+    #[serde(default)]
+    pub only_thread: bool,
 }
 
 /// An open that a listener has announced.
@@ -137,6 +140,13 @@ impl HeldOpens {
     /// The open in which a thread waits.
     pub fn of_thread(&self, tid: u32) -> Option<&Held> {
         self.held.get(&tid)
+    }
+
+    /// How many opens of a process are held.
+    pub fn of_process(&self, process: u32) -> usize {
+        let held = self.held.values();
+        held.filter(|held| held.open.opener.process == Some(process))
+            .count()
     }
 
     /// Whether one more open can be held. The oldest of those that were interrupted makes room for
@@ -363,6 +373,7 @@ mod tests {
             opener: Opener {
                 command: "app".into(),
                 process: Some(1),
+                only_thread: false,
             },
         };
         holds.hold(open, now, Hold::Seconds(10));
@@ -517,6 +528,7 @@ mod tests {
             opener: Opener {
                 command: "\u{1}".repeat(15),
                 process: Some(u32::MAX),
+                only_thread: false,
             },
         };
         holds.last_number = most - 1;

@@ -11,12 +11,17 @@ use crate::model::{Hold, Holds, NodePath};
 pub mod changes;
 pub mod ended_opens;
 pub mod held_opens;
+pub mod in_vain;
 pub mod protocol;
 pub mod run_dir;
 
 /// For how long an open is held where the port's definition does not say.
 pub const DEFAULT_HOLD: Hold = Hold::Seconds(DEFAULT_SECONDS);
 pub const DEFAULT_SECONDS: u64 = 60;
+
+/// How many opens of a process are held at once, where the configuration does not say. Node has four
+/// threads in which it opens and reads files (libuv, docs/src/threadpool.rst), and one has to be left.
+pub const DEFAULT_PER_PROCESS: u16 = 3;
 
 /// The longest path whose open is held, in bytes. That is as long as a file name can be (NAME_MAX
 /// in linux/limits.h).
@@ -63,6 +68,9 @@ pub struct ContainerPorts {
     pub every_names: Vec<String>,
     #[serde(default, skip_serializing_if = "Holds::is_wide")]
     pub holds: Holds,
+    /// How many opens of a process are held at once; `None` is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_process: Option<u16>,
 }
 
 impl ContainerPorts {
@@ -110,6 +118,17 @@ impl ContainerPorts {
     /// Whether `path` leads to a port that is ready.
     pub fn is_ready(&self, path: &str) -> bool {
         self.port_at(path).is_some_and(|port| port.ready)
+    }
+
+    /// The first name of the port that `path` leads to; `path` itself where it leads to none.
+    pub fn name<'a>(&'a self, path: &'a str) -> &'a str {
+        let first = self.port_at(path).and_then(|port| port.names.first());
+        first.map_or(path, String::as_str)
+    }
+
+    /// How many opens of a process are held at once.
+    pub fn per_process(&self) -> usize {
+        self.per_process.unwrap_or(DEFAULT_PER_PROCESS).into()
     }
 
     fn port_at(&self, path: &str) -> Option<&ContainerPort> {

@@ -102,6 +102,9 @@ pub struct HeldOpen {
     /// The process that the thread belongs to.
     #[serde(default)]
     pub pid: Option<u32>,
+    /// That process has no other thread.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_thread: bool,
     pub path: String,
     /// For how long it has waited, and for how long it will at most, in milliseconds.
     pub waited_ms: u64,

@@ -1,10 +1,10 @@
 //! What a keeper knows of the opens of its container, in a file that outlives it: memory without a
 //! name (memfd_create(2)), of which the daemon has a descriptor. Another keeper goes on with it.
 //!
-//! The first page is for the notification that is being received, the second for the keeper itself.
-//! The opens follow, and then the ports, twice. All but the ports are written in one system call
-//! within a page, so none is ever found half written; the ports are written to the two places in
-//! turn, and one of them is whole.
+//! The first page is for the notification that is being received, the second for the keeper itself,
+//! and the third for the holds that have ended in vain. The opens follow, and then the ports, twice.
+//! All but the ports are written in one system call within a page, so none is ever found half
+//! written; the ports are written to the two places in turn, and one of them is whole.
 //!
 //! The next keeper may be of another version. So places and sizes never change, and a field that is
 //! added to a record has a default.
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hold::ContainerPorts;
 use crate::hold::held_opens::{LONGEST_RECORD, MOST_HELD, OpenRecord};
+use crate::hold::in_vain::InVain;
 use crate::hold::protocol::{LONGEST_LINE, line};
 use crate::keeper::seccomp_notify::Inbox;
 use crate::sys::process_lock;
@@ -29,9 +30,10 @@ use crate::sys::process_lock;
 /// The smallest page of any machine.
 const PAGE: usize = 4096;
 
-/// Where the keeper's record is, the first of the opens, the ports, and the end.
+/// Where the keeper's record is, the holds in vain, the first of the opens, the ports, and the end.
 const KEEPER: u64 = PAGE as u64;
-const OPENS: u64 = 2 * KEEPER;
+const IN_VAIN: u64 = 2 * KEEPER;
+const OPENS: u64 = 3 * KEEPER;
 const PORTS: [u64; 2] = [
     place(MOST_HELD as u64),
     place(MOST_HELD as u64) + LONGEST_PORTS as u64,
@@ -69,6 +71,7 @@ pub(super) struct PortsRecord {
 pub(super) struct Left {
     pub(super) keeper: KeeperRecord,
     pub(super) ports: PortsRecord,
+    pub(super) in_vain: InVain,
     pub(super) opens: Vec<OpenRecord>,
 }
 
@@ -105,9 +108,11 @@ impl StateFile {
         let keeper = state.read(KEEPER, PAGE)?.unwrap_or_default();
         let opens = state.read_opens()?;
         let ports = state.read_ports()?;
+        let in_vain = state.read(IN_VAIN, PAGE)?.unwrap_or_default();
         let left = Left {
             keeper,
             ports,
+            in_vain,
             opens,
         };
         Ok((state, left))
@@ -157,6 +162,10 @@ impl StateFile {
         if !self.write(KEEPER, PAGE, &line(keeper)) {
             self.write(KEEPER, PAGE, &line(&without_group));
         }
+    }
+
+    pub(super) fn write_in_vain(&self, in_vain: &InVain) {
+        self.write(IN_VAIN, PAGE, &line(in_vain));
     }
 
     /// The first page, which has the number, is written last: a record that is not written to its end
@@ -242,6 +251,7 @@ mod tests {
         let opener = Opener {
             command: "app".into(),
             process: Some(1),
+            only_thread: false,
         };
         let held = Held {
             open: Open {
@@ -325,9 +335,9 @@ mod tests {
 "#;
         let ports = br#"{"number":1,"ports":{"ports":[],"every":true},"provisional_until":null}
 "#;
-        assert!(state.write(8192, 1024, open));
+        assert!(state.write(3 * 4096, 1024, open));
         assert!(state.write(4096, 4096, keeper));
-        assert!(state.write(8192 + 1024 * 1024, 4096, ports));
+        assert!(state.write(3 * 4096 + 1024 * 1024, 4096, ports));
         let file = state.file().try_clone().unwrap();
         let (_, left) = StateFile::take_over(file).unwrap();
         assert_eq!(left.opens, [record(5)]);

@@ -13,6 +13,7 @@ use crate::hold::ended_opens::EndedOpens;
 use crate::hold::held_opens::{
     Caller, Held, HeldOpens, MOST_HELD, Open, OpenRecord, Opener, Reason,
 };
+use crate::hold::in_vain::InVain;
 use crate::hold::protocol::{Descriptor, FromKeeper, ReleasedOpen, ToKeeper, VERSION};
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
 use crate::keeper::open_target::{decode, find_name, read_path};
@@ -35,6 +36,10 @@ const MOST_LOOKS: u64 = 3;
 /// The default hold, in milliseconds.
 const DEFAULT_HOLD_MS: u64 = DEFAULT_SECONDS * 1000;
 
+/// What helps a process that does nothing else while its open is held.
+const ONLY_THREAD: &str =
+    "if it has other work, open the port in a thread, or set a shorter `hold`";
+
 /// The supervisor of one container.
 pub(super) struct Supervisor {
     /// What is known of it when another keeper takes over.
@@ -44,10 +49,12 @@ pub(super) struct Supervisor {
     socket: Rc<OwnedFd>,
     /// The file of our program, as it was at the start.
     program: Option<String>,
-    ports: PortsRecord,
+    /// The ports that it was last told.
+    told: PortsRecord,
     /// Held opens may have no reason to wait any more.
     ports_changed: bool,
     held: HeldOpens,
+    in_vain: InVain,
     swept: u64,
     /// There is no room for another open, and that was logged.
     is_full: bool,
@@ -65,9 +72,10 @@ impl Supervisor {
             state,
             socket: Rc::new(socket),
             program: program::identity(program::OWN.as_ref()).ok(),
-            ports: PortsRecord::default(),
+            told: PortsRecord::default(),
             ports_changed: false,
             held: HeldOpens::default(),
+            in_vain: InVain::default(),
             swept: 0,
             is_full: false,
             ended: EndedOpens::default(),
@@ -87,7 +95,8 @@ impl Supervisor {
         supervisor.next_listener = listeners.keys().next_back().map_or(0, |last| last + 1);
         let listeners = listeners.into_iter();
         supervisor.listeners = listeners.map(|(n, fd)| (n, Listener::new(fd))).collect();
-        supervisor.ports = left.ports;
+        supervisor.told = left.ports;
+        supervisor.in_vain = left.in_vain;
         let opens = left.opens.into_iter();
         opens.for_each(|open| supervisor.held.restore(open));
         supervisor.answer_received();
@@ -153,13 +162,16 @@ impl Supervisor {
     }
 
     fn put_ports(&mut self, ports: ContainerPorts, provisional_until: Option<u64>) {
-        self.ports = PortsRecord {
-            number: self.ports.number + 1,
+        if self.in_vain.forget_ready(&ports) {
+            self.state.write_in_vain(&self.in_vain);
+        }
+        self.told = PortsRecord {
+            number: self.told.number + 1,
             ports,
             provisional_until,
         };
         self.ports_changed = true;
-        self.state.write_ports(&self.ports);
+        self.state.write_ports(&self.told);
     }
 
     /// When something is due, by the clock of [`Self::now`].
@@ -168,7 +180,7 @@ impl Supervisor {
             return None;
         }
         let sweep = self.next_sweep();
-        let deadlines = [self.held.next_deadline(), self.ports.provisional_until];
+        let deadlines = [self.held.next_deadline(), self.told.provisional_until];
         deadlines.into_iter().flatten().chain([sweep]).min()
     }
 
@@ -181,7 +193,7 @@ impl Supervisor {
     pub(super) fn tick(&mut self) -> bool {
         let now = self.now();
         let swept = now >= self.next_sweep() && self.sweep();
-        let provisional = self.ports.provisional_until;
+        let provisional = self.told.provisional_until;
         if provisional.is_some_and(|until| until <= now) {
             self.put_ports(ContainerPorts::default(), None);
         }
@@ -242,14 +254,16 @@ impl Supervisor {
             return false;
         }
         let hold = match &found {
-            Some((_, path)) if !self.keeper.let_all_go => self.ports.ports.hold(path),
+            Some((_, path)) if !self.keeper.let_all_go => self.told.ports.hold(path),
             _ => None,
         };
         match (found, hold) {
             (Some((caller, path)), Some(_)) if self.held.restart(caller, &path, number, id) => {
                 false
             }
-            (Some((caller, path)), Some(hold)) => self.hold(number, id, caller, path, hold),
+            (Some((caller, path)), Some(hold)) if !self.in_vain.has(&self.told.ports, &path) => {
+                self.hold(number, id, caller, path, hold)
+            }
             _ => self.resume(number, id, tid),
         }
     }
@@ -273,16 +287,13 @@ impl Supervisor {
         let opener = Opener {
             command: proc_thread::command(tid),
             process: proc_thread::process(tid),
+            only_thread: proc_thread::is_only_one(tid),
         };
-        tracing::info!(
-            message_id = kind::HELD,
-            action = "hold",
-            container_id = self.keeper.container,
-            container_path = path,
-            tid,
-            command = opener.command,
-            "open held"
-        );
+        if self.holds_enough_of(&opener) {
+            self.log_enough(&opener, &path);
+            return self.resume(listener, id, tid) | changed;
+        }
+        self.log_held(tid, &opener, &path);
         let open = Open {
             listener,
             id,
@@ -292,6 +303,40 @@ impl Supervisor {
         };
         self.held.hold(open, now, hold);
         true
+    }
+
+    /// Whether as many opens of a process are held as may be at once: it may need another thread.
+    fn holds_enough_of(&self, opener: &Opener) -> bool {
+        let held = opener.process.map(|process| self.held.of_process(process));
+        held.is_some_and(|held| held >= self.told.ports.per_process())
+    }
+
+    fn log_enough(&self, opener: &Opener, path: &str) {
+        tracing::info!(
+            container_id = self.keeper.container,
+            container_path = path,
+            command = opener.command,
+            remedy = "set held-per-process in the configuration",
+            "open not held: {} of its process are held already",
+            self.told.ports.per_process()
+        );
+    }
+
+    fn log_held(&self, tid: u32, opener: &Opener, path: &str) {
+        let message = match opener.only_thread {
+            true => "open held in the only thread of its process",
+            false => "open held",
+        };
+        tracing::info!(
+            message_id = kind::HELD,
+            action = "hold",
+            container_id = self.keeper.container,
+            container_path = path,
+            tid,
+            command = opener.command,
+            remedy = opener.only_thread.then_some(ONLY_THREAD),
+            "{message}"
+        );
     }
 
     /// Whether one more open can be held. Those whose program was killed count until a sweep.
@@ -326,8 +371,12 @@ impl Supervisor {
         let now = self.now();
         let expired = self.held.expire(now).into_iter();
         let mut released: Vec<_> = expired.map(|held| (held, Reason::Timeout)).collect();
+        for (held, _) in &released {
+            self.in_vain.add(&self.told.ports, &held.open.path);
+            self.state.write_in_vain(&self.in_vain);
+        }
         if take(&mut self.ports_changed) {
-            released.extend(self.held.release(&self.ports.ports, self.keeper.let_all_go));
+            released.extend(self.held.release(&self.told.ports, self.keeper.let_all_go));
         }
         self.is_full &= self.held.held().len() > 0;
         self.resume_all(&released);

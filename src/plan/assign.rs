@@ -57,6 +57,8 @@ pub struct Assignment {
     /// The hold of those; `None` is the default.
     pub every_hold: Option<Hold>,
     pub holds: Holds,
+    /// How many opens of a process are held at once; `None` is the default.
+    pub per_process: Option<u16>,
 }
 
 /// A port, or a link of one, that a container asks for and does not get.
@@ -324,6 +326,7 @@ impl Assignment {
             every: requests.every_port,
             every_hold: requests.hold,
             holds: requests.holds.unwrap_or(settings.holds),
+            per_process: settings.held_per_process,
             ..Self::default()
         };
         let mut placeholders = Vec::new();
@@ -386,6 +389,7 @@ impl Assignment {
             every_hold: self.every_hold,
             every_names: self.every_names.iter().map(ToString::to_string).collect(),
             holds: self.holds,
+            per_process: self.per_process,
         }
     }
 

@@ -62,5 +62,6 @@ fn of_configuration(options: &Options, known: &Known) -> ContainerPorts {
         every_hold: None,
         every_names: known.every_names(),
         holds: settings.holds,
+        per_process: settings.held_per_process,
     }
 }

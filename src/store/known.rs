@@ -66,6 +66,8 @@ struct KnownContainer {
     every_hold: Option<Hold>,
     #[serde(default, skip_serializing_if = "Holds::is_wide")]
     holds: Holds,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    per_process: Option<u16>,
 }
 
 impl KnownContainer {
@@ -80,6 +82,7 @@ impl KnownContainer {
             assignments: assignment.map(KnownPort::all).unwrap_or_default(),
             every_port: Some(assignment.is_some_and(|assignment| assignment.every)),
             every_hold: assignment.and_then(|assignment| assignment.every_hold),
+            per_process: assignment.and_then(|assignment| assignment.per_process),
             holds: assignment
                 .map(|assignment| assignment.holds)
                 .unwrap_or_default(),
@@ -169,6 +172,7 @@ impl Known {
             every_hold: known.every_hold,
             every_names: self.every_names(),
             holds: known.holds,
+            per_process: known.per_process,
         })
     }
 

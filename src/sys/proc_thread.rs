@@ -21,6 +21,11 @@ pub(crate) fn process(tid: u32) -> Option<u32> {
     first_number(tid, "Tgid:")
 }
 
+/// Whether it is the only thread of its process.
+pub(crate) fn is_only_one(tid: u32) -> bool {
+    first_number(tid, "Threads:") == Some(1)
+}
+
 /// Its real user.
 pub(crate) fn user(tid: u32) -> Option<u32> {
     first_number(tid, "Uid:")
@@ -48,6 +53,14 @@ mod tests {
         assert_eq!(found, Some(std::process::id()));
         assert_ne!(tid, std::process::id());
         assert_eq!(process(u32::MAX), None);
+        assert!(!is_only_one(found.unwrap()));
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        assert!(is_only_one(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
         let own = nix::unistd::getuid().as_raw();
         assert_eq!(user(std::process::id()), Some(own));
     }

@@ -111,6 +111,8 @@ codes! {
     REMAPPED_USERS "remapped-users"
         "the kernel refuses to open device nodes on such a /dev"
     OPENS_HELD "opens-held" ""
+    HELD_ONLY_THREAD "held-only-thread"
+        "the process does nothing else until the port is ready or its hold is over"
     OPENS_NOT_HELD "opens-not-held"
         "an application that opens its port too early gets an error"
     KEEPER "keeper"

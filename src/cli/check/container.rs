@@ -21,6 +21,7 @@ use crate::container::rootfs::{Entered, Rootfs};
 use crate::daemon::reconcile::{Preview, preview};
 use crate::engine::container::Running;
 use crate::hold::ContainerPorts;
+use crate::hold::protocol::HeldOpen;
 use crate::model::DevNum;
 use crate::model::device_access::{Grants, Origin};
 use crate::model::inventory::{Container, ContainerId};
@@ -190,8 +191,11 @@ impl ContainerCheck {
 
     /// Whether early opens are held in it.
     fn held_opens(&mut self, has_wrapper: bool, ports: &ContainerPorts) {
-        let keepers = self.context.keepers.as_ref();
-        let answers = keepers.map(|keepers| keepers.contains(&self.id));
+        let context = Rc::clone(&self.context);
+        let keepers = context.keepers.as_ref();
+        let held = keepers.and_then(|keepers| keepers.get(&self.id));
+        self.only_threads(held.map(Vec::as_slice).unwrap_or_default());
+        let answers = keepers.map(|_| held.is_some());
         match (has_wrapper, answers) {
             (true, _) if !ports.may_hold() => {
                 let what = "its early opens are not held: hold is off for all of its ports";
@@ -218,6 +222,17 @@ impl ContainerCheck {
                 self.report
                     .note(codes::OPENS_NOT_HELD, &self.subject, what, fix);
             }
+        }
+    }
+
+    /// Finds processes that do nothing else while an open of them is held.
+    fn only_threads(&mut self, held: &[HeldOpen]) {
+        for held in held.iter().filter(|held| held.only_thread) {
+            let (command, path) = (&held.command, &held.path);
+            let what = format!("{command} waits for {path} in its only thread");
+            let fix = "if it has other work, open the port in a thread, or set a shorter `hold`";
+            let code = codes::HELD_ONLY_THREAD;
+            self.report.note(code, &self.subject, what, fix);
         }
     }
 

@@ -1,12 +1,13 @@
 //! Everything that the checks of a container need beside the container.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::host::Host;
 use crate::daemon::state::State;
 use crate::engine::Engine;
 use crate::engine::runtimes::EngineInfo;
+use crate::hold::protocol::HeldOpen;
 use crate::model::inventory::ContainerId;
 
 pub(super) struct Context {
@@ -14,6 +15,7 @@ pub(super) struct Context {
     pub(super) info: EngineInfo,
     pub(super) state: RefCell<State>,
     pub(super) host: Host,
-    /// The containers whose keepers answer; `None` if they cannot be asked.
-    pub(super) keepers: Option<BTreeSet<ContainerId>>,
+    /// The containers whose keepers answer, with the opens that they hold; `None` if they cannot be
+    /// asked.
+    pub(super) keepers: Option<BTreeMap<ContainerId, Vec<HeldOpen>>>,
 }

@@ -82,6 +82,9 @@ pub struct HeldStatus {
     /// The process that the thread belongs to.
     #[serde(default)]
     pub pid: Option<u32>,
+    /// Whether that process has no other thread, and so does nothing else while it waits.
+    #[serde(default)]
+    pub only_thread: bool,
     #[serde(default)]
     pub since: Option<String>,
     /// How long it has waited, in milliseconds.

@@ -215,6 +215,7 @@ fn held_status<'a>(
             tid: held.tid,
             command: held.command.clone(),
             pid: held.pid,
+            only_thread: held.only_thread,
             since: Some(now.date_of(now.clock.saturating_sub(waited_ms))),
             waited_ms,
             left_ms: held.left_ms.map(|left| left.saturating_sub(ago)),

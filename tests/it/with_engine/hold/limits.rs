@@ -23,10 +23,19 @@ fn link_of(length: usize) -> String {
     format!("{:x<length$}", "/dev/serial/by-id/")
 }
 
+/// A process may have more opens held than a container.
+fn without_limit(hold: &str) -> Testbed {
+    Testbed::with_runtime(&format!("held-per-process = 4096\n{}", held_port(hold)))
+}
+
+/// The container "zwave" waits for its port.
+fn one_port() -> Setup {
+    setup(without_limit(LONG), zwave())
+}
+
 /// The container "zwave" waits for its port, and for any other.
 fn any_port() -> Setup {
-    let bed = Testbed::with_runtime(&held_port("forever"));
-    setup(bed, zwave().label(ENABLE))
+    setup(without_limit("forever"), zwave().label(ENABLE))
 }
 
 fn threads(setup: &Setup, path: &str, number: usize) -> Opening {
@@ -49,7 +58,7 @@ fn holds_at_least(bed: &Testbed, number: usize) {
 
 #[test]
 fn so_many_opens_are_held_and_the_next_goes_on_which_is_said_once() {
-    let setup = unplugged(LONG);
+    let setup = one_port();
     let opening = threads(&setup, NODE, MOST_HELD + 100);
     for opened in opening.says(100) {
         opened.is("ENOENT");
@@ -128,7 +137,7 @@ fn most_memory(bed: &Testbed, time: Duration) -> u64 {
 
 #[test]
 fn opens_that_wait_cost_the_keeper_next_to_nothing() {
-    let setup = unplugged(LONG);
+    let setup = one_port();
     let opening = threads(&setup, NODE, MOST_HELD);
     holds_at_least(&setup.0, MOST_HELD);
     let keeper = setup.0.keeper();

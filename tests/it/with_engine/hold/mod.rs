@@ -4,6 +4,7 @@
 mod create;
 mod daemon;
 mod engine;
+mod harm;
 mod hostile;
 mod journal;
 mod keeper;

@@ -3,11 +3,13 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{LONG, NODE, Opening, open, unplugged};
+use super::{LONG, NODE, Opening, held_port, open, setup, unplugged, zwave};
+use crate::testbed::Testbed;
 
 #[test]
 fn the_opens_of_many_threads_are_released_together() {
-    let (bed, container, _daemon, port) = unplugged(LONG);
+    let config = format!("held-per-process = 64\n{}", held_port(LONG));
+    let (bed, container, _daemon, port) = setup(Testbed::with_runtime(&config), zwave());
     let opening = Opening::start(&container, &["threads", NODE, "64"]);
     bed.holds(&[NODE; 64]);
     port.plug();
@@ -61,6 +63,11 @@ fn an_open_that_signals_restart_keeps_its_deadline_and_its_hold() {
     opened[0].is("ENOENT").after_hold_of(3);
     assert!(opened[1].milliseconds > 20, "too few signals: {opened:?}");
 
+    // A hold that has ended in vain is not repeated before that.
+    port.plug();
+    container.has_port(&port);
+    port.unplug();
+    container.lacks_port(&port);
     let opening = Opening::start(&container, &["restarted", NODE]);
     bed.holds(&[NODE]);
     port.plug();

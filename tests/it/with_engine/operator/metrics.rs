@@ -160,6 +160,7 @@ fn a_hold_is_counted_that_ended_while_the_daemon_was_away() {
     // And not again.
     daemon.end(Signal::SIGTERM);
     let daemon = bed.daemon();
+    container.docker(&["restart", "--time", "0"]);
     Opening::of(&container, NODE).end()[0].is("ENOENT");
     counts(&bed, "ttyplugd_hold_seconds_count", 1.0);
     daemon.stop();
