@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hold::ContainerPorts;
+use crate::hold::{ContainerPort, ContainerPorts};
 use crate::model::Hold;
 
 /// How many are remembered, and how many bytes their names have. In a container that asked for every
@@ -23,7 +23,7 @@ pub struct InVain(BTreeMap<String, Hold>);
 impl InVain {
     /// The time of a hold of `path` is over.
     pub fn add(&mut self, ports: &ContainerPorts, path: &str) {
-        let name = ports.name(path);
+        let name = ports.port_or_path(path);
         let bytes: usize = self.0.keys().map(String::len).sum();
         let has_room = self.0.len() < MOST && bytes + name.len() <= MOST_BYTES;
         if let Some(hold) = ports.hold(path).filter(|_| has_room) {
@@ -33,14 +33,17 @@ impl InVain {
 
     /// Whether a hold of `path` has ended in vain.
     pub fn has(&self, ports: &ContainerPorts, path: &str) -> bool {
-        let hold = self.0.get(ports.name(path)).copied();
+        let hold = self.0.get(ports.port_or_path(path)).copied();
         hold.is_some() && hold == ports.hold(path)
     }
 
     /// Forgets those of ports that are there now. Returns whether there were any.
     pub fn forget_ready(&mut self, ports: &ContainerPorts) -> bool {
         let before = self.0.len();
-        self.0.retain(|name, _| !ports.is_ready(name));
+        let is_of =
+            |port: &ContainerPort, name: &String| port.port == *name || port.names.contains(name);
+        let is_ready = |name: &String| ports.ports.iter().any(|p| p.ready && is_of(p, name));
+        self.0.retain(|name, _| !is_ready(name));
         self.0.len() < before
     }
 }
@@ -49,7 +52,7 @@ impl InVain {
 mod tests {
     use super::*;
     use crate::hold::protocol::line;
-    use crate::hold::{ContainerPort, DEFAULT_HOLD, LONGEST_PATH};
+    use crate::hold::{DEFAULT_HOLD, LONGEST_PATH};
 
     const NODE: &str = "/dev/zwave";
     const LINK: &str = "/dev/serial/by-id/x";

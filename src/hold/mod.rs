@@ -120,10 +120,10 @@ impl ContainerPorts {
         self.port_at(path).is_some_and(|port| port.ready)
     }
 
-    /// The first name of the port that `path` leads to; `path` itself where it leads to none.
-    pub fn name<'a>(&'a self, path: &'a str) -> &'a str {
-        let first = self.port_at(path).and_then(|port| port.names.first());
-        first.map_or(path, String::as_str)
+    /// The port that `path` leads to; the path itself where that is not known. No name of a port has
+    /// a slash.
+    pub fn port_or_path<'a>(&'a self, path: &'a str) -> &'a str {
+        self.port_at(path).map_or(path, |port| &port.port)
     }
 
     /// How many opens of a process are held at once.

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::super::setup::{ENABLE, Setup};
 use super::status::has_held;
-use super::{LONG, NODE, Opening, held_port, holding, setup, unplugged, zwave};
+use super::{LONG, NODE, Opening, holding_many, setup, unplugged, zwave};
 use crate::testbed::{Container, Testbed, eventually, until};
 
 /// How many opens of one container are held.
@@ -23,19 +23,9 @@ fn link_of(length: usize) -> String {
     format!("{:x<length$}", "/dev/serial/by-id/")
 }
 
-/// A process may have more opens held than a container.
-fn without_limit(hold: &str) -> Testbed {
-    Testbed::with_runtime(&format!("held-per-process = 4096\n{}", held_port(hold)))
-}
-
-/// The container "zwave" waits for its port.
-fn one_port() -> Setup {
-    setup(without_limit(LONG), zwave())
-}
-
 /// The container "zwave" waits for its port, and for any other.
 fn any_port() -> Setup {
-    setup(without_limit("forever"), zwave().label(ENABLE))
+    setup(holding_many("forever"), zwave().label(ENABLE))
 }
 
 fn threads(setup: &Setup, path: &str, number: usize) -> Opening {
@@ -58,7 +48,7 @@ fn holds_at_least(bed: &Testbed, number: usize) {
 
 #[test]
 fn so_many_opens_are_held_and_the_next_goes_on_which_is_said_once() {
-    let setup = one_port();
+    let setup = setup(holding_many(LONG), zwave());
     let opening = threads(&setup, NODE, MOST_HELD + 100);
     for opened in opening.says(100) {
         opened.is("ENOENT");
@@ -92,7 +82,7 @@ fn opens_of_killed_threads_make_room() {
     // The shell keeps their filter, so nothing tells the keeper of their end.
     let script = format!("opens threads {NODE} {MOST_HELD}; exec sleep 1000000");
     let recipe = zwave().command(&["sh", "-c", &script]);
-    let (bed, container, _daemon, _port) = setup(holding(LONG), recipe);
+    let (bed, container, _daemon, _port) = setup(holding_many(LONG), recipe);
     holds_at_least(&bed, MOST_HELD);
     let (thread, _) = bed.keeper().held().expect("it answers")[0];
     kill(Pid::from_raw(thread), Signal::SIGKILL).expect("it waits");
@@ -137,7 +127,7 @@ fn most_memory(bed: &Testbed, time: Duration) -> u64 {
 
 #[test]
 fn opens_that_wait_cost_the_keeper_next_to_nothing() {
-    let setup = one_port();
+    let setup = setup(holding_many(LONG), zwave());
     let opening = threads(&setup, NODE, MOST_HELD);
     holds_at_least(&setup.0, MOST_HELD);
     let keeper = setup.0.keeper();

@@ -145,6 +145,11 @@ fn holding(hold: &str) -> Testbed {
     Testbed::with_runtime(&held_port(hold))
 }
 
+/// The same, and a process may have more opens held than a container.
+fn holding_many(hold: &str) -> Testbed {
+    Testbed::with_runtime(&format!("held-per-process = 4096\n{}", held_port(hold)))
+}
+
 /// The container "zwave" waits for its port, but nothing in it has opened it.
 pub(super) fn unplugged(hold: &str) -> Setup {
     setup(holding(hold), zwave())

@@ -3,13 +3,11 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{LONG, NODE, Opening, held_port, open, setup, unplugged, zwave};
-use crate::testbed::Testbed;
+use super::{LONG, NODE, Opening, holding_many, open, setup, unplugged, zwave};
 
 #[test]
 fn the_opens_of_many_threads_are_released_together() {
-    let config = format!("held-per-process = 64\n{}", held_port(LONG));
-    let (bed, container, _daemon, port) = setup(Testbed::with_runtime(&config), zwave());
+    let (bed, container, _daemon, port) = setup(holding_many(LONG), zwave());
     let opening = Opening::start(&container, &["threads", NODE, "64"]);
     bed.holds(&[NODE; 64]);
     port.plug();
@@ -66,6 +64,7 @@ fn an_open_that_signals_restart_keeps_its_deadline_and_its_hold() {
     // A hold that has ended in vain is not repeated before that.
     port.plug();
     container.has_port(&port);
+    open(&container, &["once", NODE])[0].got(&port);
     port.unplug();
     container.lacks_port(&port);
     let opening = Opening::start(&container, &["restarted", NODE]);

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::testbed::keeper::Keeper;
 use crate::testbed::{Daemon, Testbed, eventually, test_dir};
 
-use super::{LONG, NODE, Opened, Opening, held_port, open, unplugged, zwave};
+use super::{LONG, NODE, Opened, Opening, held_port, holding_many, open, setup, unplugged, zwave};
 
 /// How many opens are held while a keeper is killed.
 const MANY: usize = 1000;
@@ -43,7 +43,7 @@ fn threads(keeper: &Keeper) -> BTreeSet<i32> {
 
 #[test]
 fn held_opens_go_on_waiting_when_their_keeper_is_killed() {
-    let (bed, container, _daemon, port) = unplugged(LONG);
+    let (bed, container, _daemon, port) = setup(holding_many(LONG), zwave());
     let opening = Opening::start(&container, &["threads", NODE, &MANY.to_string()]);
     let all = |keeper: &Keeper| threads(keeper).len() == MANY;
     eventually("all are held", || bed.keeper(), all);
@@ -70,6 +70,15 @@ fn a_deadline_stays_whoever_keeps_it() {
     }
     opening.end()[0].is("ENOENT").after_hold_of(4);
     restarted.end()[0].is("ENOENT").after_hold_of(4);
+}
+
+#[test]
+fn a_hold_that_has_ended_in_vain_is_not_repeated_by_the_next_keeper() {
+    let (bed, container, _daemon, _port) = unplugged("2s");
+    let once = || open(&container, &["once", NODE]).remove(0);
+    once().is("ENOENT").after_hold_of(2);
+    kill(&bed);
+    once().is("ENOENT").at_once();
 }
 
 #[test]
