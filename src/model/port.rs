@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use crate::model::match_key::MatchKey;
 use crate::model::selector::{ContainerMatch, DeviceMatch};
-use crate::model::written::boolean;
-use crate::model::written::plain;
+use crate::model::written::{boolean, plain};
 use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
 
 /// A port: a device chosen by what it is, and its node in containers.
