@@ -1,4 +1,5 @@
-/* Sends messages to those who listen to udevd (netlink(7), NETLINK_KOBJECT_UEVENT).
+/* Sends messages to those who listen to udevd, and what does not look like udevd's to those who listen to
+ * the kernel (netlink(7), NETLINK_KOBJECT_UEVENT).
  *
  *   uevents TIMES FILE
  *
@@ -14,14 +15,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* The multicast group of udevd's messages; the kernel's is 1. */
+/* The multicast groups. */
+#define KERNEL 1
 #define UDEV 2
 
 static char messages[1 << 20];
 
 int main(int count, char **argument)
 {
-	struct sockaddr_nl to = { .nl_family = AF_NETLINK, .nl_groups = UDEV };
+	struct sockaddr_nl to = { .nl_family = AF_NETLINK };
 	int s = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
 	if (count != 3 || s < 0)
 		err(1, "uevents TIMES FILE");
@@ -35,6 +37,7 @@ int main(int count, char **argument)
 		for (char *m = messages; m < end; m += length) {
 			memcpy(&length, m, sizeof(length));
 			m += sizeof(length);
+			to.nl_groups = strncmp(m, "libudev", length) ? KERNEL : UDEV;
 			/* ENOBUFS says that somebody's queue is full, ESRCH that nobody listens. */
 			if (sendto(s, m, length, 0, (struct sockaddr *)&to, sizeof(to)) < 0
 			    && errno != ENOBUFS && errno != ESRCH)

@@ -108,6 +108,8 @@ struct Daemon {
     /// The records could not be written. The next turn tries again.
     unsaved: bool,
     saver: Saver,
+    /// The devices that the kernel had removed at the last turn, and udev had not.
+    leaving: BTreeSet<String>,
     /// When the work was last dispatched.
     turn: Instant,
     /// The last status that the service manager has got.
@@ -233,6 +235,7 @@ impl Daemon {
             events_lost: false,
             unsaved: false,
             saver: Saver::default(),
+            leaving: BTreeSet::new(),
             turn: Instant::now(),
             status: String::new(),
         }
@@ -494,12 +497,19 @@ impl Daemon {
         self.scheduler.retain(&alive);
         for id in &changed(&old, &state.assigned) {
             report_definition(state, id);
+            if let Some(start) = state.lives.start(id) {
+                start.retain_ready(state.assigned.wants(id));
+            }
             if state.has_to_revoke(id) {
                 tokio::task::spawn_local(revoke(self.shared.clone(), id.clone()));
             }
             if alive.contains(id) {
                 self.scheduler.changed(id);
             }
+            self.shared.notifier.notify_container(id);
+        }
+        let left = std::mem::replace(&mut self.leaving, state.inventory.leaving.clone());
+        for id in with_one_of(&state.assigned, &(&left ^ &self.leaving)) {
             self.shared.notifier.notify_container(id);
         }
         note_all(state);
@@ -565,6 +575,16 @@ fn changed(old: &Assignments, new: &Assignments) -> BTreeSet<ContainerId> {
     ids.filter(|id| old.get(*id) != new.get(*id))
         .cloned()
         .collect()
+}
+
+/// The containers that are assigned one of these devices.
+fn with_one_of<'a>(
+    assigned: &'a Assignments,
+    devices: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'a ContainerId> {
+    let wants = |id| assigned.wants(id).iter();
+    let ids = assigned.by_container.keys();
+    ids.filter(move |id| wants(id).any(|want| devices.contains(&want.device)))
 }
 
 /// Reports what is wrong in a container's definition.

@@ -258,6 +258,18 @@ impl Start {
         )
     }
 
+    /// Forgets the paths that are not wanted any more, which may be removed from now on. If their devices
+    /// come back, they are looked at again.
+    pub fn retain_ready(&self, wants: &[WantedPort]) {
+        let is_wanted = |path: &NodePath, devnum: DevNum| {
+            let mut wants = wants.iter();
+            wants.any(|want| want.devnum == devnum && want.paths().any(|own| own == path))
+        };
+        if let Some(ready) = &mut *self.ready.borrow_mut() {
+            ready.retain(|path, devnum| is_wanted(path, *devnum));
+        }
+    }
+
     pub fn announced(&self) -> BTreeMap<NodePath, Announcement> {
         self.announced.borrow().clone()
     }
@@ -353,6 +365,18 @@ impl Start {
 mod tests {
     use super::*;
     use crate::plan::Made;
+
+    #[test]
+    fn a_node_that_was_not_wanted_meanwhile_is_ready_by_another_look_alone() {
+        let start = Start::own("1");
+        let node = "/dev/zwave".parse().expect("it is a path");
+        let devnum = "188:0".parse().expect("it is a number");
+        let ready = BTreeMap::from([(node, devnum)]);
+        assert!(start.set_ready(ready.clone()));
+        assert!(!start.set_ready(ready.clone()));
+        start.retain_ready(&[]);
+        assert!(start.is_looked_at() && start.set_ready(ready));
+    }
 
     #[test]
     fn entries_that_a_command_may_still_make_pass_to_the_next_start() {

@@ -184,7 +184,7 @@ impl State {
         }
     }
 
-    /// Whether a port's node was seen in place and may be opened.
+    /// Whether a port's node was seen in place and may be opened, and its device is there.
     pub fn is_ready(&self, id: &ContainerId, want: &WantedPort) -> bool {
         self.opens(id, &want.node, want.devnum)
     }
@@ -192,7 +192,14 @@ impl State {
     /// The same of any path of a port.
     fn opens(&self, id: &ContainerId, path: &NodePath, devnum: DevNum) -> bool {
         let start = self.lives.start(id);
-        start.is_some_and(|start| start.opens(path, devnum))
+        start.is_some_and(|start| start.opens(path, devnum)) && !self.is_leaving(devnum)
+    }
+
+    /// Whether the kernel has removed the device with this number.
+    fn is_leaving(&self, devnum: DevNum) -> bool {
+        let leaving = self.inventory.leaving.iter();
+        let mut devices = leaving.filter_map(|sysname| self.inventory.devices.get(sysname));
+        devices.any(|device| device.devnum == devnum)
     }
 
     /// What was noted of a port in its container.

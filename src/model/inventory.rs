@@ -3,7 +3,7 @@
 //! Events and enumerations change this state and do nothing else. After an enumeration it is right,
 //! whatever events were lost, repeated or late before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,9 @@ pub enum DeviceEvent {
     Present(Device),
     /// It is gone. Only its sysname is known.
     Gone(String),
+    /// The kernel has removed it. What udev has of it, its number and its links, is as it was until udev
+    /// says that it is gone.
+    Leaving(String),
 }
 
 /// A serial device was plugged in or unplugged.
@@ -86,6 +89,8 @@ pub enum Hotplug {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     pub devices: BTreeMap<String, Device>,
+    /// The sysnames of devices that the kernel has removed, and udev has not.
+    pub leaving: BTreeSet<String>,
     pub containers: BTreeMap<ContainerId, Container>,
 }
 
@@ -93,13 +98,23 @@ impl Inventory {
     /// Whether an event says nothing new.
     pub fn knows(&self, event: &DeviceEvent) -> bool {
         match event {
-            DeviceEvent::Present(device) => self.devices.get(&device.sysname) == Some(device),
+            DeviceEvent::Present(device) => {
+                let known = self.devices.get(&device.sysname);
+                known == Some(device) && !self.leaving.contains(&device.sysname)
+            }
             DeviceEvent::Gone(sysname) => !self.devices.contains_key(sysname),
+            DeviceEvent::Leaving(sysname) => {
+                !self.devices.contains_key(sysname) || self.leaving.contains(sysname)
+            }
         }
     }
 
     pub fn apply(&mut self, event: DeviceEvent) -> Option<Hotplug> {
         let (sysname, is_there, before) = match event {
+            DeviceEvent::Leaving(sysname) => {
+                self.leaving.insert(sysname);
+                return None;
+            }
             DeviceEvent::Present(device) => {
                 let (sysname, is_serial) = (device.sysname.clone(), device.is_serial());
                 (
@@ -113,6 +128,7 @@ impl Inventory {
                 (sysname, false, before)
             }
         };
+        self.leaving.remove(&sysname);
         match (before.is_some_and(|device| device.is_serial()), is_there) {
             (false, true) => Some(Hotplug::Plugged { sysname }),
             (true, false) => Some(Hotplug::Unplugged { sysname }),
@@ -161,6 +177,8 @@ mod tests {
     enum Step {
         Plug(u8, u8),
         Unplug(u8),
+        /// The kernel's message alone.
+        Leave(u8),
         LoseNext,
         Repeat,
         Enumerate,
@@ -170,6 +188,7 @@ mod tests {
         let step = prop_oneof![
             (0..4u8, 0..4u8).prop_map(|(tty, serial)| Step::Plug(tty, serial)),
             (0..4u8).prop_map(Step::Unplug),
+            (0..4u8).prop_map(Step::Leave),
             Just(Step::LoseNext),
             Just(Step::Repeat),
             Just(Step::Enumerate),
@@ -195,18 +214,21 @@ mod tests {
                         world.remove(&format!("ttyUSB{tty}"));
                         DeviceEvent::Gone(format!("ttyUSB{tty}"))
                     }
+                    Step::Leave(tty) => DeviceEvent::Leaving(format!("ttyUSB{tty}")),
                     Step::LoseNext => { lose = true; continue }
                     Step::Repeat => match last.clone() { Some(event) => event, None => continue },
                     Step::Enumerate => {
                         told.extend(inventory.replace_devices(world.values().cloned()));
                         prop_assert_eq!(&inventory.devices, &world);
+                        prop_assert!(inventory.leaving.is_empty());
                         continue;
                     }
                 };
                 last = Some(event.clone());
-                if !std::mem::take(&mut lose) {
+                if !std::mem::take(&mut lose) && !inventory.knows(&event) {
                     told.extend(inventory.apply(event));
                 }
+                prop_assert!(inventory.leaving.iter().all(|tty| inventory.devices.contains_key(tty)));
             }
             told.extend(inventory.replace_devices(world.values().cloned()));
             prop_assert_eq!(inventory.devices, world.clone());

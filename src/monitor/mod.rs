@@ -6,7 +6,8 @@
 //! Any process with CAP_NET_ADMIN in the network namespace, such as one of a container on the
 //! host's network, can send what looks like a message of udevd's: libudev only checks that the
 //! sender is user 0 (systemd, src/libsystemd/sd-device/device-monitor.c, `device_monitor_receive`).
-//! So a message only says which device to look at.
+//! So a message only says which device to look at. One of the kernel's own only says that a device has
+//! gone, of which udevd will say so later.
 //!
 //! Imports: `model`, `sys`.
 
@@ -21,16 +22,20 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt::RcvBufForce};
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
+use self::kernel::Kernel;
 use self::message::sysname;
+use self::socket::{BUFFER, receive_all};
 use self::ttys::Ttys;
 use crate::model::device::{Device, printable};
 use crate::model::inventory::DeviceEvent;
 use crate::sys::async_fd::readable;
 
+mod kernel;
 pub mod message;
+mod socket;
 mod ttys;
 
 /// The members of SO_MEMINFO's array, and the one that counts messages that did not fit into the
@@ -55,9 +60,11 @@ pub fn enumerate() -> anyhow::Result<Vec<Device>> {
     Ttys::default().all()
 }
 
-/// A subscription to udevd's messages about ttys, which it sends after its rules have run.
+/// A subscription to udevd's messages about ttys, which it sends after its rules have run, and to the
+/// kernel's.
 pub struct Monitor {
     socket: AsyncFd<udev::MonitorSocket>,
+    kernel: Kernel,
     ttys: Ttys,
     /// The kernel's count of messages that did not fit into the socket's buffer, when last read.
     drops: u32,
@@ -84,15 +91,8 @@ pub struct Received {
     pub lost: bool,
 }
 
-/// How many messages are read at a time.
-const MOST_AT_ONCE: usize = 1024;
-
 /// How much of a message is read, in bytes: many times what udevd says of a tty.
 const LONGEST: usize = 32 << 10;
-
-/// How large the socket's buffer is, in bytes, of which the kernel allows twice as many
-/// (socket(7)). libudev asks for 128 MiB, which take longer to read than an enumeration takes.
-const BUFFER: usize = 512 << 10;
 
 /// How many times as long as the work on messages the pause after it is. The kernel drops what does
 /// not fit into the buffer meanwhile, so a flood of messages takes its sender more time than the
@@ -119,11 +119,13 @@ impl Monitor {
             readable(socket)
         };
         let socket = subscribe().context("cannot subscribe to udev events")?;
+        let kernel = Kernel::subscribe().context("cannot subscribe to the kernel's events")?;
         // Without CAP_NET_ADMIN, libudev's own request was not granted either.
         let _ = setsockopt(&socket, RcvBufForce, &BUFFER);
         Ok(Self {
             drops: drops(&socket)?,
             socket,
+            kernel,
             ttys: Ttys::default(),
             inactive,
             pause: Instant::now(),
@@ -169,15 +171,29 @@ impl Monitor {
         if self.pause > Instant::now() {
             sleep_until(self.pause).await;
         }
-        let ready = self.socket.readable().await?;
+        tokio::select! {
+            arrived = self.kernel.arrived() => arrived?,
+            ready = self.socket.readable() => drop(ready?),
+        }
         let begin = Instant::now();
-        let received = read(ready).and_then(|sysnames| self.look(sysnames));
+        let received = self.receive();
         let pause = match received {
             Ok(_) => LONGEST_PAUSE.min(PAUSE * begin.elapsed()),
             Err(_) => PAUSE_AFTER_ERROR,
         };
         self.pause = Instant::now() + pause;
         received
+    }
+
+    /// Reads the kernel's messages first: udevd has each of them before it sends its own, which is the
+    /// newer one.
+    fn receive(&mut self) -> anyhow::Result<Received> {
+        let removed = self.kernel.read()?;
+        let mut received = self.look(read(&self.socket)?)?;
+        let leaving = removed.sysnames.into_iter().map(DeviceEvent::Leaving);
+        received.events.splice(..0, leaving);
+        received.lost |= removed.lost;
+        Ok(received)
     }
 
     fn look(&mut self, sysnames: BTreeSet<OsString>) -> anyhow::Result<Received> {
@@ -193,29 +209,20 @@ impl Monitor {
     }
 }
 
-/// Reads what has arrived. libudev reads on by itself for as long as messages come that do not pass
+/// Reads what udevd has sent. libudev reads on by itself for as long as messages come that do not pass
 /// its filter (systemd, src/libudev/libudev-monitor.c, `udev_monitor_receive_sd_device`).
 ///
 /// Returns the kernel names of the devices.
-fn read(mut ready: AsyncFdReadyGuard<udev::MonitorSocket>) -> anyhow::Result<BTreeSet<OsString>> {
+fn read(socket: &AsyncFd<udev::MonitorSocket>) -> io::Result<BTreeSet<OsString>> {
     let mut sysnames = BTreeSet::new();
     let mut message = [0; LONGEST];
-    for _ in 0..MOST_AT_ONCE {
-        let socket = ready.get_inner().as_raw_fd();
-        match recv(socket, &mut message, MsgFlags::MSG_DONTWAIT) {
-            Ok(length) => {
-                let sysname = sysname(&message[..length]);
-                sysnames.extend(sysname.map(|name| OsStr::from_bytes(name).to_owned()));
-            }
-            Err(Errno::EAGAIN) => {
-                ready.clear_ready();
-                break;
-            }
-            // ENOBUFS comes once where messages did not fit (netlink(7)); they are counted too.
-            Err(Errno::EINTR | Errno::ENOBUFS) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    // Lost messages are counted as well.
+    let _ = receive_all(socket, |socket| {
+        let length = recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT)?;
+        let sysname = sysname(&message[..length]);
+        sysnames.extend(sysname.map(|name| OsStr::from_bytes(name).to_owned()));
+        Ok(())
+    })?;
     Ok(sysnames)
 }
 

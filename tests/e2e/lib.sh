@@ -243,6 +243,87 @@ journal() {
     [ -n "$(journalctl --quiet --no-pager --since "@$began" "$@" | head -n 1)" ]
 }
 
+# -- what a container may do with all sorts of devices ------------------------------------------------
+
+# What a definition grants beyond the engine's own list, and some of what nobody grants.
+definition=(--device /dev/fuse --device-cgroup-rule 'c 13:* r' --device-cgroup-rule 'c 1:11 w')
+devices=(c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:5:0 c:5:1 c:5:2 c:10:229 c:13:63 c:1:11 c:1:1 c:4:0 c:10:237
+    c:166:31 c:188:0 b:7:0)
+
+# rights CONTAINER: a line for each of them, and for its port, with what the device cgroup allows: m, its
+# node may be made; r, w and rw, it may be opened so. A refusal is seen by EPERM, which comes before the
+# driver's own word.
+rights() {
+    docker exec "$1" sh -c 'for device; do
+        IFS=: && set -- $device && unset IFS
+        rm -f /tmp/node
+        may=
+        mknod /tmp/node "$@" && may=m || continue
+        for way in "r <" "w >" "rw <>"; do
+            case $(eval ": 2>&1 ${way#* }/tmp/node") in *"not permitted"*) ;; *) may="$may ${way% *}" ;; esac
+        done
+        echo "$device $may"
+    done' sh "${devices[@]}" "$own"
+}
+
+# they_are WHEN RIGHTS CONTAINER...
+they_are() {
+    local container
+    for container in "${@:3}"; do
+        [ "$(rights "$container")" = "$2" ] || fail "what $container may do $1:
+$(diff <(echo "$2") <(rights "$container"))"
+    done
+    say "what ${*:3} may do $1 is what it should be"
+}
+
+# they_stay WHEN RIGHTS CONTAINER...: also when systemd and the engine put their lists in force again.
+they_stay() {
+    they_are "$@"
+    systemctl daemon-reload
+    they_are "$1, after a daemon-reload" "${@:2}"
+    # Docker 20.10 gives crun a memory limit of 0 at an update, which ends the container.
+    case $runtime/$(docker version --format '{{.Server.Version}}') in crun*/20.10.*) return ;; esac
+    docker update --cpu-shares $((RANDOM + 2)) "${@:3}" >/dev/null
+    they_are "$1, after docker update" "${@:2}"
+}
+
+is_revoked() {
+    rights "$1" | grep -qx "$own m"
+}
+
+# rights_stay RUNTIME: what the definition of its containers grants stays as it is, bit for bit, whatever
+# happens to their port.
+rights_stay() {
+    local runtime=$1 options own before granted with_port container
+    options=("${as_zwave[@]}" "${definition[@]}" --runtime "$runtime" -- sleep 1000000)
+    modprobe fuse
+    plug 0 "${zwave[@]}"
+    within 60 "the stick is there" is_another_tty 0 none
+    own=c:$(stat -c '%Hr:%Lr' "/dev/$(tty_of 0)")
+    unplug 0
+    start early "${options[@]}"
+    before=$(rights early)
+    say "$(paste -s -d, <<<"$before")"
+    for granted in "c:1:3 m r w rw" "c:10:229 m r w rw" "c:13:63 m r" "c:1:11 m w" "c:10:237 m" "$own m"; do
+        grep -qx "$granted" <<<"$before" || fail "not as defined: expected \"$granted\""
+    done
+    with_port=$(sed "s/^$own .*/$own m r w rw/" <<<"$before")
+    plug 0 "${zwave[@]}"
+    within 60 "the port is ready" is_ready early
+    they_are "while the port is plugged in" "$with_port" early
+    # This one is created with its port.
+    start late "${options[@]}"
+    within 60 "the port is ready there too" is_ready late
+    they_stay "while the port is plugged in" "$with_port" early late
+    unplug 0
+    for container in early late; do within 60 "$container has lost it" is_revoked $container; done
+    they_stay "after the unplug" "$before" early late
+    plug 0 "${zwave[@]}"
+    for container in early late; do within 60 "$container has it again" is_ready $container; done
+    they_stay "after a plug" "$with_port" early late
+    docker rm --force early late >/dev/null
+}
+
 # -- an open that is held while something happens ----------------------------------------------------
 
 # hold_an_open [OPTION...]: the container "app" opens its port, which is not plugged in.

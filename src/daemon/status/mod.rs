@@ -121,7 +121,7 @@ fn explain<'a>(
         let why = (problem.cause.as_str(), problem.fix.as_str().into());
         return (PortState::Failed, Some(why));
     }
-    if device.is_none() {
+    if device.is_none_or(|device| state.inventory.leaving.contains(device)) {
         return (port_state, Some(UNPLUGGED));
     }
     if container.state == ContainerState::Stopped {
@@ -252,6 +252,7 @@ mod tests {
         let inventory = Inventory {
             devices: [("ttyUSB0".to_owned(), device("ttyUSB0", "A"))].into(),
             containers: [(ContainerId("1".repeat(64)), app)].into(),
+            ..Inventory::default()
         };
         let mut state = State::new(
             settings,

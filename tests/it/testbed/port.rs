@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::entry::{Entry, Node};
-use super::wait::{output, until};
+use super::wait::{output, run, until};
 use super::{HINT, test_dir};
 
 const NUMBERS: std::ops::RangeInclusive<u64> = 60..=63;
@@ -201,6 +201,53 @@ impl Port {
     /// Each of its links in a container.
     pub(crate) fn link(&self) -> Entry {
         Entry::link(&self.container_node().replacen("/dev", "../..", 1))
+    }
+}
+
+/// A rule with a program that udevd waits for at an unplug before it tells anybody (udev(7), RUN). It ends
+/// with this.
+pub(crate) struct SlowRule {
+    end: PathBuf,
+}
+
+impl SlowRule {
+    const FILE: &str = "/run/udev/rules.d/99-ttyplugd-slow.rules";
+
+    pub(crate) fn of(port: &Port) -> Self {
+        let end = test_dir().join("end-of-slow-rule");
+        let program = format!("until [ -e {} ]; do sleep 0.1; done", end.display());
+        let sysname = port.sysname();
+        let rule =
+            format!("ACTION==\"remove\", KERNEL==\"{sysname}\", RUN+=\"/bin/sh -c '{program}'\"\n");
+        fs::write(Self::FILE, rule).expect("root can write there");
+        run("udevadm", &["control", "--reload"]);
+        Self { end }
+    }
+}
+
+impl Drop for SlowRule {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(Self::FILE);
+        output("udevadm", &["control", "--reload"]);
+        let _ = fs::write(&self.end, "");
+        settle();
+        let _ = fs::remove_file(&self.end);
+    }
+}
+
+/// Keeps udevd from handling any event, as one that hangs or has ended would.
+pub(crate) struct HaltedUdevd;
+
+impl HaltedUdevd {
+    pub(crate) fn new() -> Self {
+        run("udevadm", &["control", "--stop-exec-queue"]);
+        Self
+    }
+}
+
+impl Drop for HaltedUdevd {
+    fn drop(&mut self) {
+        output("udevadm", &["control", "--start-exec-queue"]);
     }
 }
 

@@ -69,7 +69,11 @@ impl Forger {
     }
 
     fn send(&self, properties: Properties) {
-        self.write(&[message(properties)]);
+        self.send_raw(&message(properties));
+    }
+
+    fn send_raw(&self, message: &[u8]) {
+        self.write(&[message.to_vec()]);
         self.0.sh("uevents 1 /tmp/messages");
     }
 }
@@ -206,13 +210,23 @@ fn what_a_message_says_of_a_plugged_in_device_changes_nothing() {
 
 #[test]
 fn a_device_that_only_a_message_has_removed_is_still_there() {
-    let (_bed, victim, forger, daemon, port) = victim();
+    let (bed, victim, forger, daemon, port) = victim();
     let syspath = format!("/devices/virtual/tty/{}", port.sysname());
     let node = victim.watch("/dev/zwave");
     for action in ["remove", "unbind", "offline", "nonsense", ""] {
         forger.send(&with(add_of(&syspath, "/dev/x"), &[("ACTION", action)]));
     }
+    // As the kernel sends it (lib/kobject_uevent.c).
+    forger.send_raw(
+        format!("remove@{syspath}\0ACTION=remove\0DEVPATH={syspath}\0SUBSYSTEM=tty\0SEQNUM=4711\0")
+            .as_bytes(),
+    );
     has_got_nothing(&forger, &victim, &port);
+    let status = bed.status().expect("the daemon answers");
+    let ports = status["ports"].as_array().expect("it has ports");
+    let is_ready =
+        |port: &&serde_json::Value| port["device"].is_string() && port["state"] == "ready";
+    assert_eq!(ports.iter().filter(is_ready).count(), 2, "{status}");
     assert_eq!(node.stop(), [port.entry()]);
     assert_eq!(daemon.count(&["node removed", &port.devnum()]), 0);
     // One that the kernel has sent is.

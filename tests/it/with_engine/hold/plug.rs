@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use crate::testbed::{Container, Entry, Port, Testbed, eventually, has_words, run};
+use crate::testbed::{
+    Container, Entry, HaltedUdevd, Port, SlowRule, Testbed, eventually, has_words, run,
+};
 
 use super::super::setup::{ENABLE, RULE, meter, port_for};
 use super::{
@@ -187,6 +189,59 @@ fn a_port_that_is_there_is_opened_at_once_and_after_an_unplug_the_next_open_is_h
     new.plug();
     opening.end()[0].got(&new);
     open(&container, &["once", NODE])[0].got(&new).at_once();
+}
+
+/// Waits until the daemon says that its only port is in this state.
+#[track_caller]
+fn is_said_to_be(bed: &Testbed, state: &str) {
+    let said = || bed.status().expect("the daemon answers")["ports"][0]["state"].clone();
+    eventually(&format!("the port is {state}"), said, |said| said == state);
+}
+
+#[test]
+fn an_open_is_held_from_the_unplug_on_even_if_udevs_rules_take_long() {
+    let (bed, container, _daemon, old) = unplugged(LONG);
+    let new = stick(62);
+    old.plug();
+    container.has_port(&old);
+    let rule = SlowRule::of(&old);
+    let node = container.watch(NODE);
+    old.uevent("remove");
+    is_said_to_be(&bed, "waiting");
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
+    // udevd has not said anything yet, and nothing has changed in the container.
+    assert_eq!(node.stop(), [old.entry()]);
+    drop(rule);
+    container.lacks_port(&old);
+    bed.holds(&[NODE]);
+    new.plug();
+    opening.end()[0].got(&new);
+}
+
+#[test]
+fn an_open_goes_on_if_a_device_that_the_kernel_has_removed_is_there_again() {
+    let (bed, container, daemon, port) = unplugged(LONG);
+    port.plug();
+    container.has_port(&port);
+    let rule = SlowRule::of(&port);
+    port.uevent("remove");
+    is_said_to_be(&bed, "waiting");
+    let opening = Opening::of(&container, NODE);
+    bed.holds(&[NODE]);
+    port.announce("add");
+    drop(rule);
+    opening.end()[0].got(&port);
+    container.has_port(&port);
+
+    // udevd says nothing of it at all. Whether it is there is found out by the next look.
+    let udevd = HaltedUdevd::new();
+    port.uevent("remove");
+    is_said_to_be(&bed, "waiting");
+    daemon.reload();
+    is_said_to_be(&bed, "ready");
+    open(&container, &["once", NODE])[0].got(&port).at_once();
+    drop(udevd);
 }
 
 #[test]
