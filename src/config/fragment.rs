@@ -41,6 +41,8 @@ pub(crate) struct PortFragment {
     pub(crate) group: Option<Spanned<AccountFragment>>,
     pub(crate) hold: Option<Spanned<String>>,
     pub(crate) placeholder: Option<Spanned<TruthFragment>>,
+    #[serde(rename = "on-plug")]
+    pub(crate) on_plug: Option<Spanned<String>>,
 }
 
 /// `"name"`, `"project/service"` or `{ label = "key=value" }`.
@@ -135,6 +137,7 @@ impl PortFragment {
             OptionalKey::Group => written(self.group.as_ref()),
             OptionalKey::Hold => written(self.hold.as_ref()),
             OptionalKey::Placeholder => written(self.placeholder.as_ref()),
+            OptionalKey::OnPlug => written(self.on_plug.as_ref()),
         }
     }
 }

@@ -190,7 +190,7 @@ fn own_port(name: &PortName, labels: &PortLabels) -> Result<Port, InvalidKey> {
     let device = device
         .parse()
         .map_err(|reason| (MATCH, format!("{device:?} {reason}")))?;
-    let (node, hold) = parse_optional(|key| labels.get(key.name()).copied()).map_err(|error| {
+    let optional = parse_optional(|key| labels.get(key.name()).copied()).map_err(|error| {
         (
             error.key.name(),
             format!("{:?} {}", error.value, error.reason),
@@ -200,8 +200,9 @@ fn own_port(name: &PortName, labels: &PortLabels) -> Result<Port, InvalidKey> {
         name: name.clone(),
         device,
         containers: Vec::new(),
-        node,
-        hold,
+        node: optional.node,
+        hold: optional.hold,
+        on_plug: optional.on_plug,
     })
 }
 
@@ -216,6 +217,7 @@ fn unknown(key: &str, known: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::on_plug::OnPlug;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         let owned = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
@@ -238,6 +240,7 @@ mod tests {
             ("ttyplugd.port.zwave.match", "vendor=0658,product=0200"),
             ("ttyplugd.port.zwave.node", "/dev/zwave"),
             ("ttyplugd.port.zwave.hold", "60s"),
+            ("ttyplugd.port.zwave.on-plug", "restart"),
             ("ttyplugd.port.meter.use", "true"),
             ("ttyplugd.port.modem.match", "vendor=12d1"),
             ("ttyplugd.hold", "off"),
@@ -253,6 +256,7 @@ mod tests {
         assert_eq!(requests.hold, Some(Hold::Off));
         let holds: Vec<_> = requests.own.iter().map(|port| port.hold).collect();
         assert_eq!(holds, [Some(Hold::Off), Some(Hold::Seconds(60))]);
+        assert_eq!(requests.own[1].on_plug, OnPlug::Restart);
     }
 
     /// What Docker Compose 1.29 makes of labels without quotation marks, and what compose keeps of

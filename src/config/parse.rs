@@ -9,9 +9,9 @@ use toml::Spanned;
 use crate::config::fragment::{ContainerFragment, FileFragment, PortFragment};
 use crate::config::settings::Settings;
 use crate::config::syntax::explained;
-use crate::model::port::{NodeSpec, Port, parse_optional};
+use crate::model::PortName;
+use crate::model::port::{Optional, Port, parse_optional};
 use crate::model::selector::{ContainerMatch, DeviceMatch};
-use crate::model::{Hold, PortName};
 
 /// An error in a configuration file: where, what, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,13 +119,14 @@ impl Reader<'_> {
         let device = self.device_match(fragment);
         let containers = self.containers(fragment);
         let optional = self.optional(fragment);
-        let (node, hold) = optional?;
+        let optional = optional?;
         Some(Port {
             name: name?,
             device: device?,
             containers: containers?,
-            node,
-            hold,
+            node: optional.node,
+            hold: optional.hold,
+            on_plug: optional.on_plug,
         })
     }
 
@@ -167,7 +168,7 @@ impl Reader<'_> {
         (containers.len() == fragment.containers.len()).then_some(containers)
     }
 
-    fn optional(&mut self, fragment: &PortFragment) -> Option<(NodeSpec, Option<Hold>)> {
+    fn optional(&mut self, fragment: &PortFragment) -> Option<Optional> {
         let value = |key| fragment.optional(key).map(|(value, _)| value);
         parse_optional(value)
             .map_err(|error| {
@@ -204,7 +205,10 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::Signal;
+
     use crate::config::settings::LabelPolicy;
+    use crate::model::on_plug::OnPlug;
 
     fn parse_one(text: &str) -> Result<Settings, String> {
         let file = (PathBuf::from("config.toml"), text.to_owned());
@@ -234,6 +238,7 @@ mod tests {
             owner = 1000
             group = "dialout"
             hold = "5m"
+            on-plug = "signal HUP"
             "#,
         )
         .unwrap();
@@ -247,6 +252,7 @@ mod tests {
         assert_eq!(containers, ["zwave-*", "home/zwave", "label role=zwave"]);
         assert_eq!(port.node.mode.to_string(), "0600");
         assert_eq!(port.node.owner.to_string(), "1000");
+        assert_eq!(port.on_plug, OnPlug::Signal(Signal::SIGHUP));
     }
 
     #[test]
@@ -288,6 +294,10 @@ mod tests {
             (
                 "[[port]]\nname = \"a\"\nmatch = { vendor = \"1cf1:0030\" }",
                 r#":3: port "a": vendor "1cf1:0030" is two ids"#,
+            ),
+            (
+                &format!("{port}on-plug = \"reboot\""),
+                r#":4: port "a": on-plug "reboot" is not "none", "restart" or a signal"#,
             ),
             (
                 &format!("{port}node = \"zwave\""),

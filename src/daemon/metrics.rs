@@ -72,6 +72,9 @@ pub struct Metrics {
     pub unplugs: Counter,
     /// The time from a plug to a ready port in a running container.
     pub plug_to_ready: Histogram,
+    /// Containers that were restarted, or signalled, because a port had come back.
+    pub restarts: Counter,
+    pub signals: Counter,
     pub resyncs: Counter,
     pub engine_reconnects: Counter,
     pub events_lost: Counter,
@@ -87,6 +90,8 @@ impl Default for Metrics {
             plugs: Counter::default(),
             unplugs: Counter::default(),
             plug_to_ready: Histogram::new(&READY_BOUNDS),
+            restarts: Counter::default(),
+            signals: Counter::default(),
             resyncs: Counter::default(),
             engine_reconnects: Counter::default(),
             events_lost: Counter::default(),
@@ -136,6 +141,14 @@ impl Metrics {
             "Time from a plug to the ready port in a running container.",
             &self.plug_to_ready,
         );
+        let name = "on_plug_total";
+        page.head(
+            name,
+            "counter",
+            "Restarts of containers, and signals to them, because a port had come back.",
+        );
+        page.sample(name, &[("action", "restart")], self.restarts.0.get());
+        page.sample(name, &[("action", "signal")], self.signals.0.get());
     }
 
     fn write_failures_and_holds(&self, page: &mut Page) {

@@ -311,6 +311,11 @@ impl Daemon {
             }
             News::Listed(containers) => self.on_listed(containers),
             News::Changed(id, container) => self.on_changed(id, container),
+            News::Stopping(id) => {
+                if let Some(start) = self.shared.state.borrow().lives.start(&id) {
+                    start.set_stopping();
+                }
+            }
             News::Lost(error) => self.on_lost(error.to_string()),
         }
     }

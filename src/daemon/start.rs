@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use nix::sys::signal::Signal;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::container::device_cgroup::DeviceGroup;
@@ -108,6 +110,8 @@ pub struct Start {
     unseen: Cell<bool>,
     /// A command in the container has failed where namespace injection then worked.
     exec_fails: Cell<bool>,
+    /// Somebody is stopping the container.
+    stopping: Cell<bool>,
     /// Orders the changes of device access: work that grants it may be running when its port is
     /// unplugged.
     access: Mutex<()>,
@@ -128,6 +132,7 @@ impl Start {
             entrance,
             unseen: Cell::new(true),
             exec_fails: Cell::new(false),
+            stopping: Cell::new(false),
             access: Mutex::default(),
             commands: RefCell::default(),
             ready: RefCell::default(),
@@ -169,6 +174,14 @@ impl Start {
 
     pub fn set_exec_fails(&self) {
         self.exec_fails.set(true);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    pub fn set_stopping(&self) {
+        self.stopping.set(true);
     }
 
     /// Waits until nobody else changes the container's device access.
@@ -324,6 +337,16 @@ impl Entrance {
 
     pub fn has_ended(&self) -> bool {
         pidfd::has_ended(&*self.process)
+    }
+
+    /// Sends a signal to the first process, and to no other. A paused one gets it when it goes on
+    /// (cgroups(7), freezer).
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let signal = pidfd::Signal::from_named_raw(signal as i32);
+        pidfd::send(&*self.process, signal.ok_or(io::ErrorKind::InvalidInput)?)
     }
 
     /// The control group that decides which devices the container may open.

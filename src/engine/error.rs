@@ -16,7 +16,7 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
 pub enum EngineError {
     #[error("the container is gone")]
     Gone,
-    #[error("the engine did not answer within {} s", CALL_LIMIT.as_secs())]
+    #[error("the engine did not answer in time")]
     Silent,
     #[error("cannot connect to {socket}: {}", errno.desc())]
     Unreachable { socket: String, errno: Errno },

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
 use futures_util::{Stream, StreamExt};
+use nix::sys::signal::Signal;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
@@ -30,14 +31,26 @@ pub enum News {
     Listed(BTreeMap<ContainerId, Container>),
     /// Something happened to a container; `None` if it is gone.
     Changed(ContainerId, Option<Container>),
+    /// Somebody is stopping a container, which may take a while.
+    Stopping(ContainerId),
     /// It does not answer any more, or not yet.
     Lost(EngineError),
 }
 
 /// The events that change what a container should have or can be given. Without this filter the
 /// engine would also report the start and end of our own exec.
-const EVENTS: [&str; 8] = [
-    "create", "start", "die", "destroy", "rename", "pause", "unpause", "update",
+const EVENTS: [&str; 9] = [
+    "create", "start", "kill", "die", "destroy", "rename", "pause", "unpause", "update",
+];
+
+/// The signals with which nobody stops a container: HUP, USR1, USR2, CONT and WINCH (signal(7)). All
+/// others may be its stop signal.
+const NO_STOP: [i32; 5] = [
+    Signal::SIGHUP as i32,
+    Signal::SIGUSR1 as i32,
+    Signal::SIGUSR2 as i32,
+    Signal::SIGCONT as i32,
+    Signal::SIGWINCH as i32,
 ];
 
 /// What happened to a container.
@@ -51,6 +64,8 @@ enum ContainerEvent {
         name: Option<String>,
         state: Option<ContainerState>,
     },
+    /// Somebody is stopping it: `docker stop`, `kill` or `restart`.
+    Stopping(ContainerId),
     Destroyed(ContainerId),
 }
 
@@ -133,6 +148,7 @@ async fn until_lost(
                     }
                     News::Changed(id, container)
                 }
+                Some(Ok(ContainerEvent::Stopping(id))) => News::Stopping(id),
                 Some(Ok(ContainerEvent::Destroyed(id))) => {
                     engine.forget(Some(&id));
                     News::Changed(id, None)
@@ -186,6 +202,10 @@ fn container_event(message: EventMessage) -> Option<ContainerEvent> {
     let id = ContainerId(actor.id?);
     let state = match message.action?.as_str() {
         "destroy" => return Some(ContainerEvent::Destroyed(id)),
+        "kill" => {
+            let signal = actor.attributes?.get("signal")?.parse().ok()?;
+            return (!NO_STOP.contains(&signal)).then_some(ContainerEvent::Stopping(id));
+        }
         "start" | "unpause" => Some(ContainerState::Running),
         "pause" => Some(ContainerState::Paused),
         "create" | "die" => Some(ContainerState::Stopped),

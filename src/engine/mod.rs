@@ -7,11 +7,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error as ApiError;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::ListContainersOptions;
+use bollard::query_parameters::{ListContainersOptions, RestartContainerOptions};
 use tokio::time::timeout;
 
 use crate::engine::container::Cache;
@@ -33,6 +34,10 @@ pub mod runtimes;
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 type Result<T> = std::result::Result<T, EngineError>;
+
+/// How long a restart may take. The engine waits for 10 s by default until it kills a container that
+/// does not end, and for longer if the definition says so (docker-run(1), --stop-timeout).
+const RESTART_LIMIT: Duration = Duration::from_secs(60);
 
 /// A connection to the engine.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ impl Engine {
         let limit = CALL_LIMIT.as_secs();
         let docker = bollard::Docker::connect_with_unix(socket, limit, API_DEFAULT_VERSION);
         let docker = docker.map_err(|error| EngineError::new(error, socket))?;
-        let docker = limited(socket, docker.negotiate_version()).await?;
+        let docker = limited(socket, CALL_LIMIT, docker.negotiate_version()).await?;
         Ok(Self {
             docker,
             socket: socket.to_owned(),
@@ -85,7 +90,7 @@ impl Engine {
         &self,
         call: impl Future<Output = std::result::Result<T, ApiError>>,
     ) -> Result<T> {
-        limited(&self.socket, call).await
+        limited(&self.socket, CALL_LIMIT, call).await
     }
 
     /// All containers, running or not.
@@ -155,6 +160,16 @@ impl Engine {
         Some((ContainerId(id), container))
     }
 
+    /// Restarts a container. It gets its stop signal, and the time that its definition gives it.
+    ///
+    /// # Errors
+    /// The engine refuses, or does not answer in time. It goes on with it then (moby, daemon/restart.go).
+    pub async fn restart(&self, id: &ContainerId) -> Result<()> {
+        let docker = self.docker.clone().with_timeout(RESTART_LIMIT);
+        let restart = docker.restart_container(&id.0, None::<RestartContainerOptions>);
+        limited(&self.socket, RESTART_LIMIT, restart).await
+    }
+
     /// The labels that an image carries; `None` where the image is gone or the engine does not
     /// tell. That concerns the containers of that image alone.
     async fn image_labels(&self, image: &str) -> Option<BTreeMap<String, String>> {
@@ -171,9 +186,10 @@ impl Engine {
 
 async fn limited<T>(
     socket: &str,
+    limit: Duration,
     call: impl Future<Output = std::result::Result<T, ApiError>>,
 ) -> Result<T> {
-    match timeout(CALL_LIMIT, call).await {
+    match timeout(limit, call).await {
         Ok(result) => result.map_err(|error| EngineError::new(error, socket)),
         Err(_) => Err(EngineError::Silent),
     }

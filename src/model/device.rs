@@ -19,6 +19,9 @@ pub struct Device {
     /// The host's own node, e.g. `/dev/ttyUSB0`.
     pub node: NodePath,
     pub devnum: DevNum,
+    /// When udev saw it first, in microseconds since the boot. It is another plug if this differs
+    /// (systemd, src/libsystemd/sd-device/device-private.c, `device_ensure_usec_initialized`).
+    pub plugged: u64,
     /// The group of the host's node, the default for nodes in containers.
     pub gid: u32,
     /// udev's properties (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
@@ -75,6 +78,9 @@ impl Device {
                 major: text("MAJOR")?.parse().ok()?,
                 minor: text("MINOR")?.parse().ok()?,
             },
+            plugged: text("USEC_INITIALIZED")
+                .and_then(|time| time.parse().ok())
+                .unwrap_or_default(),
             driver: text("ID_USB_DRIVER").or(driver),
             properties: raw
                 .iter()

@@ -50,6 +50,7 @@ pub mod label;
 pub mod match_key;
 mod match_value;
 pub mod nearest;
+pub mod on_plug;
 pub mod port;
 pub mod problem;
 pub mod selector;

@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use crate::model::match_key::MatchKey;
+use crate::model::on_plug::OnPlug;
 use crate::model::selector::{ContainerMatch, DeviceMatch};
 use crate::model::written::{boolean, plain};
 use crate::model::{Account, Hold, Invalid, Mode, NodePath, PortName};
@@ -18,6 +19,7 @@ pub struct Port {
     pub node: NodeSpec,
     /// For how long an early open() is held; `None` is the default.
     pub hold: Option<Hold>,
+    pub on_plug: OnPlug,
 }
 
 impl Port {
@@ -81,6 +83,7 @@ keys! {
         Group = "group",
         Hold = "hold",
         Placeholder = "placeholder",
+        OnPlug = "on-plug",
     }
 }
 
@@ -93,13 +96,21 @@ pub struct InvalidValue {
     pub reason: Invalid,
 }
 
+/// The values of the optional keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Optional {
+    pub node: NodeSpec,
+    pub hold: Option<Hold>,
+    pub on_plug: OnPlug,
+}
+
 /// Checks the values of the optional keys, as `value` has them.
 ///
 /// # Errors
 /// The first value that is not valid.
 pub fn parse_optional<'a>(
     value: impl Fn(OptionalKey) -> Option<&'a str>,
-) -> Result<(NodeSpec, Option<Hold>), InvalidValue> {
+) -> Result<Optional, InvalidValue> {
     let default = NodeSpec::default();
     let node = NodeSpec {
         path: parse(OptionalKey::Node, &value)?,
@@ -108,17 +119,26 @@ pub fn parse_optional<'a>(
         group: parse(OptionalKey::Group, &value)?,
         placeholder: parse(OptionalKey::Placeholder, &value)?.is_some_and(|Truth(is)| is),
     };
-    let hold = parse(OptionalKey::Hold, &value)?;
+    let optional = Optional {
+        node,
+        hold: parse(OptionalKey::Hold, &value)?,
+        on_plug: parse(OptionalKey::OnPlug, &value)?.unwrap_or_default(),
+    };
     let refused = |reason: &str| InvalidValue {
         key: OptionalKey::Placeholder,
         value: "true".to_owned(),
         reason: Invalid(reason.to_owned()),
     };
-    match hold {
-        _ if !node.placeholder => Ok((node, hold)),
-        _ if node.path.is_none() => Err(refused("needs a `node`, which says where it stands")),
-        Some(Hold::Off) => Err(refused("needs a hold: an open of a placeholder fails")),
-        _ => Ok((node, hold)),
+    match optional {
+        Optional { ref node, .. } if !node.placeholder => Ok(optional),
+        Optional { ref node, .. } if node.path.is_none() => {
+            Err(refused("needs a `node`, which says where it stands"))
+        }
+        Optional {
+            hold: Some(Hold::Off),
+            ..
+        } => Err(refused("needs a hold: an open of a placeholder fails")),
+        _ => Ok(optional),
     }
 }
 

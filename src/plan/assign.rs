@@ -9,6 +9,7 @@ use crate::config::settings::{LabelPolicy, Settings};
 use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, Inventory};
+use crate::model::on_plug::OnPlug;
 use crate::model::port::{NodeSpec, Port};
 use crate::model::{Account, DevNum, Hold, Holds, Mode, NodePath};
 use crate::plan::last_devices::LastDevices;
@@ -28,6 +29,9 @@ pub struct WantedPort {
     /// The device's by-id and by-path names, which lead to `node`.
     pub links: Vec<NodePath>,
     pub hold: Hold,
+    pub on_plug: OnPlug,
+    /// When its device was plugged in: [`Device::plugged`].
+    pub plugged: u64,
 }
 
 /// A port of a container whose device is not plugged in.
@@ -341,7 +345,10 @@ impl Assignment {
             let (name, hold) = (port.name.to_string(), hold.unwrap_or(DEFAULT_HOLD));
             match (device, refused) {
                 (Some(device), _) => {
-                    assignment.add(WantedPort::new(name, &port.node, hold, device));
+                    assignment.add(WantedPort {
+                        on_plug: port.on_plug,
+                        ..WantedPort::new(name, &port.node, hold, device)
+                    });
                 }
                 (None, Some(refused)) => assignment.conflicts.push(Conflict::NotOffered {
                     port: name,
@@ -478,6 +485,8 @@ impl WantedPort {
             group: node.group.clone().unwrap_or(Account::Number(device.gid)),
             links: device.links.iter().cloned().collect(),
             hold,
+            on_plug: OnPlug::None,
+            plugged: device.plugged,
         }
     }
 
@@ -515,6 +524,8 @@ impl WantedPort {
             group: node.group.clone().unwrap_or(DIALOUT),
             links: links.into_iter().cloned().collect(),
             hold: absent.hold,
+            on_plug: OnPlug::None,
+            plugged: 0,
         })
     }
 

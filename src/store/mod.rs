@@ -15,7 +15,7 @@ mod known;
 mod records;
 
 pub use known::{Files, Known};
-pub use records::{Created, Records};
+pub use records::{Created, LastPlug, Records};
 
 /// Both of them. One process at a time writes their files.
 #[derive(Debug)]

@@ -36,6 +36,22 @@ pub(super) struct Owned {
     /// record of the start that followed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     created: BTreeMap<ContainerId, Created>,
+    /// Of the ports with `on-plug`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    plugs: BTreeMap<ContainerId, BTreeMap<String, LastPlug>>,
+}
+
+/// The last plug with which a container has had a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPlug {
+    /// The start in which it has had it.
+    pub started_at: String,
+    /// [`Device::plugged`](crate::model::device::Device::plugged).
+    pub plugged: u64,
+    /// When the container was last restarted or signalled for this port, in whichever start, by
+    /// [`monotonic`](crate::sys::clock::monotonic).
+    #[serde(default)]
+    pub acted: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +120,18 @@ impl Records {
     fn of_start(&self, id: &ContainerId, started_at: &str) -> Option<&OfStart> {
         let of_start = self.owned.containers.get(id)?;
         (of_start.started_at == started_at).then_some(of_start)
+    }
+
+    /// The last plug of a port of a container.
+    pub fn last_plug(&self, id: &ContainerId, port: &str) -> Option<&LastPlug> {
+        self.owned.plugs.get(id)?.get(port)
+    }
+
+    /// Puts the last plug of a port on record; see [`Self::write`].
+    pub fn put_last_plug(&mut self, id: &ContainerId, port: &str, plug: LastPlug) {
+        let of_container = self.owned.plugs.entry(id.clone()).or_default();
+        of_container.insert(port.to_owned(), plug);
+        self.unwritten.insert(id.clone());
     }
 
     /// Whether we made something in the container, or granted it something.
@@ -219,9 +247,11 @@ impl Records {
         let is_gone = |id: &&ContainerId| !there.contains_key(id);
         let owned = &mut self.owned;
         let gone = owned.containers.keys().chain(owned.created.keys());
+        let gone = gone.chain(owned.plugs.keys());
         self.unwritten.extend(gone.filter(is_gone).cloned());
         owned.containers.retain(|id, _| there.contains_key(id));
         owned.created.retain(|id, _| there.contains_key(id));
+        owned.plugs.retain(|id, _| there.contains_key(id));
         match self.unwritten.iter().any(|id| is_gone(&id)) {
             true => self.write_all(),
             false => Ok(()),

@@ -30,6 +30,7 @@ pub mod kind {
     pub const GRANTED: &str = "592faf846ad94e98ae5b78ad7ab6824f";
     pub const REVOKED: &str = "affcaae39d284f47bf83ff2fef6c3e08";
     pub const NO_RIGHT: &str = "9bf4e2f839b34f52b70a124e87863cd0";
+    pub const ON_PLUG: &str = "f2f1a3a5c8b94cd89d0c6a4f4e1b7d60";
     pub const ENGINE_LOST: &str = "e5a8fafac7514f0d98026dd80da4542a";
     pub const ENGINE_FOUND: &str = "72cadb49d6d943c1948d3b4b7b9ffb57";
     pub const CONFIG_REJECTED: &str = "cb02b1e8b1574e9ea3b168ab89b78437";

@@ -11,6 +11,7 @@ use tokio::task::yield_now;
 use crate::config::settings::{GrantPolicy, InjectPolicy};
 use crate::container::uevent::Announcement;
 use crate::daemon::blocking::Part;
+use crate::daemon::metrics::Metrics;
 use crate::daemon::reconcile::job::Job;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::State;
@@ -23,6 +24,7 @@ use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
 use crate::plan::{Note, Record};
+use crate::store::LastPlug;
 
 /// The start that was worked on has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +173,38 @@ impl<'a> Handle<'a> {
             known_to_systemd: true,
         };
         self.change(|state, started_at| state.store.records.begin(self.job.id, started_at, grant))
+    }
+
+    /// The last plug of a port, in this start or an earlier one.
+    pub fn last_plug(&self, port: &str) -> Option<LastPlug> {
+        let state = self.job.state.borrow();
+        state.store.records.last_plug(self.job.id, port).cloned()
+    }
+
+    /// Puts the plug with which the container has a port on the record of this start, and when something
+    /// was done for it. [`Self::write`] writes it.
+    ///
+    /// # Errors
+    /// The start has ended.
+    pub fn put_plug(&self, port: &str, plugged: u64, acted: Option<u64>) -> Result<(), Stop> {
+        self.change(|state, started_at| {
+            let plug = LastPlug {
+                started_at: started_at.to_owned(),
+                plugged,
+                acted,
+            };
+            state.store.records.put_last_plug(self.job.id, port, plug);
+        })
+    }
+
+    /// Whether the port is ready now.
+    pub fn is_ready(&self, want: &WantedPort) -> bool {
+        self.job.state.borrow().is_ready(self.job.id, want)
+    }
+
+    /// The counts of what the daemon does.
+    pub fn metrics(&self) -> Rc<Metrics> {
+        self.job.state.borrow().metrics.clone()
     }
 
     /// Waits until the record is written. It yields first, so one write serves all containers that wait

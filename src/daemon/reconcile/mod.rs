@@ -34,6 +34,7 @@ pub mod handle;
 pub mod job;
 mod log;
 pub mod look;
+mod on_plug;
 mod placeholder;
 
 /// What is left after the work on a container.
@@ -212,6 +213,9 @@ impl Handle<'_> {
         match self.apply(engine).await {
             Ok(more) => problems.extend(more),
             Err(stop) => problems.push(stop.problem()?),
+        }
+        if let Err(stop) = self.act_on_plugs(engine).await {
+            problems.push(stop.problem()?);
         }
         Ok(problems)
     }

@@ -21,6 +21,7 @@ mod in_the_way;
 mod journal;
 mod labels;
 mod namespace;
+mod on_plug;
 mod operator;
 mod papers;
 mod pause;
