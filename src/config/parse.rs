@@ -250,7 +250,7 @@ mod tests {
         );
         let containers: Vec<_> = port.containers.iter().map(ToString::to_string).collect();
         assert_eq!(containers, ["zwave-*", "home/zwave", "label role=zwave"]);
-        assert_eq!(port.node.mode.to_string(), "0600");
+        assert_eq!(port.node.mode, "0600".parse().ok());
         assert_eq!(port.node.owner.to_string(), "1000");
         assert_eq!(port.on_plug, OnPlug::Signal(Signal::SIGHUP));
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
 use crate::model::match_value::without_0x;
-use crate::model::{DevNum, NodePath};
+use crate::model::{DevNum, Mode, NodePath};
 
 /// A tty as udev describes it, reduced to what is needed here.
 ///
@@ -24,6 +24,8 @@ pub struct Device {
     pub plugged: u64,
     /// The group of the host's node, the default for nodes in containers.
     pub gid: u32,
+    /// The mode of the host's node, the default too.
+    pub mode: Mode,
     /// udev's properties (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
     pub properties: BTreeMap<String, String>,
     /// The driver of the nearest parent that has one, e.g. `cdc_acm`.
@@ -36,7 +38,8 @@ pub struct Device {
 
 impl Device {
     /// Reads a device from udev's properties, as a uevent or the udev database has them. `None` where
-    /// it has no node (`DEVNAME`, `MAJOR`, `MINOR`).
+    /// it has no node (`DEVNAME`, `MAJOR`, `MINOR`). They do not have its mode, which is udev's default
+    /// here.
     pub fn from_properties<'a>(
         properties: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         driver: Option<String>,
@@ -89,6 +92,7 @@ impl Device {
                 .collect(),
             devpath,
             gid,
+            mode: Mode::DEFAULT,
             links,
             refused_links,
         };

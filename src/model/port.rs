@@ -54,7 +54,8 @@ impl Port {
 pub struct NodeSpec {
     /// `None` is the host's own name for the device.
     pub path: Option<NodePath>,
-    pub mode: Mode,
+    /// `None` is the mode of the host's node.
+    pub mode: Option<Mode>,
     pub owner: Account,
     /// `None` is the group of the host's node.
     pub group: Option<Account>,
@@ -66,7 +67,7 @@ impl Default for NodeSpec {
     fn default() -> Self {
         Self {
             path: None,
-            mode: Mode::DEFAULT,
+            mode: None,
             owner: Account::Number(0),
             group: None,
             placeholder: false,
@@ -114,7 +115,7 @@ pub fn parse_optional<'a>(
     let default = NodeSpec::default();
     let node = NodeSpec {
         path: parse(OptionalKey::Node, &value)?,
-        mode: parse(OptionalKey::Mode, &value)?.unwrap_or(default.mode),
+        mode: parse(OptionalKey::Mode, &value)?,
         owner: parse(OptionalKey::Owner, &value)?.unwrap_or(default.owner),
         group: parse(OptionalKey::Group, &value)?,
         placeholder: parse(OptionalKey::Placeholder, &value)?.is_some_and(|Truth(is)| is),

@@ -17,8 +17,8 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 
-use crate::model::DevNum;
 use crate::model::device::{Device, printable};
+use crate::model::{DevNum, Mode};
 
 /// A link for each tty, under its kernel name.
 const CLASS: &str = "/sys/class/tty";
@@ -155,8 +155,11 @@ fn convert(tty: &udev::Device, devnum: DevNum) -> Option<Device> {
         .iter()
         .map(|property| (property.name().as_bytes(), property.value().as_bytes()));
     let pairs = pairs.chain(of_sysfs.map(|(key, value)| (key.as_bytes(), value)));
-    let gid = fs::metadata(node).map_or(0, |node| node.gid());
-    Device::from_properties(pairs, driver(tty), gid)
+    let node = fs::metadata(node).ok();
+    let gid = node.as_ref().map_or(0, MetadataExt::gid);
+    let device = Device::from_properties(pairs, driver(tty), gid)?;
+    let mode = node.map_or(device.mode, |node| Mode(node.mode() & 0o777));
+    Some(Device { mode, ..device })
 }
 
 /// The driver of the nearest parent that has one; a tty itself has none. Parents on the serial-base

@@ -480,7 +480,7 @@ impl WantedPort {
             device: device.sysname.clone(),
             node: node.path.clone().unwrap_or_else(|| device.node.clone()),
             devnum: device.devnum,
-            mode: node.mode,
+            mode: node.mode.unwrap_or(device.mode),
             owner: node.owner.clone(),
             group: node.group.clone().unwrap_or(Account::Number(device.gid)),
             links: device.links.iter().cloned().collect(),

@@ -11,6 +11,7 @@ use ttyplugd::config::labels;
 use ttyplugd::config::settings::{LabelPolicy, Settings};
 use ttyplugd::hold::DEFAULT_HOLD;
 use ttyplugd::hold::held_opens::Reason;
+use ttyplugd::model::Mode;
 use ttyplugd::model::match_key::MatchKey;
 use ttyplugd::model::port::NodeSpec;
 use ttyplugd::model::problem::Failure;
@@ -59,7 +60,7 @@ fn the_shipped_configuration_has_every_key_with_its_default() {
         panic!("not one port: {settings:#?}");
     };
     let default = NodeSpec::default();
-    assert_eq!(port.node.mode, default.mode);
+    assert_eq!(port.node.mode, Some(Mode::DEFAULT));
     assert_eq!(port.node.owner, default.owner);
     assert_eq!(port.hold, Some(DEFAULT_HOLD));
 
