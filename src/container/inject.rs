@@ -120,7 +120,7 @@ impl Entered<'_> {
                     let directory = self.directory(path.directory())?;
                     self.unmount(&directory, path.name(), *devnum)
                 }
-                false => self.remove(path, &Made::Node(*devnum)),
+                false => self.remove(path, &Made::node(*devnum, None)),
             },
             Op::MakeNode {
                 path,

@@ -405,7 +405,7 @@ mod tests {
     fn entries_that_a_command_may_still_make_pass_to_the_next_start() {
         let id = ContainerId("1".repeat(64));
         let node = "/dev/zwave".parse().expect("it is a path");
-        let made = Made::Node("188:0".parse().expect("it is a number"));
+        let made = Made::node("188:0".parse().expect("it is a number"), None);
         let unfinished = Record::from([(node, BTreeSet::from([made]))]);
 
         let mut lives = Lives::default();

@@ -18,7 +18,7 @@ use crate::daemon::shared::Shared;
 use crate::hold::protocol::{Created, Creating, NodeToMake, VERSION, line};
 use crate::hold::run_dir::wrapper_socket;
 use crate::model::inventory::ContainerId;
-use crate::model::{Hold, NodePath};
+use crate::model::{Account, Hold, NodePath, Permissions};
 use crate::plan::Made;
 use crate::plan::assign::WantedPort;
 use crate::store;
@@ -116,7 +116,10 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
 
 /// What the record has of an answer.
 fn on_record(created: &Created) -> store::Created {
-    let entry = |node: &NodeToMake| (node.path.clone(), BTreeSet::from([Made::Node(node.number)]));
+    let entry = |node: &NodeToMake| {
+        let made = Made::node(node.number, permissions(node));
+        (node.path.clone(), BTreeSet::from([made]))
+    };
     let numbers = created.nodes.iter().map(|node| node.number);
     let all = created.nodes.iter().chain(&created.placeholders);
     store::Created {
@@ -130,6 +133,18 @@ fn on_record(created: &Created) -> store::Created {
 fn placeholder_at_all_names(placeholder: &WantedPort) -> impl Iterator<Item = NodeToMake> {
     let paths = placeholder.paths();
     paths.map(|path| node_to_make(placeholder, path))
+}
+
+/// `None` where the wrapper looks up a name.
+fn permissions(node: &NodeToMake) -> Option<Permissions> {
+    let (Account::Number(uid), Account::Number(gid)) = (&node.owner, &node.group) else {
+        return None;
+    };
+    Some(Permissions {
+        uid: *uid,
+        gid: *gid,
+        mode: node.mode,
+    })
 }
 
 fn node_to_make(want: &WantedPort, path: &NodePath) -> NodeToMake {

@@ -305,6 +305,20 @@ impl FromStr for Mode {
     }
 }
 
+/// What decides who may open a node: its owner and group, as numbers, and its mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permissions {
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: Mode,
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {}", self.uid, self.gid, self.mode)
+    }
+}
+
 /// A user or group: a number, or a name in the container's own /etc/passwd or /etc/group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

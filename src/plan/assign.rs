@@ -11,7 +11,7 @@ use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, Inventory};
 use crate::model::on_plug::OnPlug;
 use crate::model::port::{NodeSpec, Port};
-use crate::model::{Account, DevNum, Hold, Holds, Mode, NodePath};
+use crate::model::{Account, DevNum, Hold, Holds, Mode, NodePath, Permissions};
 use crate::plan::last_devices::LastDevices;
 
 /// A port as it should be in a container, with its device.
@@ -26,6 +26,8 @@ pub struct WantedPort {
     pub mode: Mode,
     pub owner: Account,
     pub group: Account,
+    /// Those of the host's node.
+    pub host: Permissions,
     /// The device's by-id and by-path names, which lead to `node`.
     pub links: Vec<NodePath>,
     pub hold: Hold,
@@ -132,7 +134,7 @@ pub struct Assignments {
 
 /// The group of serial ports on Debian, as long as no device has told another one (base-passwd,
 /// group.master).
-const DIALOUT: Account = Account::Number(20);
+const DIALOUT: u32 = 20;
 
 impl Assignments {
     /// The ports of a container that are plugged in. A container with an invalid label has none.
@@ -483,6 +485,11 @@ impl WantedPort {
             mode: node.mode.unwrap_or(device.mode),
             owner: node.owner.clone(),
             group: node.group.clone().unwrap_or(Account::Number(device.gid)),
+            host: Permissions {
+                uid: 0,
+                gid: device.gid,
+                mode: device.mode,
+            },
             links: device.links.iter().cloned().collect(),
             hold,
             on_plug: OnPlug::None,
@@ -514,14 +521,20 @@ impl WantedPort {
     fn placeholder(absent: &AbsentPort, node: &NodeSpec) -> Option<Self> {
         let path = absent.node.clone().filter(|_| node.placeholder);
         let links: BTreeSet<&NodePath> = absent.names.iter().collect();
+        let mode = node.mode.unwrap_or(Mode::DEFAULT);
         Some(Self {
             port: absent.port.clone(),
             device: String::new(),
             node: path?,
             devnum: DevNum::NONE,
-            mode: node.mode,
+            mode,
             owner: node.owner.clone(),
-            group: node.group.clone().unwrap_or(DIALOUT),
+            group: node.group.clone().unwrap_or(Account::Number(DIALOUT)),
+            host: Permissions {
+                uid: 0,
+                gid: DIALOUT,
+                mode,
+            },
             links: links.into_iter().cloned().collect(),
             hold: absent.hold,
             on_plug: OnPlug::None,

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::problem::{Failure, Problem};
-use crate::model::{DevNum, Mode, NodePath};
+use crate::model::{DevNum, Invalid, Mode, NodePath, Permissions};
 
 pub mod assign;
 pub mod last_devices;
@@ -28,6 +28,16 @@ pub struct ResolvedPort {
     pub uid: u32,
     pub gid: u32,
     pub links: Vec<NodePath>,
+}
+
+impl ResolvedPort {
+    fn permissions(&self) -> Permissions {
+        Permissions {
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.mode,
+        }
+    }
 }
 
 /// What is at a path in the container now, without following a link at its end.
@@ -61,6 +71,16 @@ pub struct Forbidden {
     pub reason: String,
     /// Whether it may become one of ours while the container runs.
     pub may_pass: bool,
+}
+
+impl Found {
+    /// Those of a node.
+    pub fn permissions(&self) -> Option<Permissions> {
+        match *self {
+            Self::Node { mode, uid, gid, .. } => Some(Permissions { uid, gid, mode }),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Found {
@@ -112,10 +132,10 @@ impl Actual {
     }
 
     /// How a port's node is made in this container.
-    fn node(&self, devnum: DevNum) -> Made {
+    fn node(&self, want: &ResolvedPort) -> Made {
         match self.remapped {
-            true => Made::Bound(devnum),
-            false => Made::Node(devnum),
+            true => Made::Bound(want.devnum),
+            false => Made::node(want.devnum, Some(want.permissions())),
         }
     }
 
@@ -133,18 +153,68 @@ impl Actual {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Made {
-    Node(DevNum),
+    Node(MadeNode),
     /// A bind mount of a node.
     Bound(DevNum),
     Link(String),
 }
 
+/// A node that we made. In a file it is `188:0 0:20 0660`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct MadeNode {
+    pub devnum: DevNum,
+    /// As it was made; `None` where that is not known. The container may have changed it since.
+    pub set: Option<Permissions>,
+}
+
+impl From<MadeNode> for String {
+    fn from(MadeNode { devnum, set }: MadeNode) -> Self {
+        let set = set.map(|set| format!(" {set}"));
+        format!("{devnum}{}", set.unwrap_or_default())
+    }
+}
+
+impl TryFrom<String> for MadeNode {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        let mut words = text.split(' ');
+        let devnum = words.next().unwrap_or_default().parse()?;
+        let set = match (words.next(), words.next()) {
+            (Some(owner), Some(mode)) => Some(permissions(owner, mode)?),
+            _ => None,
+        };
+        Ok(Self { devnum, set })
+    }
+}
+
+fn permissions(owner: &str, mode: &str) -> Result<Permissions, Invalid> {
+    let owner = owner.split_once(':');
+    let owner = owner.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    let (uid, gid) = owner.ok_or_else(|| Invalid("is not UID:GID".to_owned()))?;
+    let mode = Mode::try_from(mode.to_owned())?;
+    Ok(Permissions { uid, gid, mode })
+}
+
 impl Made {
+    pub fn node(devnum: DevNum, set: Option<Permissions>) -> Self {
+        Self::Node(MadeNode { devnum, set })
+    }
+
+    /// Whether it is the same entry, whatever its permissions.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Node(made), Self::Node(other)) => made.devnum == other.devnum,
+            _ => self == other,
+        }
+    }
+
     /// Whether what was found is what was made.
     pub fn is(&self, found: &Found) -> bool {
         match (self, found) {
-            (Self::Node(made), Found::Node { devnum, .. })
-            | (Self::Bound(made), Found::Mount(Some(devnum))) => made == devnum,
+            (Self::Node(made), Found::Node { devnum, .. }) => made.devnum == *devnum,
+            (Self::Bound(made), Found::Mount(Some(devnum))) => made == devnum,
             (Self::Link(made), Found::Link { target }) => made == target,
             _ => false,
         }
@@ -328,6 +398,12 @@ pub struct Note {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remark {
+    /// The container has changed owner or mode of the port's node.
+    Changed {
+        node: NodePath,
+        from: Permissions,
+        to: Permissions,
+    },
     /// A path of the port is in a directory that is not ours, and leads to its device.
     Forbidden(Forbidden),
 }
@@ -336,6 +412,10 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.about {
             Remark::Forbidden(forbidden) => forbidden.fmt(f),
+            Remark::Changed { node, from, to } => write!(
+                f,
+                "the container has changed {node} from {from} to {to}, which is left so"
+            ),
         }
     }
 }
@@ -407,23 +487,30 @@ impl Planner<'_> {
         for (path, made) in still_there(self.record, self.actual) {
             self.remember(path, made.clone());
             let is_wanted = |want: &ResolvedPort| want.node == *path || want.links.contains(path);
-            let stays = may_stay.get(path).is_some_and(|stays| stays.contains(made));
+            let mut stays = may_stay.get(path).into_iter().flatten();
+            let stays = stays.any(|stays| stays.is_like(made));
             let is_forbidden = matches!(self.actual.at(path), Found::Forbidden(_));
             if stays || is_forbidden || wanted.iter().any(is_wanted) {
                 continue;
             }
+            let path = path.clone();
             match made {
                 Made::Link(target) => self.plan.ops.push(Op::RemoveLink {
-                    path: path.clone(),
+                    path,
                     target: target.clone(),
                 }),
-                Made::Node(devnum) | Made::Bound(devnum) => nodes.push(Op::RemoveNode {
-                    path: path.clone(),
-                    devnum: *devnum,
-                    bound: matches!(made, Made::Bound(_)),
-                }),
+                Made::Node(MadeNode { devnum, .. }) | Made::Bound(devnum) => {
+                    let (devnum, bound) = (*devnum, matches!(made, Made::Bound(_)));
+                    nodes.push(Op::RemoveNode {
+                        path,
+                        devnum,
+                        bound,
+                    });
+                }
             }
         }
+        // Of one node there may be several entries.
+        nodes.dedup();
         // Links go before their nodes.
         self.plan.ops.append(&mut nodes);
     }
@@ -440,18 +527,12 @@ impl Planner<'_> {
             self.remember(path, bound);
             return true;
         }
-        let right = Found::Node {
-            devnum: want.devnum,
-            mode: want.mode,
-            uid: want.uid,
-            gid: want.gid,
-        };
         let is_closed = *found == Found::Mount(Some(want.devnum));
         if is_closed || !self.actual.remapped && self.actual.mounted(path).nodev {
             self.block(want, path, Obstacle::Nodev);
             return false;
         }
-        if self.actual.remapped || *found != right {
+        if self.actual.remapped || !self.is_as_made(want) {
             if let Err(obstacle) = self.may_replace(path) {
                 self.block(want, path, obstacle);
                 return false;
@@ -467,8 +548,32 @@ impl Planner<'_> {
                 replaces: found.clone(),
             });
         }
-        self.remember(path, self.actual.node(want.devnum));
+        self.remember(path, self.actual.node(want));
         true
+    }
+
+    /// Whether a node of the port is there that has its permissions, or had them when it was made:
+    /// what the container has changed since is left. A record that a killed daemon has left may have
+    /// others beside them, which may be those of the node that is there.
+    fn is_as_made(&mut self, want: &ResolvedPort) -> bool {
+        let (path, permissions) = (&want.node, want.permissions());
+        let found = self.actual.at(path);
+        let wanted = Made::node(want.devnum, Some(permissions));
+        if !wanted.is(found) || found.permissions() == Some(permissions) {
+            return wanted.is(found);
+        }
+        let mut made = self.record.get(path).into_iter().flatten();
+        let mut made = made.by_ref().filter(|made| made.is(found)).peekable();
+        let is_settled = made.peek().is_some() && made.all(|made| *made == wanted);
+        if let Some(to) = found.permissions().filter(|_| is_settled) {
+            let node = path.clone();
+            let from = permissions;
+            self.note(want, Remark::Changed { node, from, to });
+        } else {
+            // It may be left if this daemon is killed before it has made another.
+            self.remember(path, Made::node(want.devnum, None));
+        }
+        is_settled
     }
 
     fn make_link(&mut self, want: &ResolvedPort, path: &NodePath) {
@@ -563,15 +668,22 @@ impl Planner<'_> {
     }
 }
 
-/// The entries of the record of which something is left.
+/// The entries of the record of which something is left. Where several nodes of one number may be
+/// there, it is the one with the permissions that were found, if there is one.
 fn still_there<'a>(
     record: &'a Record,
-    actual: &Actual,
+    actual: &'a Actual,
 ) -> impl Iterator<Item = (&'a NodePath, &'a Made)> {
-    record.iter().filter_map(|(path, made)| {
+    record.iter().flat_map(|(path, made)| {
         let found = actual.at(path);
-        let made = made.iter().find(|made| made.left(found))?;
-        Some((path, made))
+        let is_exact = |made: &&Made| match made {
+            Made::Node(node) => made.is(found) && node.set == found.permissions(),
+            _ => false,
+        };
+        let exact = made.iter().find(is_exact);
+        let left = made.iter().filter(|made| made.left(found));
+        left.filter(move |made| exact.is_none_or(|exact| exact == *made))
+            .map(move |made| (path, made))
     })
 }
 
@@ -585,9 +697,11 @@ pub fn merged(mut record: Record, more: Record) -> Record {
 
 /// The record without the entries of which nothing is left.
 pub fn pruned(record: &Record, actual: &Actual) -> Record {
-    still_there(record, actual)
-        .map(|(path, made)| (path.clone(), BTreeSet::from([made.clone()])))
-        .collect()
+    let mut left = Record::new();
+    for (path, made) in still_there(record, actual) {
+        left.entry(path.clone()).or_default().insert(made.clone());
+    }
+    left
 }
 
 #[cfg(test)]

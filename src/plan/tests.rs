@@ -44,11 +44,17 @@ fn wanted() -> impl Strategy<Value = Vec<ResolvedPort>> {
     })
 }
 
+/// Those of a wanted port, or others.
+fn permissions() -> impl Strategy<Value = Permissions> {
+    let mode = prop_oneof![Just(Mode(0o660)), Just(Mode(0o600)), Just(Mode(0o666))];
+    (mode, 0..2u32).prop_map(|(mode, gid)| Permissions { uid: 0, gid, mode })
+}
+
 fn found() -> impl Strategy<Value = Found> {
     prop_oneof![
         4 => Just(Found::Nothing),
-        3 => (0..4u32).prop_map(|minor| Found::Node {
-            devnum: number(minor), mode: Mode(0o660), uid: 0, gid: 0,
+        3 => (0..4u32, permissions()).prop_map(|(minor, Permissions { uid, gid, mode })| {
+            Found::Node { devnum: number(minor), mode, uid, gid }
         }),
         1 => Just(Found::EmptyFile),
         1 => prop_oneof!["../../a", "../../b", "elsewhere"].prop_map(|target| Found::Link { target }),
@@ -71,8 +77,9 @@ fn actual() -> impl Strategy<Value = Actual> {
 
 /// A record may be of anything: of what is there, of what was there, of what never was.
 fn record() -> impl Strategy<Value = Record> {
+    let set = prop_oneof![Just(None), permissions().prop_map(Some)];
     let made = prop_oneof![
-        (0..4u32).prop_map(|minor| Made::Node(number(minor))),
+        (0..4u32, set).prop_map(|(minor, set)| Made::node(number(minor), set)),
         (0..4u32).prop_map(|minor| Made::Bound(number(minor))),
         prop_oneof!["../../a", "../../b"].prop_map(Made::Link),
     ];
@@ -199,8 +206,8 @@ proptest! {
                     prop_assert!(ours_or_free(&path, &replaces, &record));
                 }
                 Op::RemoveNode { path, devnum, bound } => {
-                    let made = if bound { Made::Bound(devnum) } else { Made::Node(devnum) };
-                    prop_assert!(record[&path].contains(&made));
+                    let made = if bound { Made::Bound(devnum) } else { Made::node(devnum, None) };
+                    prop_assert!(record[&path].iter().any(|known| known.is_like(&made)));
                     prop_assert!(made.left(actual.at(&path)));
                 }
                 Op::RemoveLink { path, target } => {
@@ -210,6 +217,27 @@ proptest! {
                 Op::Sweep { .. } => prop_assert!(false, "nothing was left over"),
             }
         }
+    }
+
+    #[test]
+    fn what_the_container_changes_of_a_node_is_left_until_its_settings_change(
+        wanted in wanted(), changed in permissions(), mut actual in actual(), record in record(),
+    ) {
+        let first = plan(&wanted, &Record::new(), &actual, &record);
+        perform_some(&mut actual, &first, |_| true);
+        let record = pruned(&first.record, &actual);
+        for found in actual.entries.values_mut() {
+            if let Found::Node { mode, uid, gid, .. } = found {
+                (*uid, *gid, *mode) = (changed.uid, changed.gid, changed.mode);
+            }
+        }
+        let again = plan(&wanted, &Record::new(), &actual, &record);
+        prop_assert_eq!(&again.ops, &vec![]);
+        let later: Vec<_> = wanted.into_iter().map(|want| ResolvedPort { gid: 7, ..want }).collect();
+        let set = plan(&later, &Record::new(), &actual, &again.record);
+        let nodes = later.iter().filter(|want| matches!(actual.at(&want.node), Found::Node { .. }));
+        let made = |op: &&Op| matches!(op, Op::MakeNode { gid: 7, .. });
+        prop_assert_eq!(set.ops.iter().filter(made).count(), nodes.count());
     }
 
     #[test]
@@ -267,7 +295,10 @@ fn a_number_change_at_a_fixed_name_is_one_replacement() {
         leftovers: BTreeSet::from(["/dev/.ttyplugd.7".into()]),
         ..Actual::default()
     };
-    let record = Record::from([(path("/dev/zwave"), BTreeSet::from([Made::Node(number(0))]))]);
+    let record = Record::from([(
+        path("/dev/zwave"),
+        BTreeSet::from([Made::node(number(0), None)]),
+    )]);
     let plan = plan(&[want], &Record::new(), &actual, &record);
     let lines: Vec<_> = plan.ops.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -290,16 +321,28 @@ fn what_may_stay_stays_while_its_number_is_right() {
         gid: 20,
     };
     let record = Record::from([
-        (path("/dev/a"), BTreeSet::from([Made::Node(number(0))])),
-        (path("/dev/b"), BTreeSet::from([Made::Node(number(1))])),
+        (
+            path("/dev/a"),
+            BTreeSet::from([Made::node(number(0), None)]),
+        ),
+        (
+            path("/dev/b"),
+            BTreeSet::from([Made::node(number(1), None)]),
+        ),
     ]);
     let actual = Actual {
         entries: BTreeMap::from([(path("/dev/a"), found(0)), (path("/dev/b"), found(1))]),
         ..Actual::default()
     };
     let keep = Record::from([
-        (path("/dev/a"), BTreeSet::from([Made::Node(number(0))])),
-        (path("/dev/b"), BTreeSet::from([Made::Node(number(9))])),
+        (
+            path("/dev/a"),
+            BTreeSet::from([Made::node(number(0), None)]),
+        ),
+        (
+            path("/dev/b"),
+            BTreeSet::from([Made::node(number(9), None)]),
+        ),
     ]);
     let plan = plan(&[], &keep, &actual, &record);
     let lines: Vec<_> = plan.ops.iter().map(ToString::to_string).collect();
@@ -319,10 +362,33 @@ fn the_empty_file_below_a_mount_that_was_being_made_goes_and_any_other_stays() {
     };
     let record = Record::from([
         (path("/dev/a"), BTreeSet::from([Made::Bound(number(0))])),
-        (path("/dev/b"), BTreeSet::from([Made::Node(number(1))])),
+        (
+            path("/dev/b"),
+            BTreeSet::from([Made::node(number(1), None)]),
+        ),
     ]);
     let plan = plan(&[], &Record::new(), &actual, &record);
     let lines: Vec<_> = plan.ops.iter().map(ToString::to_string).collect();
     assert_eq!(lines, ["unbind-node /dev/a 188:0"]);
     assert!(pruned(&record, &actual).contains_key(&path("/dev/a")));
+}
+
+#[test]
+fn a_node_on_record_has_its_number_and_what_was_set() {
+    let set = Some(Permissions {
+        uid: 0,
+        gid: 20,
+        mode: Mode(0o660),
+    });
+    for (text, made) in [
+        (r#"{"node":"188:1 0:20 0660"}"#, Made::node(number(1), set)),
+        // As versions wrote it that did not record what they set.
+        (r#"{"node":"188:1"}"#, Made::node(number(1), None)),
+    ] {
+        assert_eq!(serde_json::from_str::<Made>(text).unwrap(), made);
+        assert_eq!(serde_json::to_string(&made).unwrap(), text);
+    }
+    for damaged in ["188", "188:1 0 0660", "188:1 0:20 rw", ""] {
+        assert!(MadeNode::try_from(damaged.to_owned()).is_err(), "{damaged}");
+    }
 }

@@ -26,7 +26,7 @@ fn number(minor: u32) -> DevNum {
 
 /// A node at /dev/zwave.
 fn node(minor: u32) -> Record {
-    let made = Made::Node(number(minor));
+    let made = Made::node(number(minor), None);
     Record::from([("/dev/zwave".parse().unwrap(), BTreeSet::from([made]))])
 }
 

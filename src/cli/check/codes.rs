@@ -89,6 +89,8 @@ codes! {
         "the port has no node in the container, or a wrong one"
     HOST_DEV "host-dev"
         "a node that is made or removed there would be made or removed on the host too"
+    NODE_CHANGED "node-changed"
+        "owner and mode of the port are set when its node is made and when they change"
     RIGHT_MISSING "right-missing"
         "the kernel checks the container's device cgroup at every open, and returns EPERM"
     RIGHT_NOT_IN_FORCE "right-not-in-force"

@@ -284,6 +284,7 @@ impl ContainerCheck {
         for note in &seen.plan.notes {
             let code = match note.about {
                 Remark::Forbidden(_) => codes::HOST_DEV,
+                Remark::Changed { .. } => codes::NODE_CHANGED,
             };
             let what = format!("port {}: {note}", note.port);
             self.report.note(code, &self.subject, what, "");
@@ -299,7 +300,11 @@ impl ContainerCheck {
             container: &view.group,
         };
         for want in &previewed.wants {
-            if let Ok(node) = passwd::resolve(want, &view.passwd, &view.group) {
+            if let Ok(mut node) = passwd::resolve(want, &view.passwd, &view.group) {
+                // The container may have changed it.
+                if let Some(now) = view.actual.at(&want.node).permissions() {
+                    (node.uid, node.gid, node.mode) = (now.uid, now.gid, now.mode);
+                }
                 let main = previewed.running.pid;
                 self.report
                     .node_access(&self.subject, &node, main, &processes, groups);

@@ -348,7 +348,7 @@ mod tests {
     }
 
     fn record() -> Record {
-        Record::from([(node(), BTreeSet::from([Made::Node(devnum())]))])
+        Record::from([(node(), BTreeSet::from([Made::node(devnum(), None)]))])
     }
 
     fn grants() -> Grants {

@@ -6,6 +6,7 @@ use crate::config::settings::InjectPolicy;
 use crate::container::observe::{View, observe};
 use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::Handle;
+use crate::engine::container::Mapping;
 use crate::model::problem::{Failure, Problem};
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
@@ -50,13 +51,31 @@ impl Handle<'_> {
                 }
             }
         }
-        let plan = plan(&wanted, &keep, &view.actual, record);
+        let record = self.with_defined(record);
+        let plan = plan(&wanted, &keep, &view.actual, &record);
         problems.extend(plan.blocked.iter().map(Blocked::problem));
         Seen {
             view,
             plan,
             problems,
         }
+    }
+
+    /// The record, and the nodes of the container's definition at paths of its ports. The engine has
+    /// made those with the permissions of the host's nodes (moby, oci/oci.go, `DevicesFromPath`), so
+    /// others are what the container has made of them.
+    fn with_defined(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        let mappings = &self.running.mappings;
+        for want in &self.wants {
+            let is_it = |mapping: &Mapping| mapping.container == want.node.as_str();
+            if self.running.rights.everything || mappings.iter().any(is_it) {
+                let made = Made::node(want.devnum, Some(want.host));
+                let entry = record.entry(want.node.clone());
+                entry.or_insert_with(|| BTreeSet::from([made]));
+            }
+        }
+        record
     }
 
     /// All paths that are wanted or on record.
@@ -96,7 +115,7 @@ impl Seen {
 
 /// The node and the links of a port.
 fn entries(want: &WantedPort) -> Record {
-    let node = (want.node.clone(), Made::Node(want.devnum));
+    let node = (want.node.clone(), Made::node(want.devnum, None));
     let links = want.links.iter().map(|link| {
         let target = link.relative_target(&want.node);
         (link.clone(), Made::Link(target))

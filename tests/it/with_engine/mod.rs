@@ -32,4 +32,5 @@ mod refused;
 mod reload;
 mod report;
 mod runtime;
+mod settings;
 mod setup;

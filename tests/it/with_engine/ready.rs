@@ -19,10 +19,15 @@ fn is(bed: &Testbed, state: &str) -> Value {
     eventually(&what, zwave, is_it).unwrap_or_default()
 }
 
-/// Waits until these words are noted of the port, and returns all that is.
+/// Waits until these words are noted of ports, and returns all that is.
 #[track_caller]
-fn is_noted(bed: &Testbed, words: &[&str]) -> String {
-    let notes = || bed.json("status")["ports"][0]["notes"].to_string();
+pub(super) fn is_noted(bed: &Testbed, words: &[&str]) -> String {
+    let notes = || {
+        let status = bed.json("status");
+        let ports = status["ports"].as_array().into_iter().flatten();
+        let notes = ports.map(|port| port["notes"].to_string());
+        notes.collect::<String>()
+    };
     let noted = |notes: &String| words.iter().all(|word| notes.contains(word));
     eventually(&format!("{words:?} is noted"), notes, noted)
 }
