@@ -306,7 +306,8 @@ impl FromStr for Mode {
 }
 
 /// What decides who may open a node: its owner and group, as numbers, and its mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Permissions {
     pub uid: u32,
     pub gid: u32,
@@ -316,6 +317,30 @@ pub struct Permissions {
 impl fmt::Display for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{} {}", self.uid, self.gid, self.mode)
+    }
+}
+
+impl From<Permissions> for String {
+    fn from(permissions: Permissions) -> Self {
+        permissions.to_string()
+    }
+}
+
+impl TryFrom<String> for Permissions {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        let words = text.split_once(' ');
+        let words = words.and_then(|(owner, mode)| Some((owner.split_once(':')?, mode)));
+        let Some(((uid, gid), mode)) = words else {
+            return refuse("is not UID:GID MODE");
+        };
+        let number = |text: &str| text.parse().or_else(|_| refuse("is not UID:GID MODE"));
+        Ok(Self {
+            uid: number(uid)?,
+            gid: number(gid)?,
+            mode: mode.to_owned().try_into()?,
+        })
     }
 }
 

@@ -151,7 +151,7 @@ impl Actual {
 
 /// An entry of a container's /dev that we made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "Written", try_from = "Written")]
 pub enum Made {
     Node(MadeNode),
     /// A bind mount of a node.
@@ -159,42 +159,51 @@ pub enum Made {
     Link(String),
 }
 
-/// A node that we made. In a file it is `188:0 0:20 0660`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+/// A node that we made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MadeNode {
     pub devnum: DevNum,
     /// As it was made; `None` where that is not known. The container may have changed it since.
     pub set: Option<Permissions>,
 }
 
-impl From<MadeNode> for String {
-    fn from(MadeNode { devnum, set }: MadeNode) -> Self {
-        let set = set.map(|set| format!(" {set}"));
-        format!("{devnum}{}", set.unwrap_or_default())
+/// An entry as a file has it: `{ "node": "188:0", "set": "0:20 0660" }`.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Written {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<DevNum>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<DevNum>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<Permissions>,
+}
+
+impl From<Made> for Written {
+    fn from(made: Made) -> Self {
+        let mut written = Self::default();
+        match made {
+            Made::Node(MadeNode { devnum, set }) => {
+                (written.node, written.set) = (Some(devnum), set);
+            }
+            Made::Bound(devnum) => written.bound = Some(devnum),
+            Made::Link(target) => written.link = Some(target),
+        }
+        written
     }
 }
 
-impl TryFrom<String> for MadeNode {
+impl TryFrom<Written> for Made {
     type Error = Invalid;
 
-    fn try_from(text: String) -> Result<Self, Invalid> {
-        let mut words = text.split(' ');
-        let devnum = words.next().unwrap_or_default().parse()?;
-        let set = match (words.next(), words.next()) {
-            (Some(owner), Some(mode)) => Some(permissions(owner, mode)?),
-            _ => None,
-        };
-        Ok(Self { devnum, set })
+    fn try_from(written: Written) -> Result<Self, Invalid> {
+        let node = written.node.map(|devnum| Self::node(devnum, written.set));
+        let bound = written.bound.map(Self::Bound);
+        let made = node.or(bound).or(written.link.map(Self::Link));
+        made.ok_or_else(|| Invalid("is neither a node nor a link".to_owned()))
     }
-}
-
-fn permissions(owner: &str, mode: &str) -> Result<Permissions, Invalid> {
-    let owner = owner.split_once(':');
-    let owner = owner.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
-    let (uid, gid) = owner.ok_or_else(|| Invalid("is not UID:GID".to_owned()))?;
-    let mode = Mode::try_from(mode.to_owned())?;
-    Ok(Permissions { uid, gid, mode })
 }
 
 impl Made {

@@ -381,14 +381,22 @@ fn a_node_on_record_has_its_number_and_what_was_set() {
         mode: Mode(0o660),
     });
     for (text, made) in [
-        (r#"{"node":"188:1 0:20 0660"}"#, Made::node(number(1), set)),
+        (
+            r#"{"node":"188:1","set":"0:20 0660"}"#,
+            Made::node(number(1), set),
+        ),
         // As versions wrote it that did not record what they set.
         (r#"{"node":"188:1"}"#, Made::node(number(1), None)),
     ] {
         assert_eq!(serde_json::from_str::<Made>(text).unwrap(), made);
         assert_eq!(serde_json::to_string(&made).unwrap(), text);
     }
-    for damaged in ["188", "188:1 0 0660", "188:1 0:20 rw", ""] {
-        assert!(MadeNode::try_from(damaged.to_owned()).is_err(), "{damaged}");
+    for damaged in [
+        "{}",
+        r#"{"set":"0:20 0660"}"#,
+        r#"{"node":"188:1","set":"0 0660"}"#,
+        r#"{"node":"188:1","set":"0:20 rw"}"#,
+    ] {
+        assert!(serde_json::from_str::<Made>(damaged).is_err(), "{damaged}");
     }
 }
