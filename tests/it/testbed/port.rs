@@ -24,7 +24,7 @@ pub(crate) struct Port {
     number: u64,
     properties: BTreeMap<String, Vec<u8>>,
     container_node: Option<String>,
-    mode: u32,
+    mode: Option<u32>,
     owner: u32,
     group: Option<u32>,
 }
@@ -38,7 +38,7 @@ impl Port {
             number,
             properties: BTreeMap::new(),
             container_node: None,
-            mode: 0o660,
+            mode: None,
             owner: 0,
             group: None,
         }
@@ -79,8 +79,9 @@ impl Port {
         }
     }
 
-    /// The mode in a container, 0660 unless a configuration says otherwise.
+    /// The mode in a container, the host's unless a configuration says otherwise.
     pub(crate) fn mode(self, mode: u32) -> Self {
+        let mode = Some(mode);
         Self { mode, ..self }
     }
 
@@ -187,7 +188,7 @@ impl Port {
         };
         assert_eq!((host.major, host.minor), (MAJOR, self.minor()));
         Node {
-            mode: self.mode,
+            mode: self.mode.unwrap_or(host.mode),
             uid: self.owner,
             gid: self.group.unwrap_or(host.gid),
             ..host
