@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{Mode as StatMode, SFlag, fstat, makedev, mkdirat, mknodat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, setfsgid, setfsuid, symlinkat, unlinkat};
+use nix::unistd::{
+    Gid, Uid, UnlinkatFlags, fchownat, linkat, setfsgid, setfsuid, symlinkat, unlinkat,
+};
 
 use crate::container::bind_mount::{Node, bind, unmount};
 use crate::container::rootfs::{Directory, Entered, PATH_ONLY, RootError, proc_path};
@@ -259,8 +261,8 @@ impl Entered<'_> {
 }
 
 impl Directory {
-    /// Makes something under a temporary name and renames it into place: it appears complete, with
-    /// its mode and owner.
+    /// Makes something under a temporary name and then gives it its own: it appears complete, with its
+    /// mode and owner.
     fn put(
         &self,
         name: &str,
@@ -268,25 +270,35 @@ impl Directory {
         make: impl FnOnce(&str) -> Result<(), Refused>,
     ) -> Result<(), InjectError> {
         let temporary = temporary_name();
-        let put = make(&temporary).map_err(InjectError::from).and_then(|()| {
-            // Another kind of file than the plan found is not replaced.
-            let found = self.find(name).map_err(RootError::from)?;
-            let replaceable = matches!(
-                found,
-                Found::Nothing | Found::Node { .. } | Found::EmptyFile
-            );
-            if !replaceable && found != *replaces {
-                return Err(InjectError::InTheWay(found));
-            }
-            renameat(&self.fd, temporary.as_str(), &self.fd, name)
-                .map_err(refused("cannot rename it into place"))?;
-            Ok(())
-        });
+        let put = make(&temporary).map_err(InjectError::from);
+        let put = put.and_then(|()| self.place(&temporary, name, replaces));
         if put.is_err() {
             // If this fails too, the next try sweeps it.
             let _ = self.remove(&temporary);
         }
         put
+    }
+
+    /// Moves an entry to its own name. Where nothing is in the way, it is linked to it: programs that
+    /// wait for a node in inotify(7) see IN_CREATE then, as if it had been made there.
+    fn place(&self, temporary: &str, name: &str, replaces: &Found) -> Result<(), InjectError> {
+        let found = self.find(name).map_err(RootError::from)?;
+        // Another kind of file than the plan found is not replaced.
+        let replaceable = matches!(
+            found,
+            Found::Nothing | Found::Node { .. } | Found::EmptyFile
+        );
+        if !replaceable && found != *replaces {
+            return Err(InjectError::InTheWay(found));
+        }
+        let is_free = found == Found::Nothing;
+        // One more name may be one too many (tmpfs(5), nr_inodes).
+        if is_free && linkat(&self.fd, temporary, &self.fd, name, AtFlags::empty()).is_ok() {
+            return self.remove(temporary);
+        }
+        renameat(&self.fd, temporary, &self.fd, name)
+            .map_err(refused("cannot rename it into place"))?;
+        Ok(())
     }
 
     /// Makes a node. The container may replace it at any time; mode and owner are set through a

@@ -14,9 +14,13 @@ use crate::plan::{Op, Plan};
 /// cd, step 9), which has to be the one that was seen from the host. Missing directories are made
 /// one by one, each in the entered one above it.
 ///
-/// A node gets its number and mode, and then its owner, under a temporary name. mv then is one
-/// rename(2), since both names are in one directory. mv would move *into* a directory, so the
-/// script checks for one, and for a file with content.
+/// A node gets its number and mode, and then its owner, under a temporary name. Where nothing is in
+/// the way, ln gives it its own name by one link(2): programs that wait for a node in inotify(7) see
+/// IN_CREATE then, as if it had been made there. Where it replaces something, or root lacks the
+/// capability FOWNER (proc(5), /proc/sys/fs/protected_hardlinks), mv does so by one rename(2), since
+/// both names are in one directory. Both would put it *into* a directory, so the script checks for
+/// one, and for a file with content. A link is made complete, and needs a temporary name only to
+/// replace something.
 ///
 /// After a failure the script skips the rest of the same port and goes on with the other ports. The
 /// exit status is that of the first step that failed, see [`Step`]. A shell returns 126 or 127 for a command
@@ -51,12 +55,18 @@ enter() {
   else [ "$1" ] && enter "${1%/*}" && step 12 mkdir "./${1##*/}" && cd -P "./${1##*/}"; fi &&
     [ "$PWD" = "$1" ]
 }
+is_free() { [ ! -e "./$1" ] && [ ! -L "./$1" ]; }
 place() {
   if [ -d "./$1" ] || { [ -f "./$1" ] && [ -s "./$1" ]; }; then
     echo "$1 is a directory or has content" >&2
     return 16
   fi
-  step 17 mv -f "./$new" "./$1"
+  if is_free "$1" && ln "./$new" "./$1" 2>/dev/null; then step 19 rm -f "./$new"
+  else step 17 mv -f "./$new" "./$1"; fi
+}
+make_link() {
+  if is_free "$1"; then step 18 ln -s "$2" "./$1"
+  else step 18 ln -s "$2" "./$new" && place "$1"; fi
 }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -66,7 +76,7 @@ while [ $# -gt 0 ]; do
       step 14 chown -h "$6" "./$new" && place "$3" || fail
     shift 7 ;;
   link)
-    [ "$failed" ] || { enter "$2" && step 18 ln -s "$4" "./$new" && place "$3"; } || fail
+    [ "$failed" ] || { enter "$2" && make_link "$3" "$4"; } || fail
     shift 4 ;;
   remove)
     failed=
@@ -591,18 +601,58 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_too_long_fails_when_it_is_renamed_into_place() {
+    fn a_name_that_is_too_long_fails_when_it_is_put_in_place() {
         let directory = tempfile::tempdir().unwrap();
         let dev = directory.path().canonicalize().unwrap();
-        let mut argv = argv(&dev, Vec::new());
         let long = "x".repeat(256);
-        argv.extend(["link", dev.to_str().unwrap(), &long, "y"].map(str::to_owned));
-        let output = Command::new(&argv[0]).args(&argv[1..]).output().unwrap();
-        assert_eq!(
-            step_of(output.status.code().unwrap().into()),
-            Some(Step::Mv)
-        );
-        assert_eq!(names(&dev), [""; 0]);
+        let is_root = nix::unistd::geteuid().is_root();
+        let node = [
+            "node",
+            dev.to_str().unwrap(),
+            &long,
+            "1",
+            "3",
+            "0:20",
+            "0640",
+        ];
+        let link = ["link", dev.to_str().unwrap(), &long, "y"];
+        for (op, step) in [
+            (&node[..], if is_root { Step::Mv } else { Step::Mknod }),
+            (&link, Step::Ln),
+        ] {
+            let mut argv = argv(&dev, Vec::new());
+            argv.extend(op.iter().map(|&word| word.to_owned()));
+            let output = Command::new(&argv[0]).args(&argv[1..]).output().unwrap();
+            let failed = step_of(output.status.code().unwrap().into());
+            assert_eq!(failed, Some(step), "{output:?}");
+            assert_eq!(names(&dev), [""; 0]);
+        }
+    }
+
+    /// Its own name is one more link to the node, which root may make of a node of its own alone
+    /// where hard links are protected.
+    #[test]
+    fn a_node_of_another_user_is_put_in_place_without_the_capability_to_link_it() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        for shell in shells() {
+            let directory = tempfile::tempdir().unwrap();
+            let dev = directory.path().canonicalize().unwrap();
+            let mut op = node("/dev/port");
+            if let Op::MakeNode { uid, .. } = &mut op {
+                *uid = 1000;
+            }
+            let argv = argv(&dev, vec![op]);
+            let mut command = Command::new("setpriv");
+            command.arg("--bounding-set=-fowner").args(&shell);
+            let output = command.args(&argv[1..]).output().unwrap();
+            assert!(output.status.success(), "{shell:?}: {output:?}");
+            assert!(output.stderr.is_empty(), "{shell:?}: {output:?}");
+            let made = std::fs::symlink_metadata(dev.join("port")).unwrap();
+            assert_eq!((made.uid(), made.nlink()), (1000, 1));
+            assert_eq!(names(&dev), ["port"]);
+        }
     }
 
     #[test]

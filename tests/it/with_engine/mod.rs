@@ -7,6 +7,7 @@ mod burst;
 mod check;
 mod containers;
 mod crash;
+mod created;
 mod created_with;
 mod disk;
 mod engine;
