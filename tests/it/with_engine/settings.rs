@@ -119,6 +119,7 @@ fn stays_changed(bed: &Testbed, daemon: &Daemon, recipe: Recipe) {
     let container = entry_script(recipe).start();
     let changed = port.clone().mode(0o666);
     container.gets(&port.by_id(), &port.link());
+    container.gets(NODE, &changed.entry());
     let watch = container.watch(NODE);
     look_again(bed, &container, daemon);
     assert_eq!(watch.stop(), [changed.entry()]);
