@@ -37,6 +37,7 @@ ENV{ID_BUS}=="usb", TAG+="ttyplugd", GROUP="dialout", MODE="0660"
 ENV{TEST_NEWLINE}=="1", ENV{ID_SERIAL_SHORT}=e"one\ntwo"
 ENV{TEST_BY_ID}=="?*", OPTIONS+="string_escape=none", SYMLINK+="serial/by-id/\$env{TEST_BY_ID}"
 ENV{TEST_BY_PATH}=="?*", OPTIONS+="string_escape=none", SYMLINK+="serial/by-path/\$env{TEST_BY_PATH}"
+ENV{TEST_LINK}=="?*", SYMLINK+="\$env{TEST_LINK}"
 LABEL="ttyplugd_test_end"
 END
 /lib/systemd/systemd-udevd </dev/null >"$dir/udevd.log" 2>&1 &

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::output::{print, print_json, printable};
 use crate::model::device::Device;
 use crate::model::identity::{Identity, identity};
-use crate::model::match_key::{BY_PATH, MatchKey};
+use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
 use crate::model::selector::DeviceMatch;
 use crate::monitor::enumerate;
 use crate::plan::assign::shared_links;
@@ -74,6 +74,7 @@ impl SerialDevices {
         ];
         for key in MatchKey::ALL {
             let values = device.values(*key).into_iter();
+            let values = values.filter(|value| !is_shown_elsewhere(*key, value, device));
             lines.extend(values.map(|value| format!("  {:<10} {}", key.name(), printable(value))));
         }
         lines.extend(self.not_unique(device));
@@ -141,6 +142,14 @@ impl SerialDevices {
             !others.any(|other| device_match.matches(other))
         })
     }
+}
+
+/// Whether it is a name that `by-id`, `by-path` or the title shows.
+fn is_shown_elsewhere(key: MatchKey, value: &str, device: &Device) -> bool {
+    let path = format!("/dev/{value}");
+    let in_its_directory = |directory: &&str| path.starts_with(*directory);
+    key == MatchKey::Link
+        && (path == device.node.as_str() || LINK_DIRECTORIES.iter().any(in_its_directory))
 }
 
 /// Which containers can get the device.

@@ -30,9 +30,9 @@ pub struct Device {
     pub properties: BTreeMap<String, String>,
     /// The driver of the nearest parent that has one, e.g. `cdc_acm`.
     pub driver: Option<String>,
-    /// Its links in /dev/serial/by-id and /dev/serial/by-path.
+    /// The links that udev made for it below /dev.
     pub links: BTreeSet<NodePath>,
-    /// Links in those directories whose names are not valid.
+    /// Those whose names are not valid.
     pub refused_links: Vec<String>,
 }
 
@@ -57,18 +57,9 @@ impl Device {
             .get("DEVLINKS")
             .unwrap_or(&&b""[..])
             .split(|b| *b == b' ')
+            .filter(|link| link.starts_with(b"/dev/"))
         {
-            let Some(directory) = LINK_DIRECTORIES.iter().find(|directory| {
-                let rest = link.strip_prefix(directory.as_bytes());
-                rest.is_some_and(|rest| rest.starts_with(b"/"))
-            }) else {
-                continue;
-            };
-            let path = std::str::from_utf8(link)
-                .ok()
-                .and_then(|text| text.parse::<NodePath>().ok())
-                .filter(|path| path.directory() == *directory);
-            match path {
+            match self::link(link) {
                 Some(path) => drop(links.insert(path)),
                 None => refused_links.push(printable(link)),
             }
@@ -105,6 +96,9 @@ impl Device {
 
     /// The values that a key of `match` is compared with. A device can have several links.
     pub fn values(&self, key: MatchKey) -> Vec<&str> {
+        if key == MatchKey::Link {
+            return self.names_below_dev().collect();
+        }
         let directory = key.link_directory();
         let links = directory.into_iter().flat_map(|d| self.link_names(d));
         let property = key.property().and_then(|name| self.property(name));
@@ -120,7 +114,8 @@ impl Device {
             | MatchKey::Serial
             | MatchKey::Interface
             | MatchKey::ById
-            | MatchKey::ByPath => None,
+            | MatchKey::ByPath
+            | MatchKey::Link => None,
         };
         let mut values: Vec<&str> = links.chain(property).chain(own).collect();
         values.dedup();
@@ -154,12 +149,30 @@ impl Device {
             .map(NodePath::name)
     }
 
+    /// The names of its links and its node, without `/dev/`.
+    fn names_below_dev(&self) -> impl Iterator<Item = &str> {
+        let names = self.links.iter().chain([&self.node]);
+        names.filter_map(|name| name.as_str().strip_prefix("/dev/"))
+    }
+
     /// Orders devices by where they are plugged in, whatever the order in which they were.
     pub fn by_path_order(&self) -> (bool, Option<&str>, &str, &str) {
         let by_path = self.link_names(BY_PATH).next();
         // A device without a by-path name comes after all that have one.
         (by_path.is_none(), by_path, &self.devpath, &self.sysname)
     }
+}
+
+/// A link that a container can have. Those of devices that choose their names themselves have no
+/// directories below udev's own.
+fn link(path: &[u8]) -> Option<NodePath> {
+    let path: NodePath = std::str::from_utf8(path).ok()?.parse().ok()?;
+    let mut directories = LINK_DIRECTORIES.iter();
+    let is_deeper = directories.any(|directory| {
+        let below = path.directory().strip_prefix(directory);
+        below.is_some_and(|below| below.starts_with('/'))
+    });
+    (!is_deeper).then_some(path)
 }
 
 /// Whether a udev property is kept. A daemon on a small machine has every tty in memory, so what
@@ -216,7 +229,8 @@ mod tests {
             (
                 "DEVLINKS",
                 b"/dev/serial/by-id/ok;rm /dev/serial/by-id/../../x /dev/serial/by-id/\xff \
-                  /dev/serial/by-path/p /dev/other /dev/serial/by-identity/x",
+                  /dev/serial/by-path/p /dev/other /dev/serial/by-identity/x /dev/serial/by-id/a/b \
+                  /dev/pts/0 /dev/null /tmp/x",
             ),
         ])
         .unwrap();
@@ -225,8 +239,16 @@ mod tests {
             Some("$(touch /x)\\xff\n")
         );
         let links: Vec<_> = device.links.iter().map(NodePath::as_str).collect();
-        assert_eq!(links, ["/dev/serial/by-id/ok;rm", "/dev/serial/by-path/p"]);
-        assert_eq!(device.refused_links.len(), 2);
+        assert_eq!(
+            links,
+            [
+                "/dev/other",
+                "/dev/serial/by-id/ok;rm",
+                "/dev/serial/by-identity/x",
+                "/dev/serial/by-path/p"
+            ]
+        );
+        assert_eq!(device.refused_links.len(), 5);
     }
 
     #[test]

@@ -9,6 +9,7 @@ keys! {
         Interface = "interface",
         ById = "by-id",
         ByPath = "by-path",
+        Link = "link",
         Driver = "driver",
         Sysname = "sysname",
     }
@@ -28,11 +29,11 @@ impl MatchKey {
             Self::Serial => Some("ID_SERIAL_SHORT"),
             Self::Interface => Some("ID_USB_INTERFACE_NUM"),
             Self::ByPath => Some("ID_PATH"),
-            Self::ById | Self::Driver | Self::Sysname => None,
+            Self::ById | Self::Link | Self::Driver | Self::Sysname => None,
         }
     }
 
-    /// The directory of the links that the key is compared with.
+    /// The directory of the links that the key is compared with, by their names in it.
     pub fn link_directory(self) -> Option<&'static str> {
         match self {
             Self::ById => Some(BY_ID),
@@ -41,6 +42,7 @@ impl MatchKey {
             | Self::Product
             | Self::Serial
             | Self::Interface
+            | Self::Link
             | Self::Driver
             | Self::Sysname => None,
         }

@@ -21,6 +21,7 @@ pub(super) fn glob_for(key: MatchKey, text: &str) -> Result<Pattern, Invalid> {
             name_in(text, key.link_directory().unwrap_or_default())?
         }
         MatchKey::Sysname => name_in(text, "/dev")?,
+        MatchKey::Link => below_dev(text)?,
         MatchKey::Serial | MatchKey::Driver => text,
     };
     glob(text)
@@ -83,6 +84,14 @@ fn may_have_length(glob: &str, digits: usize) -> bool {
     length == digits || (any && length < digits)
 }
 
+/// A path below /dev, given with it or without.
+fn below_dev(text: &str) -> Result<&str, Invalid> {
+    match text.strip_prefix("/dev/").unwrap_or(text) {
+        name if name.starts_with('/') => refuse(format!("{text:?} is not below /dev")),
+        name => Ok(name),
+    }
+}
+
 /// A name in a directory, given with it or without.
 fn name_in<'a>(text: &'a str, directory: &str) -> Result<&'a str, Invalid> {
     let below = text.strip_prefix(directory);
@@ -101,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_value_is_read_as_udev_writes_it() {
-        use MatchKey::{ById, ByPath, Interface, Product, Serial, Sysname, Vendor};
+        use MatchKey::{ById, ByPath, Interface, Link, Product, Serial, Sysname, Vendor};
         for (key, text, expected) in [
             (Vendor, "1a86", "1a86"),
             (Vendor, " 1A86 ", "1A86"),
@@ -123,6 +132,8 @@ mod tests {
             (ById, "/dev/serial/by-id/usb-*", "usb-*"),
             (ByPath, "*-usb-0:1.2:1.0", "*-usb-0:1.2:1.0"),
             (Sysname, "/dev/ttyAMA0", "ttyAMA0"),
+            (Link, "/dev/serial0", "serial0"),
+            (Link, "modem/*", "modem/*"),
         ] {
             let glob = glob_for(key, text).map(|glob| glob.as_str().to_owned());
             assert_eq!(glob.as_deref(), Ok(expected), "{text}");
@@ -131,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_value_that_no_device_has_is_refused_with_the_cause() {
-        use MatchKey::{ById, ByPath, Interface, Product, Sysname, Vendor};
+        use MatchKey::{ById, ByPath, Interface, Link, Product, Sysname, Vendor};
         for (key, text, expected) in [
             (
                 Vendor,
@@ -158,6 +169,8 @@ mod tests {
             (ByPath, "by-path/x", "not a name in /dev/serial/by-path"),
             (ById, "/dev/serial/by-id/", "empty"),
             (ById, "\"\"", "empty"),
+            (Link, "/run/serial0", "not below /dev"),
+            (Link, "/dev/", "empty"),
         ] {
             let error = glob_for(key, text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

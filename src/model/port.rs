@@ -37,7 +37,8 @@ impl Port {
     /// The links that its match spells out.
     pub fn known_links(&self) -> impl Iterator<Item = NodePath> {
         let keys = MatchKey::ALL.iter();
-        keys.filter_map(|key| self.spelt_out(*key, key.link_directory()?))
+        let in_theirs = keys.filter_map(|key| self.spelt_out(*key, key.link_directory()?));
+        in_theirs.chain(self.spelt_out(MatchKey::Link, "/dev"))
     }
 
     /// The path in `directory` that has the name of a key of its match.

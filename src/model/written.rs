@@ -1,12 +1,15 @@
 //! Values as people, shells and YAML write them. Pure.
 
-/// The value itself: without white space around it, and without a pair of quotation marks. YAML keeps
-/// those of `- label="value"`, which is a plain scalar (YAML 1.2.2, 7.3.3).
+/// The value itself: without blanks around it, and without a pair of quotation marks. YAML keeps those
+/// of `- label="value"`, which is a plain scalar (YAML 1.2.2, 7.3.3).
 pub fn plain(text: &str) -> &str {
-    let text = text.trim();
+    let text = text.trim_matches(BLANKS);
     let between = |mark| text.strip_prefix(mark)?.strip_suffix(mark);
-    between('"').or(between('\'')).unwrap_or(text).trim()
+    let text = between('"').or(between('\'')).unwrap_or(text);
+    text.trim_matches(BLANKS)
 }
+
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// A truth value, by YAML 1.1's words for it (https://yaml.org/type/bool.html) and the usual numbers.
 /// Docker Compose 1.29 turns `true` without quotation marks into `True`.
@@ -23,11 +26,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_and_spaces_around_a_value_are_not_part_of_it() {
-        for text in ["0660", " 0660\n", "\"0660\"", "'0660'", " \" 0660 \""] {
+    fn marks_and_blanks_around_a_value_are_not_part_of_it() {
+        for text in ["0660", " 0660\t", "\"0660\"", "'0660'", " \" 0660 \""] {
             assert_eq!(plain(text), "0660", "{text}");
         }
-        for text in ["", "\"", "\"0660", "0660'", "a \"b\" c"] {
+        for text in ["", "0660\n", "\"", "\"0660", "0660'", "a \"b\" c"] {
             assert_eq!(plain(text), text);
         }
     }

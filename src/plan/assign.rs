@@ -28,7 +28,7 @@ pub struct WantedPort {
     pub group: Account,
     /// Those of the host's node.
     pub host: Permissions,
-    /// The device's by-id and by-path names, which lead to `node`.
+    /// The device's other names below /dev, which lead to `node`.
     pub links: Vec<NodePath>,
     pub hold: Hold,
     pub on_plug: OnPlug,
@@ -76,8 +76,13 @@ pub enum Conflict {
         node: NodePath,
         holder: String,
     },
-    /// A port lacks one of its links.
-    Link { port: String, link: NodePath },
+    /// A port lacks one of its links: another device has the path, or one above or below it is
+    /// taken.
+    Link {
+        port: String,
+        link: NodePath,
+        taken: NodePath,
+    },
     /// A port that labels define, whose match is met only by a device that is not offered to
     /// labels.
     NotOffered { port: String, device: String },
@@ -92,9 +97,13 @@ impl fmt::Display for Conflict {
                     "port {port} is left out: port {holder} already has {node}"
                 )
             }
-            Self::Link { port, link } => write!(
+            Self::Link { port, link, taken } if link == taken => write!(
                 f,
                 "port {port} does not get the link {link}: another device of this container has it"
+            ),
+            Self::Link { port, link, taken } => write!(
+                f,
+                "port {port} does not get the link {link}: this container has {taken}"
             ),
             Self::NotOffered { port, device } => write!(
                 f,
@@ -118,6 +127,9 @@ impl Conflict {
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Node { .. } => "give one of the two ports another `node`",
+            Self::Link { link, taken, .. } if link != taken => {
+                "give the port another `node`, or change the udev rule that makes the link"
+            }
             Self::Link { .. } => "tell the devices apart by by-path",
             Self::NotOffered { .. } => "define a [[port]] for it in the configuration",
         }
@@ -456,20 +468,24 @@ impl Assignment {
             ..
         } in &mut self.wants
         {
-            links.retain(|link| match taken.get(link) {
-                None => {
+            links.retain(|link| {
+                let clash = |path: &&NodePath| path.is_below(link) || link.is_below(path);
+                let conflict = match taken.get(link) {
+                    // The device has it by another port.
+                    Some(other) if other == devnum => return false,
+                    Some(_) => Some(link),
+                    None => taken.keys().find(clash),
+                };
+                self.conflicts.extend(conflict.map(|taken| Conflict::Link {
+                    port: port.clone(),
+                    link: link.clone(),
+                    taken: taken.clone(),
+                }));
+                let is_free = conflict.is_none();
+                if is_free {
                     taken.insert(link.clone(), *devnum);
-                    true
                 }
-                // The device has it by another port.
-                Some(other) if other == devnum => false,
-                Some(_) => {
-                    self.conflicts.push(Conflict::Link {
-                        port: port.clone(),
-                        link: link.clone(),
-                    });
-                    false
-                }
+                is_free
             });
         }
     }

@@ -22,8 +22,8 @@ pub struct LastDevices {
     /// By the port's key. A port keeps its device while it stays plugged in, over restarts of the
     /// daemon too.
     pub ports: BTreeMap<String, LastDevice>,
-    /// The host's nodes for devices that were offered to every container that asks, as far as their
-    /// names do not tell that they may be.
+    /// The names of devices that were offered to every container that asks, as far as they do not
+    /// tell that themselves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offered: Vec<NodePath>,
 }
@@ -50,10 +50,9 @@ impl LastDevices {
 
     /// Remembers the offered ones among the devices that are plugged in.
     pub(super) fn offer<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
-        let nodes = devices
-            .filter(|device| device.is_offered())
-            .map(|d| &d.node);
-        let others = nodes.filter(|node| !could_be_a_usb_port(node.as_str()));
+        let offered = devices.filter(|device| device.is_offered());
+        let names = offered.flat_map(|device| device.links.iter().chain([&device.node]));
+        let others = names.filter(|name| !could_be_a_usb_port(name.as_str()));
         remember(&mut self.offered, others.cloned(), MOST_OFFERED);
     }
 }

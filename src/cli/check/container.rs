@@ -458,7 +458,8 @@ impl Contents {
         let (root, running, id) = (context.host.root.clone(), running.clone(), id.clone());
         let state = context.state.borrow();
         let wants = state.assigned.wants(&id).iter();
-        let directories = wants.map(|want| want.node.directory().to_owned());
+        let paths = wants.flat_map(|want| want.links.iter().chain([&want.node]));
+        let directories = paths.map(|path| path.directory().to_owned());
         let directories = directories.chain(LINK_DIRECTORIES.map(str::to_owned));
         let directories: BTreeSet<String> = directories.collect();
         move || {

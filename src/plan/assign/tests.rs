@@ -270,6 +270,8 @@ fn the_name_of_a_port_is_concluded_from_its_match() {
             &["/dev/ttyAMA0"],
         ),
         ("{ sysname = \"ttyAMA*\" }", &[]),
+        ("{ link = \"/dev/serial0\" }", &["/dev/serial0"]),
+        ("{ link = \"serial?\" }", &[]),
         (
             "{ by-id = \"/dev/serial/by-id/x\", by-path = \"y\" }",
             &["/dev/serial/by-id/x", "/dev/serial/by-path/y"],

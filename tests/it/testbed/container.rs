@@ -180,7 +180,7 @@ impl Container {
     pub(crate) fn has_port(&self, port: &Port) {
         self.gets(&port.container_node(), &port.entry());
         for link in port.links() {
-            self.gets(&link, &port.link());
+            self.gets(&link, &port.link_at(&link));
         }
     }
 

@@ -59,7 +59,7 @@ impl Port {
     }
 
     /// Sets a property, for the next [`Port::plug`]. `TEST_BY_ID` and `TEST_BY_PATH` become
-    /// links in /dev/serial.
+    /// links in /dev/serial, and `TEST_LINK` one in /dev.
     pub(crate) fn with(mut self, key: &str, value: impl AsRef<[u8]>) -> Self {
         self.properties.insert(key.into(), value.as_ref().to_vec());
         self
@@ -120,24 +120,29 @@ impl Port {
 
     /// Its link in /dev/serial/by-id.
     pub(crate) fn by_id(&self) -> String {
-        self.link_in("by-id", "TEST_BY_ID").expect("it has one")
+        self.link_in("/dev/serial/by-id", "TEST_BY_ID")
+            .expect("it has one")
     }
 
     /// Its link in /dev/serial/by-path.
     pub(crate) fn by_path(&self) -> String {
-        self.link_in("by-path", "TEST_BY_PATH").expect("it has one")
+        self.link_in("/dev/serial/by-path", "TEST_BY_PATH")
+            .expect("it has one")
     }
 
     /// All its links, in alphabetical order.
     pub(crate) fn links(&self) -> Vec<String> {
-        let by_id = self.link_in("by-id", "TEST_BY_ID");
-        let by_path = self.link_in("by-path", "TEST_BY_PATH");
-        by_id.into_iter().chain(by_path).collect()
+        let by_id = self.link_in("/dev/serial/by-id", "TEST_BY_ID");
+        let by_path = self.link_in("/dev/serial/by-path", "TEST_BY_PATH");
+        let own = self.link_in("/dev", "TEST_LINK");
+        let mut links: Vec<_> = [by_id, by_path, own].into_iter().flatten().collect();
+        links.sort_unstable();
+        links
     }
 
     fn link_in(&self, directory: &str, property: &str) -> Option<String> {
         let name = String::from_utf8_lossy(self.properties.get(property)?);
-        Some(format!("/dev/serial/{directory}/{name}"))
+        Some(format!("{directory}/{name}"))
     }
 
     /// Plugs it in and waits until udevd is done with it.
@@ -199,9 +204,11 @@ impl Port {
         Entry::Node(self.node())
     }
 
-    /// Each of its links in a container.
-    pub(crate) fn link(&self) -> Entry {
-        Entry::link(&self.container_node().replacen("/dev", "../..", 1))
+    /// The link at a path in a container. It is relative, as udev's own are.
+    pub(crate) fn link_at(&self, path: &str) -> Entry {
+        let below_dev = path.matches('/').count() - 2;
+        let node = self.container_node();
+        Entry::link(&node.replacen("/dev/", &"../".repeat(below_dev), 1))
     }
 }
 

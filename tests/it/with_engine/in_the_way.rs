@@ -93,7 +93,7 @@ fn a_bind_mounted_node_with_the_right_number_is_no_fault_and_stays() {
     let container = Recipe::new("zwave").with(&["--volume", &volume]).start();
     let host = Entry::at(port.host_node().as_ref());
     let _daemon = bed.daemon();
-    container.gets(&port.by_id(), &port.link());
+    container.gets(&port.by_id(), &port.link_at(&port.by_id()));
     port.unplug();
     container.loses(&port.by_id());
     assert_eq!(Entry::at(port.host_node().as_ref()), host);

@@ -98,3 +98,27 @@ fn a_port_that_a_rule_of_the_operators_offers_is_held_by_the_name_that_it_has_ha
         opening.end()[0].got(&port);
     }
 }
+
+/// As `SYMLINK+="zwave"` does, or Raspberry Pi OS with /dev/serial0.
+#[test]
+fn a_name_that_a_rule_of_the_operators_makes_is_matched_and_held_and_appears() {
+    for link in ["zwave-stick", "radio/zwave"] {
+        let bed = Testbed::with_runtime(&port_without_node(&format!("link = \"/dev/{link}\"")));
+        let (bed, container, _daemon, _) = setup(bed, zwave());
+        let (port, other) = (Port::new(63).with("TEST_LINK", link), Port::new(62));
+        let path = format!("/dev/{link}");
+        let opening = Opening::of(&container, &path);
+        bed.holds(&[&path]);
+        port.plug();
+        other.plug();
+        opening.end()[0].got(&port);
+        container.has_only(&[&port]);
+        has_words(
+            bed.ttyplugd(&["ports"]).stdout,
+            &[&format!("link       {link}")],
+        );
+        port.unplug();
+        container.lacks_port(&port);
+        other.unplug();
+    }
+}
