@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::device::Device;
+use crate::model::device::{Device, LONGEST_MESSAGE};
 use crate::model::{DevNum, NodePath};
 
 /// A device as a container sees it: its udev properties, with the paths that it has there.
@@ -28,6 +28,10 @@ const MAGIC: u32 = 0xfeed_cafe;
 
 /// The length of the header in bytes.
 const HEADER: u32 = 40;
+
+/// The properties without which libudev takes no message (systemd,
+/// src/libsystemd/sd-device/device-private.c, `device_verify`), and those of the node.
+const FIRST: [&str; 5] = ["DEVNAME", "DEVPATH", "MAJOR", "MINOR", "SUBSYSTEM"];
 
 impl Announcement {
     /// `node` and `links` are the device's paths in the container.
@@ -59,14 +63,20 @@ impl Announcement {
         };
         let sequence = sequence.to_string();
         let own = [("ACTION", action), ("SEQNUM", &sequence)];
-        let others = self.properties.iter();
-        let others = others.filter(|(key, _)| own.iter().all(|(own, _)| own != key));
-        let others = others.map(|(key, value)| (key.as_str(), value.as_str()));
+        let is_own = |key: &str| own.iter().any(|(own, _)| *own == key);
+        let (first, others): (Vec<_>, Vec<_>) = self
+            .properties
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .filter(|(key, _)| !is_own(key))
+            .partition(|(key, _)| FIRST.contains(key));
         let mut properties = Vec::new();
-        for (key, value) in own.into_iter().chain(others) {
+        for (key, value) in own.into_iter().chain(first).chain(others) {
+            let property = format!("{key}={value}\0");
+            let fits = properties.len() + property.len() <= LONGEST_MESSAGE - HEADER as usize;
             // A NUL would end the property and begin another one.
-            if !key.contains(['\0', '=']) && !value.contains('\0') {
-                properties.extend(format!("{key}={value}\0").into_bytes());
+            if fits && !key.contains(['\0', '=']) && !value.contains('\0') {
+                properties.extend(property.into_bytes());
             }
         }
         let tags = self.properties.get("TAGS").map_or("", String::as_str);
@@ -166,5 +176,24 @@ mod tests {
         assert_eq!(properties.last().unwrap(), "");
         let length = u32::from_ne_bytes(message[20..24].try_into().unwrap());
         assert_eq!(usize::try_from(length).unwrap(), message.len() - 40);
+    }
+    #[test]
+    fn a_message_is_no_longer_than_libudev_reads() {
+        let mut device = device("ttyUSB0", "A");
+        for number in 0..1000 {
+            let value = "x".repeat(number);
+            device.properties.insert(format!("A{number}"), value);
+        }
+        let node = "/dev/zwave".parse().unwrap();
+        let message = Announcement::new(&device, &node, &[]).message(Action::Add, 7);
+        assert!(
+            (8000..=LONGEST_MESSAGE).contains(&message.len()),
+            "{}",
+            message.len()
+        );
+        let text = String::from_utf8_lossy(&message[40..]).into_owned();
+        for first in FIRST {
+            assert!(text.contains(&format!("\0{first}=")), "{first}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
 use crate::model::match_value::without_0x;
 use crate::model::{DevNum, Mode, NodePath};
 
-/// A tty as udev describes it, reduced to what is needed here.
+/// A tty as udev describes it.
 ///
 /// A USB device chooses its own strings, so all text is hostile. It is compared and printed; only
 /// `node` and `links`, which are [`NodePath`]s, become names in a container.
@@ -26,7 +26,7 @@ pub struct Device {
     pub gid: u32,
     /// The mode of the host's node, the default too.
     pub mode: Mode,
-    /// udev's properties (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …).
+    /// udev's properties (`ID_VENDOR_ID`, `ID_SERIAL_SHORT`, …), beside those with fields here.
     pub properties: BTreeMap<String, String>,
     /// The driver of the nearest parent that has one, e.g. `cdc_acm`.
     pub driver: Option<String>,
@@ -76,11 +76,7 @@ impl Device {
                 .and_then(|time| time.parse().ok())
                 .unwrap_or_default(),
             driver: text("ID_USB_DRIVER").or(driver),
-            properties: raw
-                .iter()
-                .filter(|(key, _)| is_kept(key))
-                .map(|(key, value)| (key.clone(), printable(value)))
-                .collect(),
+            properties: kept(&raw),
             devpath,
             gid,
             mode: Mode::DEFAULT,
@@ -175,9 +171,30 @@ fn link(path: &[u8]) -> Option<NodePath> {
     (!is_deeper).then_some(path)
 }
 
-/// Whether a udev property is kept. A daemon on a small machine has every tty in memory, so what
-/// nothing is matched by, decided by or shown with is left out.
-fn is_kept(property: &str) -> bool {
+/// The properties that are kept: those by which anything is matched or decided, and of all others,
+/// which applications in containers are told, as much as one message of udevd's can have.
+fn kept(raw: &BTreeMap<String, &[u8]>) -> BTreeMap<String, String> {
+    let mut room = LONGEST_MESSAGE;
+    let is_kept = |(key, value): &(&String, &&[u8])| {
+        let size = key.len() + value.len();
+        let is_needed = is_needed(key);
+        let fits = !FIELDS.contains(&key.as_str()) && size <= room;
+        room -= if fits && !is_needed { size } else { 0 };
+        is_needed || fits
+    };
+    let kept = raw.iter().filter(is_kept);
+    kept.map(|(key, value)| (key.clone(), printable(value)))
+        .collect()
+}
+
+/// The longest message that older versions of libudev read, in bytes (systemd,
+/// src/libsystemd/sd-device/device-monitor.c, `device_monitor_receive_device`).
+pub const LONGEST_MESSAGE: usize = 8192;
+
+/// The properties that a device has fields for.
+const FIELDS: [&str; 5] = ["DEVLINKS", "DEVNAME", "DEVPATH", "MAJOR", "MINOR"];
+
+fn is_needed(property: &str) -> bool {
     let mut of_match = MatchKey::ALL.iter().filter_map(|key| key.property());
     OTHER_PROPERTIES.contains(&property) || of_match.any(|known| known == property)
 }
@@ -249,6 +266,27 @@ mod tests {
             ]
         );
         assert_eq!(device.refused_links.len(), 5);
+    }
+
+    #[test]
+    fn all_properties_are_kept_as_far_as_a_message_can_have_them() {
+        let long = vec![b'x'; 5000];
+        let device = device(&[
+            ("DEVPATH", b"/devices/x/tty/ttyUSB0"),
+            ("DEVNAME", b"/dev/ttyUSB0"),
+            ("MAJOR", b"188"),
+            ("MINOR", b"0"),
+            ("ID_SERIAL", b"Silicon_Labs_CP2102"),
+            ("ID_USB_MODEL_ENC", b"CP2102\\x20USB"),
+            ("A", &long),
+            ("B", &long),
+            ("ID_VENDOR_ID", &long),
+        ])
+        .unwrap();
+        let kept: Vec<_> = device.properties.keys().map(String::as_str).collect();
+        let expected = ["A", "ID_SERIAL", "ID_USB_MODEL_ENC", "ID_VENDOR_ID"];
+        assert_eq!(kept, expected);
+        assert_eq!(device.property("ID_USB_MODEL_ENC"), Some("CP2102\\x20USB"));
     }
 
     #[test]

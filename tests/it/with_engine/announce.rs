@@ -74,6 +74,42 @@ fn a_plug_and_an_unplug_are_heard_with_the_names_that_the_container_has() {
     daemon.stop();
 }
 
+/// What pyudev's `device.get` and libudev's `udev_device_get_property_value` look up in an event.
+#[test]
+fn all_that_udevs_database_has_of_a_port_is_heard() {
+    let (_bed, container, daemon, port) = unplugged();
+    let listener = Listener::start(&container);
+    let all = [
+        "ID_SERIAL=Silicon_Labs_CP2102_Z1",
+        "ID_USB_INTERFACES=:ff0000:",
+        "ID_MODEL_ENC=CP2102\\x20USB\\x20to\\x20UART",
+        "SYSTEMD_WANTS=reader.service",
+        "OF_AN_OPERATORS_RULE=1",
+    ];
+    let with = |port: Port, property: &&str| {
+        let (key, value) = property.split_once('=').expect("it has a value");
+        port.with(key, value)
+    };
+    let port = all.iter().fold(port, with);
+    port.plug();
+    listener.hears(1, &["ACTION=add"]);
+    for property in all {
+        listener.has_heard(1, &["ACTION=add", property]);
+    }
+    // More than a message can have: what fits is heard, and the device with it.
+    let other = (0..40).fold(stick(62), |port, number| {
+        port.with(&format!("LONG_{number}"), "x".repeat(500))
+    });
+    port.unplug();
+    other.plug();
+    container.has_port(&other);
+    listener.hears(
+        1,
+        &["ACTION=add", &of(&other), "ID_SERIAL_SHORT=Z1", "LONG_1="],
+    );
+    daemon.stop();
+}
+
 #[test]
 fn what_udev_says_anew_of_a_port_is_heard_as_a_change() {
     let (_bed, container, daemon, port) = unplugged();
