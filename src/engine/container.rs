@@ -34,6 +34,8 @@ pub struct Running {
     pub mappings: Vec<Mapping>,
     /// It was created without the capability to make nodes.
     pub drops_mknod: bool,
+    /// The groups that its definition adds to its first process (`group_add`), by number or name.
+    pub added_groups: Vec<String>,
     /// The names of the environment variables of its definition.
     pub environment: BTreeSet<String>,
 }
@@ -188,6 +190,7 @@ fn running(response: ContainerInspectResponse, rights: DeviceRules) -> Option<Ru
         foreign,
         mappings: mappings.collect(),
         drops_mknod: drops_mknod(&host_config),
+        added_groups: host_config.group_add.clone().unwrap_or_default(),
         environment: environment.collect(),
         rights,
     })

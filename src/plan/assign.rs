@@ -399,6 +399,14 @@ impl Assignment {
             || self.absent.iter().any(|absent| absent.port == port)
     }
 
+    /// Whether a port that labels define is met only by a device that is not offered to labels.
+    pub fn refuses(&self, port: &str) -> bool {
+        let mut conflicts = self.conflicts.iter();
+        conflicts.any(|conflict| {
+            matches!(conflict, Conflict::NotOffered { port: refused, .. } if refused == port)
+        })
+    }
+
     /// The ports as far as holding is concerned. `ready` says whether a path leads to its device and
     /// may be opened.
     pub fn ports(&self, ready: impl Fn(&NodePath, DevNum) -> bool) -> ContainerPorts {

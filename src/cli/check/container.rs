@@ -298,6 +298,7 @@ impl ContainerCheck {
         let groups = GroupFiles {
             host: &host.group,
             container: &view.group,
+            added: &previewed.running.added_groups,
         };
         for want in &previewed.wants {
             if let Ok(mut node) = passwd::resolve(want, &view.passwd, &view.group) {

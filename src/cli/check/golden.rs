@@ -8,6 +8,7 @@
 //!   `root/proc/100/root` (optional);
 //! - `expected`, the findings. `UPDATE=1 cargo test golden` updates it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -45,6 +46,11 @@ struct Case {
     /// It has no ports.
     #[serde(default)]
     unserved: bool,
+    /// Labels beside `ttyplugd.enable`.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    group_add: Vec<String>,
     /// The engine's cgroup driver.
     #[serde(default)]
     driver: String,
@@ -70,7 +76,7 @@ fn found(directory: &Path) -> Report {
         let container = Container {
             name: case.name.clone(),
             state: ContainerState::Running,
-            labels: [("ttyplugd.enable".into(), (!case.unserved).to_string())].into(),
+            labels: case.labels(),
             image_labels: Some([].into()),
         };
         inventory.containers.insert(case.id(), container);
@@ -119,6 +125,7 @@ fn check_container(
     let groups = GroupFiles {
         host: &host.group,
         container: &group,
+        added: &running.added_groups,
     };
     for want in wants {
         let node = passwd::resolve(want, "", &group).unwrap();
@@ -137,6 +144,13 @@ fn check_container(
 impl Case {
     fn id(&self) -> ContainerId {
         ContainerId(self.id.repeat(64))
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        let enable = (!self.unserved).to_string();
+        labels.entry("ttyplugd.enable".into()).or_insert(enable);
+        labels
     }
 
     fn level(&self) -> Level {
@@ -162,6 +176,7 @@ impl Case {
             },
             mappings: self.devices.iter().map(mapping).collect(),
             drops_mknod: false,
+            added_groups: self.group_add.clone(),
             environment: Default::default(),
         }
     }

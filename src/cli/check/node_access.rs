@@ -4,14 +4,15 @@ use super::codes;
 use super::credentials::{Credentials, group_name};
 use super::finding::Report;
 use super::processes::Process;
-use crate::model::Account;
+use crate::model::{Account, Mode};
 use crate::plan::{ResolvedPort, passwd};
 
-/// The texts of the group(5) files of the host and of a container.
+/// The texts of the group(5) files of the host and of a container, and the container's `group_add`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GroupFiles<'a> {
     pub(super) host: &'a str,
     pub(super) container: &'a str,
+    pub(super) added: &'a [String],
 }
 
 impl Report {
@@ -39,8 +40,9 @@ impl Report {
         let numbers: Vec<String> = credentials.groups.iter().map(u32::to_string).collect();
         let account = format!("user {} and groups {}", credentials.uid, numbers.join(","));
         let owner = groups.describe(node);
-        let fix = fix(credentials, node, groups);
-        if process.pid == main {
+        let is_main = process.pid == main;
+        let fix = fix(credentials, is_main, node, groups);
+        if is_main {
             let what = format!("runs as {account}, but {owner}");
             self.error(codes::NO_ACCESS, subject, what, fix);
         } else {
@@ -57,7 +59,21 @@ impl GroupFiles<'_> {
     /// Owner, group and mode of a node, and the names of the group if they differ.
     fn describe(self, node: &ResolvedPort) -> String {
         let (path, uid, gid) = (&node.node, node.uid, node.gid);
-        format!("{path} is {uid}:{gid} {}{}", node.mode, self.names(gid))
+        let odd = match lets_owner_open(node.mode) {
+            true => "",
+            false => ", a mode that does not let even its owner read and write",
+        };
+        format!(
+            "{path} is {uid}:{gid} {}{odd}{}",
+            node.mode,
+            self.names(gid)
+        )
+    }
+
+    /// Whether the container's definition adds this group already.
+    fn adds(self, gid: u32) -> bool {
+        let number = |group: &String| group.parse().ok().or(self.number_in_image(group));
+        self.added.iter().any(|group| number(group) == Some(gid))
     }
 
     fn names(self, gid: u32) -> String {
@@ -80,24 +96,38 @@ impl GroupFiles<'_> {
     }
 }
 
+fn lets_owner_open(mode: Mode) -> bool {
+    mode.0 & 0o600 == 0o600
+}
+
 /// How to let a process open a node.
-fn fix(process: &Credentials, node: &ResolvedPort, groups: GroupFiles) -> String {
+fn fix(process: &Credentials, is_main: bool, node: &ResolvedPort, groups: GroupFiles) -> String {
     let name = group_name(node.gid, groups.host);
     let in_image = name.and_then(|name| groups.number_in_image(name));
     let group_may_open = node.mode.0 & 0o060 == 0o060;
+    if !lets_owner_open(node.mode) {
+        return format!("set mode = \"{}\" for the port", Mode::DEFAULT);
+    }
+    let owner = format!("owner = \"{}\"", process.uid);
+    let mut group_add = format!("add to its service: group_add: [\"{}\"]", node.gid);
+    // A program that changes its user sets its groups anew (initgroups(3)).
+    if !is_main {
+        group_add += &format!("; or, where that is dropped, set {owner} for the port");
+    }
     match (name, in_image) {
+        _ if groups.adds(node.gid) => format!(
+            "its group_add has {} already, but the process has dropped it: set {owner}, or mode = \
+             \"0666\", for the port",
+            node.gid
+        ),
         // The process is in the image's group of that name already.
         (Some(name), Some(number)) if group_may_open && process.groups.contains(&number) => {
             format!(
-                "set group = {name:?} for the port (it is looked up in the image), or add to its \
-                 service: group_add: [\"{}\"]",
-                node.gid
+                "set group = {name:?} for the port (it is looked up in the image), or {group_add}"
             )
         }
         // Group 0 would give it more than the port.
-        _ if group_may_open && node.gid != 0 => {
-            format!("add to its service: group_add: [\"{}\"]", node.gid)
-        }
-        _ => format!("set owner = \"{}\" for the port", process.uid),
+        _ if group_may_open && node.gid != 0 => group_add,
+        _ => format!("set {owner} for the port"),
     }
 }

@@ -1,10 +1,12 @@
-//! The ports of the configuration: their devices and containers.
+//! The ports of the configuration and of labels: their devices and containers.
 
 use super::codes;
 use super::finding::Report;
+use crate::config::labels::port_requests;
 use crate::daemon::state::State;
 use crate::model::device::Device;
 use crate::model::identity::identity;
+use crate::model::inventory::{Container, ContainerId};
 use crate::model::match_key::{BY_PATH, MatchKey};
 use crate::model::port::Port;
 use crate::model::{Hold, NodePath};
@@ -14,9 +16,13 @@ impl Report {
     pub(super) fn ports(&mut self, state: &State) {
         for port in &state.settings.ports {
             let subject = format!("port {}", port.name);
-            self.device_of(&subject, port, state);
+            let devices: Vec<&Device> = state.inventory.devices.values().collect();
+            self.device_of(&subject, port, &devices, state);
             self.users_of(&subject, port, state);
-            self.names_of(&subject, port, state);
+            self.names_of(&subject, port, port.name.as_str(), state);
+        }
+        for (id, container) in &state.inventory.containers {
+            self.ports_of_labels(id, container, state);
         }
         for (link, devices) in shared_links(&state.inventory.devices) {
             self.warning(
@@ -31,13 +37,33 @@ impl Report {
         }
     }
 
-    fn device_of(&mut self, subject: &str, port: &Port, state: &State) {
-        let devices: Vec<&Device> = state
-            .inventory
-            .devices
-            .values()
-            .filter(|device| port.device.matches(device))
-            .collect();
+    /// The ports that the labels of a container define. An invalid label, and a device that is not
+    /// offered to labels, are findings of the container.
+    fn ports_of_labels(&mut self, id: &ContainerId, container: &Container, state: &State) {
+        let Some(Ok(assignment)) = state.assigned.by_container.get(id) else {
+            return;
+        };
+        let (policy, defined) = (state.settings.labels, &state.settings.ports);
+        let labels = container.counting_labels(policy);
+        let requests = port_requests(&labels, policy, defined).unwrap_or_default();
+        let devices = state.inventory.devices.values();
+        let offered: Vec<&Device> = devices.filter(|device| device.is_offered()).collect();
+        for port in requests
+            .own
+            .iter()
+            .filter(|port| !assignment.refuses(port.name.as_str()))
+        {
+            let subject = format!("port {} of container {}", port.name, container.name);
+            let key = format!("{}/{}", id.0, port.name);
+            self.device_of(&subject, port, &offered, state);
+            self.names_of(&subject, port, &key, state);
+        }
+    }
+
+    /// Which of `devices` is the port.
+    fn device_of(&mut self, subject: &str, port: &Port, devices: &[&Device], state: &State) {
+        let devices = devices.iter().copied();
+        let devices: Vec<_> = devices.filter(|d| port.device.matches(d)).collect();
         match devices.as_slice() {
             [] => self.warning(
                 codes::PORT_ABSENT,
@@ -62,9 +88,8 @@ impl Report {
     }
 
     /// Whether the names are known by which early opens of it are held.
-    fn names_of(&mut self, subject: &str, port: &Port, state: &State) {
+    fn names_of(&mut self, subject: &str, port: &Port, key: &str, state: &State) {
         let last = &state.assigned.last_devices;
-        let key = port.name.as_str();
         let had_any = last
             .ports
             .get(key)

@@ -261,8 +261,52 @@ fn check_says_that_a_user_is_not_in_the_nodes_group() {
         &["zwave", "user 1000", "/dev/zwave", &line],
     );
     drop(container);
-    let _container = user().with(&["--group-add", &gid]).start();
+    let container = user().with(&["--group-add", &gid]).start();
     check(&bed).lacks("no-access");
+    drop(container);
+
+    // As an init such as s6 does: groups are set anew with the user.
+    let recipe = zwave().with(&["--group-add", &gid]);
+    let container = recipe
+        .command(&["su", "app", "-c", "echo dropped; sleep 1000 & wait"])
+        .start();
+    let dropped = || container.logs();
+    eventually("it has changed its user", dropped, |said| {
+        said.contains("dropped")
+    });
+    let owner = "owner = \\\"1000\\\"";
+    check(&bed).has(
+        "error",
+        "no-access",
+        &["user 1000", "has dropped it", owner],
+    );
+}
+
+#[test]
+fn check_finds_of_ports_of_labels_what_it_finds_of_those_of_the_file() {
+    let label = |text: &str| format!("ttyplugd.port.{text}");
+    let (bed, _container, port) = without_daemon(
+        zwave()
+            .label(&label("absent.match=driver=none-such"))
+            .label(&label("any.match=sysname=tty*"))
+            .label(&label("any.node=/dev/any")),
+    );
+    let other = Port::new(62);
+    other.plug();
+    let checked = check(&bed);
+    let of = |port: &str| format!("port {port} of container zwave");
+    checked.has(
+        "warning",
+        "port-absent",
+        &[&of("absent"), "driver=none-such"],
+    );
+    checked.has("note", "port-unknown-name", &[&of("absent"), "`node`"]);
+    let both = [port.host_node(), other.host_node()];
+    checked.has(
+        "warning",
+        "port-ambiguous",
+        &[&of("any"), &both[0], &both[1]],
+    );
 }
 
 #[test]
