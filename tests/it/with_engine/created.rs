@@ -95,7 +95,7 @@ fn a_new_node_is_created_and_one_that_replaces_another_is_moved_there() {
         port.plug();
         watcher.sees(&[
             event("zwave", "created", port.entry()),
-            event(&port.by_id(), "created", port.link()),
+            event(&port.by_id(), "created", port.link_at(&port.by_id())),
         ]);
         // It comes back under another number, and nobody has seen it go.
         let other = stick(62).mode(0o640).owner(1000);

@@ -48,7 +48,7 @@ fn looking(bed: &Testbed) -> (Container, Daemon, Port) {
 #[track_caller]
 fn has_placeholder(container: &Container, port: &Port) {
     container.gets(NODE, &placeholder());
-    container.gets(&port.by_id(), &port.link());
+    container.gets(&port.by_id(), &port.link_at(&port.by_id()));
 }
 
 /// A program that looks first waits for the port like any other; and at every unplug and plug the

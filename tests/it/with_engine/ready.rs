@@ -86,7 +86,7 @@ fn the_hosts_links_keep_no_node_away() {
         is_ready(&bed, &container, NODE);
         container.gets(NODE, &port.entry());
         if left == 1 {
-            container.gets(&port.by_path(), &port.link());
+            container.gets(&port.by_path(), &port.link_at(&port.by_path()));
         }
         // What does not lead to the port is said.
         let notes = is_noted(&bed, &[&port.by_id()]);

@@ -118,7 +118,7 @@ fn stays_changed(bed: &Testbed, daemon: &Daemon, recipe: Recipe) {
     port.plug();
     let container = entry_script(recipe).start();
     let changed = port.clone().mode(0o666);
-    container.gets(&port.by_id(), &port.link());
+    container.gets(&port.by_id(), &port.link_at(&port.by_id()));
     container.gets(NODE, &changed.entry());
     let watch = container.watch(NODE);
     look_again(bed, &container, daemon);
