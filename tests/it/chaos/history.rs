@@ -24,6 +24,7 @@ impl Done {
 #[derive(Debug, Clone, Copy)]
 struct Change {
     stick: Stick,
+    socket: usize,
     at: u64,
     plugged: bool,
 }
@@ -52,30 +53,42 @@ impl History {
     }
 
     fn follow_sticks(&mut self, done: &Done) {
-        let mut change = |stick: Option<Stick>, at, plugged| {
-            self.sticks
-                .extend(stick.map(|stick| Change { stick, at, plugged }));
+        let mut change = |socket, stick: Option<Stick>, at, plugged| {
+            let change = |stick| Change {
+                stick,
+                socket,
+                at,
+                plugged,
+            };
+            self.sticks.extend(stick.map(change));
         };
         match done.operation {
             Operation::Plug { socket, stick } => {
-                change(Some(stick), done.begun, true);
+                change(socket, Some(stick), done.begun, true);
                 self.sockets[socket] = Some(stick);
             }
             Operation::Unplug { socket } => {
-                change(self.sockets[socket].take(), done.ended, false);
+                change(socket, self.sockets[socket].take(), done.ended, false);
             }
             Operation::Blink { socket, .. } => {
-                change(self.sockets[socket], done.begun, false);
-                change(self.sockets[socket], done.ended, true);
+                change(socket, self.sockets[socket], done.begun, false);
+                change(socket, self.sockets[socket], done.ended, true);
             }
             _ => {}
         }
     }
 
-    /// When the stick was unplugged, if it was not there at any time between these.
-    pub(super) fn gone_since(&self, stick: Stick, from: u64, to: u64) -> Option<u64> {
-        let of_stick = self.sticks.iter().rev().filter(|c| c.stick == stick);
-        let last = of_stick.clone().find(|change| change.at <= to)?;
+    /// When the last of these sticks has left a socket, if none was there at any time between these.
+    pub(super) fn gone_since(
+        &self,
+        socket: usize,
+        sticks: impl Fn(Stick) -> bool,
+        from: u64,
+        to: u64,
+    ) -> Option<u64> {
+        let there = |change: &&Change| change.socket == socket && sticks(change.stick);
+        let mut changes = self.sticks.iter().rev().filter(there);
+        let last = changes.find(|change| change.at <= to)?;
         (!last.plugged && last.at < from).then_some(last.at)
     }
 

@@ -89,10 +89,10 @@ pub(super) fn judge(
     }
     if open.is_ok() {
         // What a process of the container has put there is its own.
-        if host.socket(open.minor).is_none() {
-            return Verdict::Unknown;
-        }
-        succeeded(history, stick, open)
+        let socket = host.socket(open.minor);
+        socket.map_or(Verdict::Unknown, |socket| {
+            succeeded(world, history, container, socket, open)
+        })
     } else {
         failed(history, number, container, stick, open)
     }
@@ -108,9 +108,18 @@ pub(super) fn stick_at(world: &World, container: &Container, path: &str) -> Opti
     Some(port.stick)
 }
 
-/// While the daemon is down nobody takes anything away.
-fn succeeded(history: &History, stick: Stick, open: &Open) -> Verdict {
-    let Some(gone) = history.gone_since(stick, open.begun, open.ended) else {
+/// It has opened a tty, by whatever name, that a port of the container was or had been. While the daemon
+/// is down nobody takes anything away.
+fn succeeded(
+    world: &World,
+    history: &History,
+    container: &Container,
+    socket: usize,
+    open: &Open,
+) -> Verdict {
+    let ports = ports_of(world, container);
+    let is_port = |stick| container.kind.every || ports.iter().any(|port| port.stick == stick);
+    let Some(gone) = history.gone_since(socket, is_port, open.begun, open.ended) else {
         return Verdict::Right;
     };
     if history.daemon_disturbed(history.settled_before(gone), open.ended) {
