@@ -138,8 +138,7 @@ impl History {
             Operation::Stop(c)
             | Operation::Kill(c)
             | Operation::Restart(c)
-            | Operation::KillShim(c)
-            | Operation::KillKeeper(c) => *c == container,
+            | Operation::KillShim(c) => *c == container,
             _ => false,
         })
     }
