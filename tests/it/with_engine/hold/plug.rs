@@ -297,6 +297,22 @@ fn a_container_that_asked_for_every_port_is_held_by_a_link_that_is_yet_unknown()
     says(&container, 1)[0].got(&port);
 }
 
+/// Its number stays, and so does its node. The command that makes the link takes seconds.
+#[test]
+fn a_link_that_a_device_gets_while_it_is_plugged_in_is_held_until_it_is_there() {
+    let port = Port::new(63);
+    let other = port.clone().with("TEST_BY_ID", "usb-Other-if00");
+    let (_bed, container, _daemon, _) = setup(Testbed::with_runtime(""), zwave().label(ENABLE));
+    port.plug();
+    container.has_port(&port);
+    container.sh(
+        "printf '#!/bin/busybox sh\\nsleep 3; exec busybox sh \"$@\"\\n' >/tmp/sh; \
+         chmod 755 /tmp/sh; mv /tmp/sh /bin/sh",
+    );
+    other.plug();
+    Opening::of(&container, &other.by_id()).end()[0].got(&other);
+}
+
 #[test]
 fn each_container_waits_for_its_own_port() {
     let first = held_port(LONG);
