@@ -137,7 +137,7 @@ fn failed(
     stick: Stick,
     open: &Open,
 ) -> Verdict {
-    let (disturbed, stopped) = if container.kind.wrapped {
+    let (disturbed, stopped) = if container.held && container.was_held {
         let since = history.settled_before(open.ended);
         let unplugged = history.was_unplugged(stick, since, open.ended);
         (
@@ -174,6 +174,8 @@ mod tests {
     /// happen, at so many milliseconds.
     fn after(operations: &[(u64, Operation)]) -> (World, History) {
         let (mut world, mut history) = (World::new(), History::default());
+        world.apply(&Operation::Start(0));
+        world.settle();
         let plug = Operation::Plug {
             socket: 0,
             stick: Stick(0),

@@ -47,11 +47,7 @@ pub(super) struct Must {
 pub(super) fn ports_of(world: &World, container: &Container) -> Vec<Wanted> {
     let mut ports = Vec::new();
     for port in world.config.ports() {
-        if port
-            .containers
-            .iter()
-            .any(|name| names(name, container.name))
-        {
+        if port.is_of(container.name) {
             ports.push(Wanted {
                 stick: port.stick,
                 node: Some(port.node),
@@ -74,14 +70,6 @@ pub(super) fn ports_of(world: &World, container: &Container) -> Vec<Wanted> {
         ports.extend(plugged.map(|stick| of_labels(*stick, None)));
     }
     ports
-}
-
-/// Whether a name in the configuration means this container.
-fn names(in_config: &str, container: &str) -> bool {
-    match in_config.strip_suffix('*') {
-        Some(start) => container.starts_with(start),
-        None => in_config == container,
-    }
 }
 
 /// What a running container must have.

@@ -41,6 +41,12 @@ pub(super) struct Kind {
     pub(super) opens: &'static [&'static str],
 }
 
+impl Kind {
+    fn has_labels(&self) -> bool {
+        self.every || self.own.is_some()
+    }
+}
+
 /// Where a container has the port that its labels define.
 pub(super) const OWN: &str = "/dev/own";
 
@@ -132,6 +138,17 @@ pub(super) struct Port {
     pub(super) owner: u32,
     /// That of the host's node unless it is named.
     pub(super) group: Option<u32>,
+}
+
+impl Port {
+    /// Whether the configuration names this container.
+    pub(super) fn is_of(&self, container: &str) -> bool {
+        let mut names = self.containers.iter();
+        names.any(|name| match name.strip_suffix('*') {
+            Some(start) => container.starts_with(start),
+            None => *name == container,
+        })
+    }
 }
 
 const FIRST: Port = Port {
@@ -232,6 +249,11 @@ pub(super) struct Container {
     pub(super) kind: &'static Kind,
     pub(super) name: &'static str,
     pub(super) life: Life,
+    /// Its early opens wait: under the wrapper, it had a port when it was started. A new configuration
+    /// may come at the same time, so it has one by either.
+    pub(super) held: bool,
+    /// The same at the last comparison.
+    pub(super) was_held: bool,
     /// Paths at which its own processes have been since it had its port there.
     pub(super) spoilt: BTreeSet<&'static str>,
 }
@@ -252,6 +274,8 @@ impl World {
             kind,
             name: kind.name,
             life: Life::Stopped,
+            held: kind.has_labels() && kind.wrapped,
+            was_held: kind.has_labels() && kind.wrapped,
             spoilt: BTreeSet::new(),
         };
         Self {
@@ -318,6 +342,7 @@ impl World {
     /// undone.
     pub(super) fn settle(&mut self) {
         for number in 0..self.containers.len() {
+            self.containers[number].was_held = self.containers[number].held;
             let ports = ports_of(self, &self.containers[number]).into_iter();
             let plugged = ports.filter(|port| self.socket_of(port.stick).is_some());
             let nodes: BTreeSet<_> = plugged.filter_map(|port| port.node).collect();
@@ -333,5 +358,8 @@ impl World {
         let container = &mut self.containers[container];
         container.life = Life::Running;
         container.spoilt.clear();
+        let has_one = |ports: &[Port; 3]| ports.iter().any(|port| port.is_of(container.name));
+        let has_port = container.kind.has_labels() || PORTS.iter().all(has_one);
+        container.held = container.kind.wrapped && has_port;
     }
 }
