@@ -23,6 +23,9 @@ use super::world::{KINDS, Kind, OWN, Stick, World};
 /// Within which containerd ends a container whose shim was killed.
 const SHIM_LIMIT: Duration = Duration::from_secs(30);
 
+/// Within which a command can be executed again.
+const EXEC_LIMIT: Duration = Duration::from_secs(5);
+
 /// The programs, which an upgrade replaces.
 const PROGRAMS: [&str; 2] = ["ttyplugd", "ttyplug-runtime"];
 
@@ -145,7 +148,7 @@ impl Machine {
             Operation::ContinueJournal => self.journald.go_on(),
             Operation::Swap(a, b) => self.swap(*a, *b)?,
             Operation::Recreate(container) => self.recreate(*container)?,
-            Operation::Exec(container) => self.exec(*container)?,
+            Operation::Exec(container) => self.exec(*container),
             Operation::KillShim(container) => self.kill_shim(*container),
             Operation::KillKeeper(container) => self.kill_keeper(*container),
             Operation::Start(container) => self.post(*container, "start", &[204])?,
@@ -219,7 +222,14 @@ impl Machine {
         self.post(container, "start", &[204])
     }
 
-    fn exec(&self, container: usize) -> Result<(), String> {
+    /// runc refuses it in the moment in which one keeper takes over from another.
+    fn exec(&self, container: usize) {
+        until_within(EXEC_LIMIT, "a command succeeds", || {
+            self.try_to_exec(container)
+        });
+    }
+
+    fn try_to_exec(&self, container: usize) -> Result<(), String> {
         let command = match KINDS[container].image {
             "noshell" => json!(["/sleep", "0"]),
             _ => json!(["true"]),
@@ -298,13 +308,19 @@ impl Machine {
         });
     }
 
+    /// Kills it when the daemon has had the time to get its listeners, and waits for the one that takes
+    /// over. There is no systemd here to keep them for the next daemon.
     fn kill_keeper(&self, container: usize) {
         let id = self.id(container);
-        for keeper in self.bed.keepers() {
-            if keeper.container == id {
-                let _ = kill(Pid::from_raw(keeper.pid()), Signal::SIGKILL);
-            }
-        }
+        let keepers = || self.bed.keepers().into_iter().filter(|k| k.container == id);
+        sleep(1000);
+        let Some(killed) = keepers().next() else {
+            return;
+        };
+        let _ = kill(Pid::from_raw(killed.pid()), Signal::SIGKILL);
+        until("another keeper takes over", || {
+            keepers().any(|keeper| keeper.pid() != killed.pid() && keeper.held().is_ok())
+        });
     }
 
     /// The memory that is the daemon's own, in kB, and how many descriptors it has.
