@@ -45,21 +45,34 @@ impl Queues {
         }
     }
 
-    fn wait_for_turn(&self, step: usize, objects: &[Object]) {
+    /// Waits until a step is the first on all of its objects, which it is until the turn is dropped: a
+    /// step that panics must not keep the others waiting.
+    fn turn(&self, step: usize, objects: Vec<Object>) -> Turn<'_> {
         let waits = |queues: &mut BTreeMap<Object, VecDeque<usize>>| {
             let first = |object| queues[object].front() == Some(&step);
             !objects.iter().all(first)
         };
         let queues = self.steps.lock().expect("nobody panics with it");
         drop(self.moved.wait_while(queues, waits));
+        Turn {
+            queues: self,
+            objects,
+        }
     }
+}
 
-    fn leave(&self, objects: &[Object]) {
-        let mut queues = self.steps.lock().expect("nobody panics with it");
-        for object in objects {
+struct Turn<'a> {
+    queues: &'a Queues,
+    objects: Vec<Object>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut queues = self.queues.steps.lock().expect("nobody panics with it");
+        for object in &self.objects {
             queues.get_mut(object).and_then(VecDeque::pop_front);
         }
-        self.moved.notify_all();
+        self.queues.moved.notify_all();
     }
 }
 
@@ -68,13 +81,12 @@ pub(super) fn carry_out(machine: &Machine, steps: &[Step]) -> (Vec<Done>, Vec<St
     let queues = Queues::new(steps);
     let step = |number: usize| {
         let Step { pause, operation } = &steps[number];
-        let objects = operation.objects();
-        queues.wait_for_turn(number, &objects);
+        let turn = queues.turn(number, operation.objects());
         std::thread::sleep(Duration::from_millis(*pause));
         let begun = now();
         let result = machine.carry_out(operation);
         let ended = now();
-        queues.leave(&objects);
+        drop(turn);
         let done = Done {
             operation: operation.clone(),
             begun,
