@@ -20,11 +20,12 @@ impl Done {
     }
 }
 
-/// A stick was plugged in, or is gone from this time on.
+/// A stick was plugged in, or is gone: it began to go `from` a time on, and is gone `at` another.
 #[derive(Debug, Clone, Copy)]
 struct Change {
     stick: Stick,
     socket: usize,
+    from: u64,
     at: u64,
     plugged: bool,
 }
@@ -53,10 +54,11 @@ impl History {
     }
 
     fn follow_sticks(&mut self, done: &Done) {
-        let mut change = |socket, stick: Option<Stick>, at, plugged| {
+        let mut change = |socket, stick: Option<Stick>, (from, at), plugged| {
             let change = |stick| Change {
                 stick,
                 socket,
+                from,
                 at,
                 plugged,
             };
@@ -64,15 +66,17 @@ impl History {
         };
         match done.operation {
             Operation::Plug { socket, stick } => {
-                change(socket, Some(stick), done.begun, true);
+                change(socket, Some(stick), (done.begun, done.begun), true);
                 self.sockets[socket] = Some(stick);
             }
             Operation::Unplug { socket } => {
-                change(socket, self.sockets[socket].take(), done.ended, false);
+                let stick = self.sockets[socket].take();
+                change(socket, stick, (done.begun, done.ended), false);
             }
             Operation::Blink { socket, .. } => {
-                change(socket, self.sockets[socket], done.begun, false);
-                change(socket, self.sockets[socket], done.ended, true);
+                let stick = self.sockets[socket];
+                change(socket, stick, (done.begun, done.begun), false);
+                change(socket, stick, (done.ended, done.ended), true);
             }
             _ => {}
         }
@@ -97,13 +101,13 @@ impl History {
         // They are in the order of what was done, and udevd may announce one after the next.
         let mut recent = changes.take_while(|change| change.at + LONGEST >= from);
         recent.any(|change| {
-            change.stick == stick && !change.plugged && (from..=to).contains(&change.at)
+            change.stick == stick && !change.plugged && change.from <= to && change.at >= from
         })
     }
 
     pub(super) fn is_plugged_throughout(&self, stick: Stick, from: u64, to: u64) -> bool {
         let of_stick = self.sticks.iter().rev().filter(|c| c.stick == stick);
-        let last = of_stick.clone().find(|change| change.at <= to);
+        let last = of_stick.clone().find(|change| change.from <= to);
         last.is_some_and(|last| last.plugged && last.at <= from)
     }
 
