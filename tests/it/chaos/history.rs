@@ -75,7 +75,7 @@ impl History {
             }
             Operation::Blink { socket, .. } => {
                 let stick = self.sockets[socket];
-                change(socket, stick, (done.begun, done.begun), false);
+                change(socket, stick, (done.begun, done.ended), false);
                 change(socket, stick, (done.ended, done.ended), true);
             }
             _ => {}
