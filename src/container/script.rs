@@ -92,6 +92,9 @@ done
 exit $status
 "#;
 
+/// A part of the script, which no other command has.
+pub const MARK: &str = "new=.ttyplugd.$$";
+
 /// The fix where only the container can be the cause.
 pub const LOOK_IN_DEV: &str = "check what the container does in its /dev";
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config;
 use crate::config::settings::Settings;
+use crate::container::script;
 use crate::daemon::api::Api;
 use crate::daemon::copies::Copies;
 use crate::daemon::problems::Source;
@@ -32,6 +33,7 @@ use crate::daemon::status::{note, note_all};
 use crate::daemon::systemd::{Watchdog, notify};
 use crate::engine::Engine;
 use crate::engine::events::{News, watch};
+use crate::engine::exec::end_leftovers;
 use crate::engine::labels::Labels;
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
@@ -146,6 +148,7 @@ pub async fn run(
     let mut daemon = Daemon::new(directories, state, labels, list_again);
     daemon.serve(copies)?;
     notify(&[NotifyState::Ready]);
+    tokio::task::spawn_local(end_leftovers(script::MARK));
     daemon.dispatch();
     let shared = daemon.shared.clone();
 
@@ -564,6 +567,7 @@ impl Daemon {
     /// go on using them.
     async fn drain(&mut self) {
         if !self.scheduler.drain(DRAIN_LIMIT).await {
+            end_leftovers(script::MARK).await;
             tracing::warn!(
                 message_id = kind::UNFINISHED,
                 "stopped while an operation was running; it is completed at the next start"

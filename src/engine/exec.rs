@@ -7,6 +7,7 @@ use std::time::Duration;
 use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use futures_util::StreamExt;
+use rustix::process::Signal;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -15,9 +16,9 @@ use crate::engine::error::EngineError;
 use crate::engine::{Engine, Result};
 use crate::model::inventory::ContainerId;
 use crate::sys::cgroup::is_in_container;
-use crate::sys::host_process::kill_with;
+use crate::sys::host_process::{kill_with, with_file};
 use crate::sys::logging::kind;
-use crate::sys::pidfd::kill_member;
+use crate::sys::pidfd::{self, kill_member};
 
 /// How long a command may take.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
@@ -30,6 +31,9 @@ const STATUS_PAUSE: Duration = Duration::from_millis(20);
 
 /// The pause before the runtime of a command is looked for again in a paused container.
 const RUNTIME_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a runtime takes at most to start a command, unless its container is paused.
+const START_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a command in a container ended.
 #[derive(Debug)]
@@ -156,6 +160,18 @@ fn config(environment: &BTreeSet<String>, argv: Vec<String>) -> ExecConfig {
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         ..ExecConfig::default()
+    }
+}
+
+/// Kills the runtimes that still start commands of an earlier daemon after a while: their containers
+/// have been paused, and nobody else lets the unpause go through. A command of ours has `text` in the
+/// file by which the runtime is given it (containerd, go-runc, `Runc.Exec`).
+pub async fn end_leftovers(text: &'static str) {
+    let leftovers = spawn_blocking(|| with_file("--process", text)).await;
+    sleep(START_LIMIT).await;
+    for runtime in leftovers.unwrap_or_default() {
+        // It has ended by itself, or not.
+        let _ = pidfd::send(&runtime, Signal::KILL);
     }
 }
 

@@ -2,6 +2,7 @@
 //! executable.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -29,6 +30,30 @@ pub fn kill_with(word: &str) -> bool {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let killed = processes.filter_map(|process| kill_if_with(word, &process.path()));
     killed.count() > 0
+}
+
+/// The host's own processes that were given a file by this option whose content has `text`.
+pub fn with_file(option: &str, text: &str) -> Vec<OwnedFd> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let found = processes.filter_map(|process| find_with_file(option, text, &process.path()));
+    found.collect()
+}
+
+fn find_with_file(option: &str, text: &str, process: &Path) -> Option<OwnedFd> {
+    let pid = process.file_name()?.to_str()?.parse().ok()?;
+    let pidfd = pidfd::open(pid).ok()?;
+    if !is_of_host(process) {
+        return None;
+    }
+    let command = fs::read_to_string(process.join("cmdline")).ok()?;
+    let mut arguments = command.split('\0');
+    arguments.find(|argument| *argument == option)?;
+    // The file as it is named where the process runs.
+    let file = process
+        .join("root")
+        .join(arguments.next()?.strip_prefix('/')?);
+    let content = fs::read_to_string(file).ok()?;
+    content.contains(text).then_some(pidfd)
 }
 
 /// `None` if it was not killed.

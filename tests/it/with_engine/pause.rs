@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::testbed::{Delays, Recipe, Testbed, engine, until};
+use nix::sys::signal::Signal;
+
+use crate::testbed::{Container, Delays, Process, Recipe, Testbed, engine, output, until};
 
 use super::setup::{ZWAVE, stick};
 
@@ -18,6 +20,15 @@ impl Drop for Thaw<'_> {
         let group = format!("/sys/fs/cgroup/freezer/docker/{}", self.0);
         let _ = fs::write(Path::new(&group).join("freezer.state"), "THAWED");
     }
+}
+
+/// runc gives up on a container that begins a process at each of its tries (libcontainer,
+/// cgroups/fs/freezer.go).
+fn pause(container: &Container) {
+    until("the container is paused", || {
+        let paused = output("docker", &["pause", container.name()]);
+        paused.status.success()
+    });
 }
 
 /// The runtime's process that starts the command waits for one of its own in the container. If that
@@ -34,7 +45,7 @@ fn a_pause_in_the_middle_of_a_command_ends_with_the_unpause() {
     for round in 0..50 {
         port.announce("add");
         std::thread::sleep(delays.below(Duration::from_millis(80)));
-        container.docker(&["pause"]);
+        pause(&container);
         let _thaw = Thaw(&id);
         let unpaused = Command::new("timeout")
             .args(["30", "docker", "unpause", "zwave"])
@@ -45,6 +56,32 @@ fn a_pause_in_the_middle_of_a_command_ends_with_the_unpause() {
         container.lacks_port(&port);
     }
     daemon.stop();
+}
+
+/// Nobody who has begun the command is left, and the next daemon knows nothing of it.
+#[test]
+fn a_pause_in_the_middle_of_a_command_ends_though_its_daemon_has_ended() {
+    let bed = Testbed::with_config(&format!("inject = \"exec\"\n{ZWAVE}"));
+    let container = Recipe::new("zwave").start();
+    let id = container.inspect("{{.Id}}");
+    let port = stick(63);
+    let mut delays = Delays::new();
+    for round in 0..10 {
+        let signal = [Signal::SIGKILL, Signal::SIGTERM][round % 2];
+        let daemon = bed.daemon();
+        port.announce("add");
+        std::thread::sleep(delays.below(Duration::from_millis(80)));
+        pause(&container);
+        let _thaw = Thaw(&id);
+        daemon.end(signal);
+        let mut unpause = Process::start(Command::new("docker").args(["unpause", "zwave"]));
+        let daemon = bed.daemon();
+        assert!(unpause.end().success(), "round {round}");
+        container.has_port(&port);
+        port.unplug();
+        container.lacks_port(&port);
+        daemon.stop();
+    }
 }
 
 /// The engine is killed while a command runs, and the stick goes before the command makes its node.
