@@ -170,7 +170,7 @@ impl Session {
             _ => Life::Stopped,
         };
         if life != container.life {
-            return Err(format!("it must be {:?} and is {life:?}", container.life));
+            return Err(format!("it must be {:?} and is {state}", container.life));
         }
         Ok(state["Pid"].as_i64().filter(|_| life != Life::Stopped))
     }
