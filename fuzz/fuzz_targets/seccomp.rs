@@ -27,9 +27,8 @@ fuzz_target!(|text: &str| {
         return;
     };
     let mut after = before.clone();
-    let edited = bounded(|| {
-        notify_of_serial_opens(&mut after, Holds::Wide, "/run/ttyplugd/k/1", "x86_64")
-    });
+    let edited =
+        bounded(|| notify_of_serial_opens(&mut after, Holds::Wide, "/run/ttyplugd/k/1", "x86_64"));
     if edited.is_err() {
         return assert_eq!(after, before);
     }
