@@ -205,10 +205,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::Signal;
-
     use crate::config::settings::LabelPolicy;
-    use crate::model::on_plug::OnPlug;
 
     fn parse_one(text: &str) -> Result<Settings, String> {
         let file = (PathBuf::from("config.toml"), text.to_owned());
@@ -252,7 +249,7 @@ mod tests {
         assert_eq!(containers, ["zwave-*", "home/zwave", "label role=zwave"]);
         assert_eq!(port.node.mode, "0600".parse().ok());
         assert_eq!(port.node.owner.to_string(), "1000");
-        assert_eq!(port.on_plug, OnPlug::Signal(Signal::SIGHUP));
+        assert_eq!(port.on_plug, "signal HUP".parse().unwrap());
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use nix::sys::signal::Signal;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::container::device_cgroup::DeviceGroup;
@@ -17,6 +16,7 @@ use crate::container::rootfs::Rootfs;
 use crate::container::uevent::Announcement;
 use crate::engine::container::Running;
 use crate::model::inventory::{ContainerId, ContainerState};
+use crate::model::on_plug::Signal;
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
 use crate::plan::{Note, Record, merged};
@@ -345,7 +345,7 @@ impl Entrance {
     /// # Errors
     /// It has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let signal = pidfd::Signal::from_named_raw(signal as i32);
+        let signal = pidfd::Signal::from_named_raw(signal.number);
         pidfd::send(&*self.process, signal.ok_or(io::ErrorKind::InvalidInput)?)
     }
 
