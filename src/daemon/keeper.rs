@@ -75,6 +75,8 @@ pub(super) struct Keeper {
     was_asked_to_retire: bool,
     /// Another keeper was started, and has not reported yet.
     takes_over: Option<Cause>,
+    /// The daemon does not stop as long as a keeper is asked to retire or another one is started.
+    takeover: Option<Rc<()>>,
     /// How many have ended in a row before they reported.
     failures: u32,
 }
@@ -96,6 +98,7 @@ impl Keeper {
             successor: None,
             was_asked_to_retire: false,
             takes_over: None,
+            takeover: None,
             failures: 0,
         }
     }
@@ -163,6 +166,7 @@ impl Keeper {
 
     /// Starts a keeper that takes over, and returns the connection to it.
     async fn replace(&mut self) -> io::Result<UnixStream> {
+        self.takeover = Some(self.shared.takeovers.begin());
         let (cause, successor) = match self.successor.take() {
             Some(successor) => (Cause::Upgraded, successor),
             None => (Cause::Killed, self.start_successor().await?),
@@ -251,6 +255,7 @@ impl Keeper {
 
     fn note_takeover(&mut self, id: &ContainerId) {
         self.failures = 0;
+        self.takeover = None;
         let Some(cause) = self.takes_over.take() else {
             return;
         };
@@ -279,6 +284,7 @@ impl Keeper {
         match self.start_successor().await {
             Ok(successor) => {
                 self.successor = Some(successor);
+                self.takeover = Some(self.shared.takeovers.begin());
                 connection.send(&RETIRE).await
             }
             Err(error) => {

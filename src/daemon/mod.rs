@@ -16,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::config;
 use crate::config::settings::Settings;
@@ -91,6 +91,9 @@ const AFTER_LOSS: Duration = Duration::from_millis(200);
 
 /// How long running work may take after the daemon was told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
+
+/// The pause between two looks whether keepers have taken over, before the daemon stops.
+const TAKEOVER_LOOK: Duration = Duration::from_millis(10);
 
 struct Daemon {
     directories: Directories,
@@ -573,6 +576,12 @@ impl Daemon {
                 "stopped while an operation was running; it is completed at the next start"
             );
         }
+        let takeovers = async {
+            while !self.shared.takeovers.are_done() {
+                sleep(TAKEOVER_LOOK).await;
+            }
+        };
+        let _ = timeout(DRAIN_LIMIT, takeovers).await;
         self.saver.finish(&self.shared, DRAIN_LIMIT).await;
     }
 }

@@ -69,6 +69,7 @@ impl Daemon {
                 .args(["--log-format", log])
                 .env("DOCKER_HOST", docker_host)
                 .env("NOTIFY_SOCKET", &address)
+                .env("MALLOC_ARENA_MAX", "2")
                 .env("WATCHDOG_USEC", "2000000")
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
