@@ -180,6 +180,7 @@ impl Keeper {
         let handover = Handover {
             ttyplugd: VERSION,
             listeners,
+            first: FOLLOW_WITH_COPIES,
         };
         successor.take_over(&handover, &descriptors)
     }
@@ -200,12 +201,7 @@ impl Keeper {
 
     /// Sends the ports whenever they change, and takes in every report, until the connection ends.
     async fn exchange(&mut self, mut connection: Connection) -> io::Result<()> {
-        let follow = ToKeeper {
-            counts: true,
-            copies: true,
-            ..FOLLOW
-        };
-        connection.send(&follow).await?;
+        connection.send(&FOLLOW_WITH_COPIES).await;
         let first = self.first_report(&mut connection).await?;
         let id = ContainerId(first.container.clone());
         self.container = Some(id.clone());
@@ -217,7 +213,7 @@ impl Keeper {
         let mut sent = None;
         loop {
             if is_outdated {
-                self.replace_outdated(&mut connection).await?;
+                self.replace_outdated(&mut connection).await;
             }
             let ports = self.shared.state.borrow().ports(&id);
             if ports.is_some() && ports != sent {
@@ -226,7 +222,7 @@ impl Keeper {
                     ports: ports.clone(),
                     ..ToKeeper::default()
                 };
-                connection.send(&message).await?;
+                connection.send(&message).await;
                 sent = ports;
             }
             tokio::select! {
@@ -276,21 +272,18 @@ impl Keeper {
 
     /// Asks a keeper to retire whose program is not the one that is installed now. Another one is
     /// started before.
-    async fn replace_outdated(&mut self, connection: &mut Connection) -> io::Result<()> {
+    async fn replace_outdated(&mut self, connection: &mut Connection) {
         if self.was_asked_to_retire || !self.copies.borrow().have_listeners(&self.name) {
-            return Ok(());
+            return;
         }
         self.was_asked_to_retire = true;
         match self.start_successor().await {
             Ok(successor) => {
                 self.successor = Some(successor);
                 self.takeover = Some(self.shared.takeovers.begin());
-                connection.send(&RETIRE).await
+                connection.send(&RETIRE).await;
             }
-            Err(error) => {
-                warn(&self.path, &error, "cannot replace a keeper; it goes on");
-                Ok(())
-            }
+            Err(error) => warn(&self.path, &error, "cannot replace a keeper; it goes on"),
         }
     }
 
@@ -309,6 +302,12 @@ impl Keeper {
         self.shared.notifier.notify_watchers();
     }
 }
+
+const FOLLOW_WITH_COPIES: ToKeeper = ToKeeper {
+    counts: true,
+    copies: true,
+    ..FOLLOW
+};
 
 const RETIRE: ToKeeper = ToKeeper {
     follow: false,
@@ -343,8 +342,9 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, message: &ToKeeper) -> io::Result<()> {
-        self.stream.write_all(&line(message)).await
+    /// If that fails the keeper has ended, and [`Self::next`] says so after all that it has sent.
+    async fn send(&mut self, message: &ToKeeper) {
+        let _ = self.stream.write_all(&line(message)).await;
     }
 
     /// Waits for the next message. Nothing is lost if that is not waited for any longer.

@@ -91,6 +91,8 @@ pub struct Handover {
     pub ttyplugd: u32,
     /// Their numbers.
     pub listeners: Vec<u64>,
+    /// The first message. The keeper follows it before it accepts any listener.
+    pub first: ToKeeper,
 }
 
 /// An open that waits.

@@ -45,6 +45,7 @@ pub(super) fn receive(mut daemon: UnixStream) -> io::Result<Option<(UnixListener
     let left = TakeOver {
         state,
         listeners: handover.listeners.into_iter().zip(listeners).collect(),
+        first: handover.first,
         daemon,
         received,
     };

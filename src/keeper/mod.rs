@@ -74,7 +74,8 @@ pub enum Begin {
 pub struct TakeOver {
     pub state: OwnedFd,
     pub listeners: BTreeMap<u64, OwnedFd>,
-    /// The connection to the daemon, and what was read of it after that message.
+    /// The first message of the daemon, the connection to it, and what was read of that already.
+    pub first: ToKeeper,
     pub daemon: UnixStream,
     pub received: Vec<u8>,
 }
@@ -129,6 +130,7 @@ impl Keeper {
             Begin::TakeOver(TakeOver {
                 state,
                 listeners,
+                first,
                 daemon,
                 received,
             }) => {
@@ -139,7 +141,7 @@ impl Keeper {
                 join_group_of(&left.keeper);
                 let supervisor = Supervisor::take_over(left, state, copy, listeners);
                 let mut keeper = Self::new(birth.socket, None, supervisor);
-                keeper.go_on_with(daemon, received)?;
+                keeper.go_on_with(first, daemon, received)?;
                 Ok(keeper)
             }
         }
@@ -156,13 +158,18 @@ impl Keeper {
     }
 
     /// Takes over the connection at which it was handed what is left of the other keeper.
-    fn go_on_with(&mut self, daemon: UnixStream, received: Vec<u8>) -> io::Result<()> {
+    fn go_on_with(
+        &mut self,
+        first: ToKeeper,
+        daemon: UnixStream,
+        received: Vec<u8>,
+    ) -> io::Result<()> {
         daemon.set_nonblocking(true)?;
-        let connection = Connection::with_received(daemon, received);
+        let mut connection = Connection::with_received(daemon, received);
+        let mut messages = vec![first];
+        messages.extend(connection.messages()?);
         self.connections.push(connection);
-        let last = self.connections.len() - 1;
-        let messages = self.connections[last].messages()?;
-        self.take_in(last, messages);
+        self.take_in(self.connections.len() - 1, messages);
         Ok(())
     }
 

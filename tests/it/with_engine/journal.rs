@@ -14,7 +14,7 @@ fn log_lines_reach_the_journal_with_fields_of_their_own() {
     let bed = Testbed::with_config(ZWAVE);
     let port = stick(63);
     let container = Recipe::new("zwave").start();
-    let mislabelled = Recipe::new("other").label("ttyplugd.enable=yes").start();
+    let mislabelled = Recipe::new("other").label("ttyplugd.enable=maybe").start();
     let journal = Command::new("timeout")
         .args(["60", "unshare", "--mount", "sh"])
         .arg(concat!(
