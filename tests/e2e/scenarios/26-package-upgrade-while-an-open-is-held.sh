@@ -14,7 +14,7 @@ expect "the installed version" "$newer" "$(dpkg-query --show --showformat '${Ver
 it_is_still_held
 has_new_keeper() {
     local program
-    program=$(readlink "/proc/$(pgrep -f '^[^ ]*ttyplug-runtime --run-dir [^ ]* keeper ')/exe")
+    program=$(readlink "/proc/$(pgrep -f '^/proc/self/exe --run-dir [^ ]* keeper ')/exe")
     [ "$program" = /usr/bin/ttyplug-runtime ]
 }
 within 60 "the keeper is the new program" has_new_keeper

@@ -2,7 +2,7 @@
 # and the application notices nothing. systemd keeps the descriptors for the next daemon.
 
 keeper() {
-    pgrep -f '^[^ ]*ttyplug-runtime --run-dir [^ ]* keeper '
+    pgrep -f '^/proc/self/exe --run-dir [^ ]* keeper '
 }
 is_another_keeper() {
     local now
