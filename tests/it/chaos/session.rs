@@ -202,7 +202,11 @@ impl Session {
         });
         paths
             .filter(|path| !is_opened(path))
-            .map(|path| format!("its program does not get {path}"))
+            .map(|path| {
+                let last = self.opens[number].iter().rev();
+                let last = last.clone().find(|open| open.path == *path);
+                format!("its program does not get {path}; it has got {last:?}")
+            })
             .collect()
     }
 
