@@ -71,6 +71,9 @@ pub(super) struct Keeper {
     container: Option<ContainerId>,
     /// Takes over when the keeper has retired.
     successor: Option<Successor>,
+    /// The connection to a keeper that has let another one take over. It goes on if that fails, and
+    /// ends when this is closed.
+    retired: Option<Connection>,
     /// A keeper is asked to retire once, whatever its program is.
     was_asked_to_retire: bool,
     /// Another keeper was started, and has not reported yet.
@@ -96,6 +99,7 @@ impl Keeper {
             copies,
             container: None,
             successor: None,
+            retired: None,
             was_asked_to_retire: false,
             takes_over: None,
             takeover: None,
@@ -228,7 +232,19 @@ impl Keeper {
             tokio::select! {
                 more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
                 report = connection.next() => self.on_report(&id, report?, &mut connection),
+                () = sleep(END_PAUSE), if self.successor.is_some() => if self.is_orphaned() {
+                    self.take_rest(&id, &mut connection).await;
+                    self.retired = Some(connection);
+                    return Ok(());
+                }
             }
+        }
+    }
+
+    /// Takes in what a keeper that retires has sent before.
+    async fn take_rest(&self, id: &ContainerId, connection: &mut Connection) {
+        while let Ok(Ok(report)) = timeout(Duration::ZERO, connection.next()).await {
+            self.on_report(id, report, connection);
         }
     }
 
@@ -252,6 +268,7 @@ impl Keeper {
     fn note_takeover(&mut self, id: &ContainerId) {
         self.failures = 0;
         self.takeover = None;
+        self.retired = None;
         let Some(cause) = self.takes_over.take() else {
             return;
         };

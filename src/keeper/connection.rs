@@ -97,6 +97,11 @@ impl Connection {
         self.retire_until
     }
 
+    /// The keeper does not retire.
+    pub(super) fn stay(&mut self) {
+        self.retire_until = None;
+    }
+
     /// Whether nothing is lost if the keeper ends now: neither what a runtime is about to send, nor
     /// descriptors that were not copied yet.
     pub(super) fn is_done(&self) -> bool {

@@ -49,6 +49,9 @@ const MOST_OPENS: usize = 64;
 /// How often a connection is read before others have their turn.
 const MOST_READS: usize = 16;
 
+/// How often a keeper that retires looks whether it still is to, in milliseconds.
+const RETIRE_LOOK: u8 = 20;
+
 /// What a keeper is started with.
 #[derive(Debug)]
 pub struct Birth {
@@ -190,10 +193,38 @@ impl Keeper {
             if let Some(end) = self.end(&ready) {
                 self.connections.iter_mut().for_each(Connection::hurry);
                 self.tell_followers();
+                if end == End::Retired && !self.is_replaced()? {
+                    continue;
+                }
                 log_report::report_last();
                 return Ok(end);
             }
         }
+    }
+
+    /// Lets another keeper take over, and waits until the daemon says so by disconnecting. Returns
+    /// whether one has: otherwise this one goes on.
+    fn is_replaced(&mut self) -> io::Result<bool> {
+        self.supervisor.unlock();
+        while self.retires() {
+            let asking = self
+                .connections
+                .iter()
+                .position(|c| c.retire_until().is_some());
+            let Some(asking) = asking else {
+                break;
+            };
+            let mut polled = [PollFd::new(
+                self.connections[asking].as_fd(),
+                PollFlags::POLLIN,
+            )];
+            poll(&mut polled, RETIRE_LOOK)?;
+            if self.read(asking).is_err() {
+                self.remove(vec![asking]);
+            }
+        }
+        self.connections.iter_mut().for_each(Connection::stay);
+        Ok(!self.supervisor.lock())
     }
 
     fn end(&self, ready: &[Ready]) -> Option<End> {

@@ -6,6 +6,7 @@ use std::io;
 use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -22,7 +23,7 @@ use crate::keeper::state_file::{KeeperRecord, Left, PortsRecord, StateFile};
 use crate::model::Hold;
 use crate::sys::clock::monotonic;
 use crate::sys::logging::kind;
-use crate::sys::{proc_thread, program};
+use crate::sys::{proc_thread, process_lock, program};
 
 /// The interval of the checks whether held opens still wait: the kernel does not report that a
 /// waiting call was interrupted or its program killed. It looks through all of them to find one
@@ -119,6 +120,16 @@ impl Supervisor {
         }
         self.write();
         self.state.inbox.clear();
+    }
+
+    /// Lets another keeper take over.
+    pub(super) fn unlock(&self) {
+        process_lock::unlock(self.state.file());
+    }
+
+    /// Goes on, unless another keeper has taken over.
+    pub(super) fn lock(&self) -> bool {
+        process_lock::lock(self.state.file(), Duration::ZERO).is_ok()
     }
 
     /// Milliseconds of the clock that all keepers have.

@@ -27,6 +27,11 @@ pub fn lock(file: &impl AsFd, limit: Duration) -> io::Result<()> {
     }
 }
 
+/// Lets another process lock a file.
+pub fn unlock(file: &impl AsFd) {
+    let _ = fcntl(file, FcntlArg::F_SETLK(&whole(libc::F_UNLCK)));
+}
+
 /// Whether another process has locked a file.
 pub fn is_locked(file: &impl AsFd) -> bool {
     let mut lock = whole(libc::F_WRLCK);

@@ -337,3 +337,27 @@ fn a_keeper_goes_on_if_whoever_asked_it_to_retire_has_gone() {
     port.plug();
     opening.end()[0].got(&port);
 }
+
+#[test]
+fn a_daemon_that_is_killed_while_keepers_are_replaced_costs_no_open() {
+    let (bed, container, daemon, port) = unplugged(LONG);
+    let held = Opening::of(&container, NODE);
+    let mut storm = Opening::start(&container, &["storm", "/dev/ptmx"]);
+    bed.holds(&[NODE]);
+    daemon.stop();
+    for round in 0..12 {
+        let (daemon, directory) = upgraded(&bed);
+        // At any moment of the takeover.
+        std::thread::sleep(Duration::from_millis(5 * round));
+        daemon.end(Signal::SIGKILL);
+        fs::remove_dir_all(directory).expect("it is there");
+    }
+    bed.holds(&[NODE]);
+    storm.nudge();
+    for opened in storm.end() {
+        opened.is("ok");
+    }
+    let _daemon = bed.daemon();
+    port.plug();
+    held.end()[0].got(&port);
+}
