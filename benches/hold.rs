@@ -236,13 +236,14 @@ fn now() -> f64 {
     Duration::from(time).as_secs_f64() * 1e9
 }
 
-/// Notes when a container gets its node and its two links. All of them are renamed into their
-/// places, with their final owner and mode (inotify(7), `IN_MOVED_TO`), the node first.
+/// Notes when a container gets its node and its two links, the node first. Each appears under its name
+/// with its final owner and mode: it is linked there, or renamed where something is in its place.
 fn watch(container: &Container) -> JoinHandle<[f64; 3]> {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).expect("the kernel has inotify");
     for directory in ["/dev", "/dev/serial/by-id", "/dev/serial/by-path"] {
         let directory = container.path(directory);
-        let added = inotify.add_watch(&directory, AddWatchFlags::IN_MOVED_TO);
+        let appears = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+        let added = inotify.add_watch(&directory, appears);
         added.unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     }
     spawn(move || {
@@ -250,7 +251,9 @@ fn watch(container: &Container) -> JoinHandle<[f64; 3]> {
         loop {
             let events = inotify.read_events().expect("it is watched");
             let time = now();
-            times.extend(events.iter().map(|_| time));
+            let names = events.iter().filter_map(|event| event.name.as_ref());
+            let made = names.filter(|name| !name.to_string_lossy().starts_with('.'));
+            times.extend(made.map(|_| time));
             if let [node, first, last, ..] = times[..] {
                 return [node, first, last];
             }

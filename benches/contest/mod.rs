@@ -91,7 +91,8 @@ fn time(
     done: impl Fn(&Entry) -> bool,
 ) -> Times {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).expect("the kernel has inotify");
-    let changes = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE;
+    let appears = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+    let changes = appears | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE;
     let watch = |container: &Container| {
         let directory = container.path("/dev");
         let watch = inotify.add_watch(&directory, changes);
