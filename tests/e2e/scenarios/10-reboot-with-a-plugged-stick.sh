@@ -15,6 +15,11 @@ case $stage in
     ;;
 2)
     within 300 "the container runs again" running app
+    # Its open waits until the daemon has seen that the port is ready.
+    has_said_twice() {
+        [ "$(docker logs app | wc -l)" = 2 ]
+    }
+    within 120 "its program has opened the port" has_said_twice
     keep logs docker logs --timestamps app
     expect "what each start saw" "there there" "$(docker logs app | xargs)"
     within 120 "the daemon answers" answers
