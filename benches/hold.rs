@@ -364,7 +364,7 @@ fn tellings(rounds: usize, bed: &Testbed, told: &Container) -> Row {
     Row::new("keeper is told → held open returns", "ms", times).goal(1.0, Statistic::P99)
 }
 
-/// What is held in the container `told`: a device that is there, so that the open succeeds.
+/// What is held in the container `told`: a file that is there, so the open succeeds.
 const TOLD: &str = "/dev/told";
 
 /// The daemon's voice at a keeper, in the words of version 1.
