@@ -263,23 +263,17 @@ impl DeviceGroup {
 
 impl GroupPath {
     fn find(groups: &str, mounts: &[Mount], id: &ContainerId) -> Option<Self> {
-        let below = |kind: &str, option: &str, path: &str| {
-            let is_it = |m: &&Mount| m.kind == kind && m.has_option(option);
-            let mount = mounts.iter().find(is_it)?;
-            let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
-            Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
-        };
         // A controller is in one version at a time (cgroups(7)).
         if let Some(its) = memberships(groups).find(|its| its.has_controller("devices")) {
             return Some(Self {
-                outer: below("cgroup", "devices", its.container(&id.0)?)?,
+                outer: its.directory(its.container(&id.0)?, mounts)?,
                 version: Version::One,
                 inner: None,
             });
         }
         let its = memberships(groups).find(|its| its.is_v2())?;
         let own = its.container(&id.0)?;
-        let outer = below("cgroup2", "", own)?;
+        let outer = its.directory(own, mounts)?;
         let inner = its.path[own.len()..].split('/').nth(1);
         Some(Self {
             inner: inner.map(|name| outer.join(name)),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use crate::sys::mountinfo::{Mount, parse_mountinfo};
@@ -31,7 +31,9 @@ pub fn memberships(text: &str) -> impl Iterator<Item = Membership<'_>> {
 pub fn join(text: &str) -> io::Result<()> {
     let mounts = parse_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?);
     let joined = memberships(text).map(|group| {
-        let group = group.directory(&mounts).ok_or(io::ErrorKind::NotFound)?;
+        let group = group
+            .directory(group.path, &mounts)
+            .ok_or(io::ErrorKind::NotFound)?;
         fs::write(group.join("cgroup.procs"), process::id().to_string())
     });
     // In as many as possible.
@@ -64,15 +66,15 @@ impl<'a> Membership<'a> {
             .any(|controller| controller == name)
     }
 
-    /// Where the group is mounted.
-    fn directory(self, mounts: &[Mount]) -> Option<PathBuf> {
+    /// Where the group at a path of this hierarchy is mounted.
+    pub fn directory(self, path: &str, mounts: &[Mount]) -> Option<PathBuf> {
         let is_its = |mount: &&Mount| match self.is_v2() {
             true => mount.kind == "cgroup2",
             false => mount.kind == "cgroup" && self.has_all_in(mount),
         };
         let mount = mounts.iter().find(is_its)?;
-        let below = self.path.strip_prefix(mount.root.trim_end_matches('/'))?;
-        Some(PathBuf::from(format!("{}{below}", mount.point)))
+        let path = path.strip_prefix(mount.root.trim_end_matches('/'))?;
+        Some(Path::new(&mount.point).join(path.trim_start_matches('/')))
     }
 
     fn has_all_in(self, mount: &Mount) -> bool {
