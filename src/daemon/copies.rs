@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use crate::daemon::systemd::{forget, store};
 use crate::hold::protocol::Descriptor;
 use crate::sys::descriptors::take_stored;
 use crate::sys::process_lock;
+use crate::sys::ready::hangs_up;
 
 /// The most listeners of one keeper. A container has one for itself, and one for each docker exec
 /// whose programs live; it may leave such programs behind without end.
@@ -110,9 +110,7 @@ fn is_listener(descriptor: &Descriptor) -> bool {
 
 /// Whether the last program of a listener's filter has ended.
 fn has_hung_up(listener: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::empty())];
-    let polled_all = poll(&mut polled, PollTimeout::ZERO);
-    polled_all.is_ok() && polled[0].any() == Some(true)
+    hangs_up(listener, Duration::ZERO)
 }
 
 /// The name of a stored descriptor (sd_notify(3), FDNAME=).

@@ -232,12 +232,23 @@ impl Keeper {
             tokio::select! {
                 more = changed.next() => more.ok_or(io::ErrorKind::BrokenPipe)?,
                 report = connection.next() => self.on_report(&id, report?, &mut connection),
-                () = sleep(END_PAUSE), if self.successor.is_some() => if self.is_orphaned() {
-                    self.take_rest(&id, &mut connection).await;
-                    self.retired = Some(connection);
-                    return Ok(());
+                () = sleep(END_PAUSE), if self.successor.is_some() => {
+                    if self.is_orphaned() {
+                        self.take_rest(&id, &mut connection).await;
+                        self.retired = Some(connection);
+                        return Ok(());
+                    }
+                    self.give_up_late_successor();
                 }
             }
+        }
+    }
+
+    /// The keeper does not retire in time, and goes on.
+    fn give_up_late_successor(&mut self) {
+        if self.successor.as_ref().is_some_and(Successor::has_ended) {
+            self.successor = None;
+            self.takeover = None;
         }
     }
 

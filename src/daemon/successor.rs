@@ -9,18 +9,23 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::hold::protocol::{Handover, line};
 use crate::model::inventory::ContainerId;
 use crate::sys::child;
 use crate::sys::descriptors::send_all;
 
-/// How long a keeper may take until it waits for what is handed over.
+/// How long a keeper may take until it waits for what is handed over, and how long it waits.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// A keeper that was started and waits for what is handed over to it. Without that it ends.
 #[derive(Debug)]
-pub(super) struct Successor(UnixStream);
+pub(super) struct Successor {
+    connection: UnixStream,
+    /// When it waits no longer.
+    ends: Instant,
+}
 
 impl Successor {
     /// # Errors
@@ -50,9 +55,14 @@ impl Successor {
         descriptors: &[&OwnedFd],
     ) -> io::Result<tokio::net::UnixStream> {
         // The socket takes more than that.
-        self.0.set_nonblocking(true)?;
-        send_all(&self.0, &line(handover), descriptors)?;
-        tokio::net::UnixStream::from_std(self.0)
+        self.connection.set_nonblocking(true)?;
+        send_all(&self.connection, &line(handover), descriptors)?;
+        tokio::net::UnixStream::from_std(self.connection)
+    }
+
+    /// Whether it waits no longer.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ends <= Instant::now()
     }
 }
 
@@ -67,7 +77,10 @@ fn start(mut command: Command) -> io::Result<Successor> {
     }
     ours.set_read_timeout(Some(LIMIT))?;
     ours.read_exact(&mut [0])?;
-    Ok(Successor(ours))
+    Ok(Successor {
+        connection: ours,
+        ends: Instant::now() + LIMIT,
+    })
 }
 
 /// The keepers' program, which is installed beside the daemon's.

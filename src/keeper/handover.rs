@@ -1,15 +1,15 @@
 //! How the daemon hands over what is left of another keeper: in one message at standard input.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use crate::hold::protocol::{Handover, take};
 use crate::keeper::TakeOver;
-use crate::sys::descriptors;
+use crate::sys::{descriptors, ready};
 
 /// How long the daemon may take to write it. It waits for the keeper before to retire.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -27,7 +27,9 @@ pub(super) fn receive(mut daemon: UnixStream) -> io::Result<Option<(UnixListener
         if let Some(handover) = take(&mut received).map_err(io::Error::other)? {
             break handover;
         }
-        wait(&daemon)?;
+        if ready::wait(&daemon, PollFlags::POLLIN, LIMIT)?.is_empty() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let mut buffer = [0u8; 4096];
         match descriptors::receive(&daemon, &mut buffer, &mut fds)? {
             0 if received.is_empty() => return Ok(None),
@@ -50,13 +52,4 @@ pub(super) fn receive(mut daemon: UnixStream) -> io::Result<Option<(UnixListener
         received,
     };
     Ok(Some((socket, left)))
-}
-
-fn wait(stream: &UnixStream) -> io::Result<()> {
-    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
-    let limit = PollTimeout::try_from(LIMIT).unwrap_or(PollTimeout::MAX);
-    match poll(&mut polled, limit)? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
-    }
 }

@@ -25,6 +25,7 @@ use crate::keeper::supervisor::Supervisor;
 use crate::sys::cgroup;
 use crate::sys::log_report;
 use crate::sys::logging::kind;
+use crate::sys::ready::hangs_up;
 
 mod connection;
 mod follower;
@@ -48,9 +49,6 @@ const MOST_OPENS: usize = 64;
 
 /// How often a connection is read before others have their turn.
 const MOST_READS: usize = 16;
-
-/// How often a keeper that retires looks whether it still is to, in milliseconds.
-const RETIRE_LOOK: u8 = 20;
 
 /// What a keeper is started with.
 #[derive(Debug)]
@@ -184,16 +182,17 @@ impl Keeper {
             }
             // Messages come before opens: an open that comes together with the message that its port
             // is gone has to wait.
-            self.on_connections(&ready);
-            // A listener that has come is copied before anything else may end this keeper.
-            self.tell_followers();
+            if self.on_connections(&ready) {
+                // A listener that has come is copied before anything else may end this keeper.
+                self.tell_followers();
+            }
             let changed = self.on_listeners(&ready)? | self.supervisor.tick();
             self.last_change += u64::from(changed);
             self.tell_followers();
             if let Some(end) = self.end(&ready) {
                 self.connections.iter_mut().for_each(Connection::hurry);
                 self.tell_followers();
-                if end == End::Retired && !self.is_replaced()? {
+                if end == End::Retired && !self.is_replaced() {
                     continue;
                 }
                 log_report::report_last();
@@ -203,28 +202,18 @@ impl Keeper {
     }
 
     /// Lets another keeper take over, and waits until the daemon says so by disconnecting. Returns
-    /// whether one has: otherwise this one goes on.
-    fn is_replaced(&mut self) -> io::Result<bool> {
+    /// whether one has: otherwise this one goes on. Nothing is read meanwhile, since the state may be
+    /// another keeper's.
+    fn is_replaced(&mut self) -> bool {
         self.supervisor.unlock();
-        while self.retires() {
-            let asking = self
-                .connections
-                .iter()
-                .position(|c| c.retire_until().is_some());
-            let Some(asking) = asking else {
-                break;
-            };
-            let mut polled = [PollFd::new(
-                self.connections[asking].as_fd(),
-                PollFlags::POLLIN,
-            )];
-            poll(&mut polled, RETIRE_LOOK)?;
-            if self.read(asking).is_err() {
-                self.remove(vec![asking]);
+        for connection in &self.connections {
+            if let Some(until) = connection.retire_until() {
+                let left = until.saturating_sub(self.supervisor.now());
+                hangs_up(connection, Duration::from_millis(left));
             }
         }
         self.connections.iter_mut().for_each(Connection::stay);
-        Ok(!self.supervisor.lock())
+        !self.supervisor.lock()
     }
 
     fn end(&self, ready: &[Ready]) -> Option<End> {
@@ -333,7 +322,9 @@ impl Keeper {
         }
     }
 
-    fn on_connections(&mut self, ready: &[Ready]) {
+    /// Returns whether a listener has come.
+    fn on_connections(&mut self, ready: &[Ready]) -> bool {
+        let before = self.last_change;
         let numbers = ready.iter().filter_map(|ready| match ready {
             Ready::Connection(number) => Some(*number),
             _ => None,
@@ -341,6 +332,7 @@ impl Keeper {
         let ended = numbers.filter(|number| self.read(*number).is_err());
         let ended = ended.collect();
         self.remove(ended);
+        self.last_change != before
     }
 
     /// Connections that have ended, by their numbers in ascending order.

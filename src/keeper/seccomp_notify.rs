@@ -159,11 +159,8 @@ impl Inbox {
     /// What was received and not cleared, with the number of its listener.
     fn received(&self) -> Option<(u64, Notification)> {
         // SAFETY: the memory is mapped as long as `self` lives, and any bytes are a valid `Received`.
-        let Received {
-            listener,
-            notification: raw,
-            ..
-        } = unsafe { read_volatile(self.0.as_ptr()) };
+        let received = unsafe { read_volatile(self.0.as_ptr()) };
+        let (listener, raw) = (received.listener, received.notification);
         // No table of system calls has the number zero (linux/audit.h).
         (raw.data.arch != 0).then_some((
             listener,

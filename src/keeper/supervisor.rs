@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::take;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use crate::hold::ended_opens::EndedOpens;
 use crate::hold::held_opens::{
@@ -23,7 +23,7 @@ use crate::keeper::state_file::{KeeperRecord, Left, PortsRecord, StateFile};
 use crate::model::Hold;
 use crate::sys::clock::monotonic;
 use crate::sys::logging::kind;
-use crate::sys::{proc_thread, process_lock, program};
+use crate::sys::{proc_thread, process_lock, program, ready};
 
 /// The interval of the checks whether held opens still wait: the kernel does not report that a
 /// waiting call was interrupted or its program killed. It looks through all of them to find one
@@ -384,6 +384,8 @@ impl Supervisor {
         let mut released: Vec<_> = expired.map(|held| (held, Reason::Timeout)).collect();
         for (held, _) in &released {
             self.in_vain.add(&self.told.ports, &held.open.path);
+        }
+        if !released.is_empty() {
             self.state.write_in_vain(&self.in_vain);
         }
         if take(&mut self.ports_changed) {
@@ -496,9 +498,8 @@ fn waits(listeners: &BTreeMap<u64, Listener>, held: &Held) -> bool {
 
 /// A listener must be polled before it is read: the read blocks whatever its flags are.
 fn can_be_read(listener: &Listener) -> bool {
-    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    let events = poll(&mut polled, PollTimeout::ZERO).map(|_| polled[0].revents());
-    matches!(events, Ok(Some(events)) if events.contains(PollFlags::POLLIN))
+    let events = ready::wait(listener, PollFlags::POLLIN, Duration::ZERO);
+    events.is_ok_and(|events| events.contains(PollFlags::POLLIN))
 }
 
 #[cfg(test)]

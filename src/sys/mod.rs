@@ -22,6 +22,7 @@ pub mod pidfd;
 pub mod proc_thread;
 pub mod process_lock;
 pub mod program;
+pub mod ready;
 pub mod replacement;
 pub mod seccomp;
 pub mod socket;

@@ -3,10 +3,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open, pidfd_send_signal};
+
+use crate::sys::ready;
 
 /// Kills a process that leads a process group, and all of the group, if its control groups
 /// (/proc/PID/cgroup) are those of a member. What a runtime executes in a container leads a group
@@ -39,8 +42,8 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
 
 /// Whether the process of a descriptor has ended, which is when it can be read (pidfd_open(2)).
 pub fn has_ended(process: &impl AsFd) -> bool {
-    let mut process = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    poll(&mut process, PollTimeout::ZERO) != Ok(0)
+    let events = ready::wait(process, PollFlags::POLLIN, Duration::ZERO);
+    events.map_or(true, |events| !events.is_empty())
 }
 
 /// Sends a signal to the process of a descriptor, and to no other.
