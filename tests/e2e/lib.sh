@@ -326,6 +326,16 @@ rights_stay() {
 
 # -- an open that is held while something happens ----------------------------------------------------
 
+# start_reopening NAME OPTION...: its program opens /dev/zwave again whenever it has lost it, as
+# applications do.
+start_reopening() {
+    start "$@" -- sh -c '
+        while true; do
+            echo said-by-app | microcom -t 2000000000 /dev/zwave
+            echo lost
+        done'
+}
+
 # hold_an_open [OPTION...]: the container "app" opens its port, which is not plugged in.
 hold_an_open() {
     start_user app /dev/zwave "${as_zwave[@]}" "$@"

@@ -1,13 +1,8 @@
 # A stick is unplugged while its port is open, and plugged in again before the application has closed
 # it: the kernel gives the new tty another number, and the application finds it under the same name.
 
-# It opens its port again whenever it has lost it, as applications do.
 plug 0 "${zwave[@]}"
-start app "${as_zwave[@]}" -- sh -c '
-    while true; do
-        echo said-by-app | microcom -t 2000000000 /dev/zwave
-        echo lost
-    done'
+start_reopening app "${as_zwave[@]}"
 listen 0
 within 60 "the application uses its port" heard 0 said-by-app
 before=$(tty_of 0)

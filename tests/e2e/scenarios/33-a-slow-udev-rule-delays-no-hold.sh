@@ -8,11 +8,7 @@ ACTION=="remove", SUBSYSTEM=="tty", RUN+="/bin/sh -c 'until [ -e /run/e2e/go-on 
 END
 udevadm control --reload
 plug 0 "${zwave[@]}"
-start app "${as_zwave[@]}" -- sh -c '
-    while true; do
-        echo said-by-app | microcom -t 2000000000 /dev/zwave
-        echo lost
-    done'
+start_reopening app "${as_zwave[@]}"
 listen 0
 within 60 "the application uses its port" heard 0 said-by-app
 root=$(root_of app)
