@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use crate::testbed::keeper::Keeper;
 use crate::testbed::{Daemon, Testbed, eventually, test_dir};
 
+use super::super::setup::Setup;
 use super::{LONG, NODE, Opened, Opening, held_port, holding_many, open, setup, unplugged, zwave};
 
 /// How many opens are held while a keeper is killed.
@@ -33,6 +34,15 @@ fn another(bed: &Testbed, before: &Keeper) -> Keeper {
         _ => false,
     };
     eventually("another keeper", || bed.keepers(), is_other).remove(0)
+}
+
+/// A program in the container waits for the port.
+#[track_caller]
+fn opening() -> (Setup, Opening) {
+    let setup = unplugged(LONG);
+    let opening = Opening::of(&setup.1, NODE);
+    setup.0.holds(&[NODE]);
+    (setup, opening)
 }
 
 /// The threads that wait.
@@ -182,9 +192,7 @@ impl Drop for Group {
 
 #[test]
 fn a_stopped_container_is_let_go_by_the_next_keeper_too() {
-    let (bed, container, _daemon, _port) = unplugged(LONG);
-    let opening = Opening::of(&container, NODE);
-    bed.holds(&[NODE]);
+    let ((bed, container, _daemon, _port), opening) = opening();
     // runc kill CONTAINER TERM goes through the wrapper.
     container.docker(&["kill", "--signal", "TERM"]);
     opening.end()[0].is("ENOENT").at_once();
@@ -206,9 +214,7 @@ fn upgraded(bed: &Testbed) -> (Daemon, PathBuf) {
 
 #[test]
 fn keepers_of_another_version_are_replaced_and_held_opens_go_on() {
-    let (bed, container, daemon, port) = unplugged(LONG);
-    let opening = Opening::of(&container, NODE);
-    bed.holds(&[NODE]);
+    let ((bed, container, daemon, port), opening) = opening();
     let old = bed.keeper();
     daemon.stop();
     let (daemon, directory) = upgraded(&bed);
@@ -227,9 +233,7 @@ fn keepers_of_another_version_are_replaced_and_held_opens_go_on() {
 
 #[test]
 fn a_keeper_is_not_replaced_by_a_program_that_cannot_be_executed() {
-    let (bed, container, daemon, port) = unplugged(LONG);
-    let opening = Opening::of(&container, NODE);
-    bed.holds(&[NODE]);
+    let ((bed, _container, daemon, port), opening) = opening();
     let old = bed.keeper();
     daemon.stop();
     let directory = bed.file("broken");
@@ -248,10 +252,16 @@ fn a_keeper_is_not_replaced_by_a_program_that_cannot_be_executed() {
 fn a_keeper_that_is_killed_together_with_its_container_leaves_nothing() {
     let (bed, container, daemon, _port) = unplugged(LONG);
     let files = format!("/proc/{}/fd", daemon.pid());
-    let descriptors = || fs::read_dir(&files).expect("it runs").count();
+    let all = || fs::read_dir(&files).expect("it runs").flatten();
+    let descriptors = || all().count();
+    let copies = || {
+        let names = all().filter_map(|file| fs::read_link(file.path()).ok());
+        let states = names.filter(|name| name.to_string_lossy().contains("ttyplugd-keeper"));
+        states.count()
+    };
     container.docker(&["rm", "--force"]);
     bed.has_no_keeper();
-    std::thread::sleep(Duration::from_secs(1));
+    eventually("its copies are closed", copies, |&copies| copies == 0);
     let without = descriptors();
 
     let container = zwave().start();
@@ -272,13 +282,13 @@ fn a_keeper_that_is_killed_together_with_its_container_leaves_nothing() {
 fn a_program_that_is_missing_for_a_moment_costs_no_open() {
     let (bed, container, daemon, port) = unplugged(LONG);
     daemon.stop();
-    let (_daemon, directory) = upgraded(&bed);
+    let (daemon, directory) = upgraded(&bed);
     let opening = Opening::of(&container, NODE);
     bed.holds(&[NODE]);
     let [program, away] = ["ttyplug-runtime", "away"].map(|name| directory.join(name));
     fs::rename(&program, &away).expect("it is there");
     bed.keeper().signal(Signal::SIGKILL);
-    std::thread::sleep(Duration::from_secs(2));
+    daemon.logs(&["cannot connect to a keeper; retrying"]);
     fs::rename(&away, &program).expect("it is there");
     bed.holds(&[NODE]);
     port.plug();
@@ -321,9 +331,7 @@ fn slow_to_create() -> Testbed {
 
 #[test]
 fn a_keeper_goes_on_if_whoever_asked_it_to_retire_has_gone() {
-    let (bed, container, daemon, port) = unplugged(LONG);
-    let opening = Opening::of(&container, NODE);
-    bed.holds(&[NODE]);
+    let ((bed, container, daemon, port), opening) = opening();
     daemon.end(Signal::SIGKILL);
     let keeper = bed.keeper();
     let mut asking = UnixStream::connect(&keeper.socket).expect("it listens");
