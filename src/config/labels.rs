@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::config::settings::LabelPolicy;
 use crate::model::label::{COMPOSE_HASH, COMPOSE_PROJECT, COMPOSE_SERVICE, PREFIX, excess};
 use crate::model::nearest::did_you_mean;
-use crate::model::port::{OptionalKey, Port, parse_optional};
-use crate::model::written::{boolean, plain};
+use crate::model::port::{OptionalKey, Port, Truth, parse_optional};
+use crate::model::written::plain;
 use crate::model::{Hold, Holds, PortName};
 
 /// The ports that a container's labels ask for.
@@ -207,7 +207,10 @@ fn own_port(name: &PortName, labels: &PortLabels) -> Result<Port, InvalidKey> {
 }
 
 fn truth(value: &str) -> Result<bool, String> {
-    boolean(value).ok_or_else(|| format!("{value:?} is neither \"true\" nor \"false\""))
+    let Truth(truth) = value
+        .parse()
+        .map_err(|reason| format!("{value:?} {reason}"))?;
+    Ok(truth)
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {

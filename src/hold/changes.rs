@@ -111,30 +111,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::hold::held_opens::{Caller, Open, Opener};
+    use crate::hold::held_opens::Open;
     use crate::hold::protocol::{LONGEST_LINE, line};
     use crate::hold::{DEFAULT_HOLD, LONGEST_PATH};
 
     fn hold(holds: &mut HeldOpens, tid: u32, path: &str, now: u64) {
         holds.other_open(tid, now);
-        let caller = Caller {
-            tid,
-            instruction: 1,
-            path: 2,
-            flags: 3,
-        };
-        let open = Open {
-            listener: 0,
-            id: 1,
-            caller,
-            path: path.into(),
-            opener: Opener {
-                command: "app".into(),
-                process: None,
-                only_thread: false,
-            },
-        };
-        holds.hold(open, now, DEFAULT_HOLD);
+        holds.hold(Open::of_app(tid, path), now, DEFAULT_HOLD);
     }
 
     fn known(opens: &KnownOpens) -> Vec<(u32, String)> {

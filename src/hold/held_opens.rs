@@ -41,6 +41,31 @@ pub struct Open {
     pub opener: Opener,
 }
 
+#[cfg(test)]
+impl Open {
+    /// One of a thread of the program "app".
+    pub fn of_app(tid: u32, path: &str) -> Self {
+        let caller = Caller {
+            tid,
+            instruction: 1,
+            path: 2,
+            flags: 3,
+        };
+        let opener = Opener {
+            command: "app".into(),
+            process: Some(1),
+            only_thread: false,
+        };
+        Self {
+            listener: 0,
+            id: 1,
+            caller,
+            path: path.into(),
+            opener,
+        }
+    }
+}
+
 /// An open that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -349,12 +374,7 @@ mod tests {
     }
 
     fn caller(tid: u32) -> Caller {
-        Caller {
-            tid,
-            instruction: 1,
-            path: 2,
-            flags: 3,
-        }
+        Open::of_app(tid, "").caller
     }
 
     /// As the supervisor does it.
@@ -366,15 +386,9 @@ mod tests {
         holds.other_open(caller.tid, now);
         assert!(holds.make_room());
         let open = Open {
-            listener: 0,
             id,
             caller,
-            path: path.into(),
-            opener: Opener {
-                command: "app".into(),
-                process: Some(1),
-                only_thread: false,
-            },
+            ..Open::of_app(caller.tid, path)
         };
         holds.hold(open, now, Hold::Seconds(10));
     }

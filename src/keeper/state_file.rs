@@ -239,27 +239,13 @@ const fn place(number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hold::held_opens::{Caller, Held, Open, Opener};
+    use crate::hold::held_opens::{Held, Open};
 
     fn record(tid: u32) -> OpenRecord {
-        let caller = Caller {
-            tid,
-            instruction: 1,
-            path: 2,
-            flags: 3,
-        };
-        let opener = Opener {
-            command: "app".into(),
-            process: Some(1),
-            only_thread: false,
-        };
         let held = Held {
             open: Open {
-                listener: 0,
                 id: 7,
-                caller,
-                path: "/dev/zwave".into(),
-                opener,
+                ..Open::of_app(tid, "/dev/zwave")
             },
             number: 1,
             since: 2,

@@ -86,7 +86,7 @@ macro_rules! text_in_json {
     };
 }
 
-text_in_json!(DevNum, NodePath, Account, PortName);
+text_in_json!(DevNum, NodePath, Account, PortName, Permissions);
 
 /// The number of a character device, `major:minor`, by which the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -242,6 +242,25 @@ pub struct Mode(pub u32);
 impl Mode {
     /// What udev gives serial ports (`50-udev-default.rules`: GROUP="dialout", MODE="0660").
     pub const DEFAULT: Self = Self(0o660);
+
+    fn from_octal(text: &str) -> Result<Self, Invalid> {
+        let digits = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if digits && bits <= 0o777 => Ok(Self(bits)),
+            Ok(bits) if digits => refuse(format!(
+                "has more than permissions; write \"{}\"",
+                Self(bits & 0o777)
+            )),
+            _ => refuse("is not an octal mode such as \"0660\""),
+        }
+    }
+
+    /// The mode that `text` is the decimal number of. YAML 1.1 makes 432 of 0660 without quotation
+    /// marks (https://yaml.org/type/int.html).
+    fn from_decimal(text: &str) -> Option<Self> {
+        let bits = text.parse().ok().filter(|bits| *bits <= 0o777)?;
+        (!text.starts_with(['0', '+'])).then_some(Self(bits))
+    }
 }
 
 impl fmt::Display for Mode {
@@ -261,27 +280,6 @@ impl TryFrom<String> for Mode {
 
     fn try_from(text: String) -> Result<Self, Invalid> {
         Self::from_octal(&text)
-    }
-}
-
-impl Mode {
-    fn from_octal(text: &str) -> Result<Self, Invalid> {
-        let digits = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
-        match u32::from_str_radix(text, 8) {
-            Ok(bits) if digits && bits <= 0o777 => Ok(Self(bits)),
-            Ok(bits) if digits => refuse(format!(
-                "has more than permissions; write \"{}\"",
-                Self(bits & 0o777)
-            )),
-            _ => refuse("is not an octal mode such as \"0660\""),
-        }
-    }
-
-    /// The mode that `text` is the decimal number of. YAML 1.1 makes 432 of 0660 without quotation
-    /// marks (https://yaml.org/type/int.html).
-    fn from_decimal(text: &str) -> Option<Self> {
-        let bits = text.parse().ok().filter(|bits| *bits <= 0o777)?;
-        (!text.starts_with(['0', '+'])).then_some(Self(bits))
     }
 }
 
@@ -320,16 +318,10 @@ impl fmt::Display for Permissions {
     }
 }
 
-impl From<Permissions> for String {
-    fn from(permissions: Permissions) -> Self {
-        permissions.to_string()
-    }
-}
+impl FromStr for Permissions {
+    type Err = Invalid;
 
-impl TryFrom<String> for Permissions {
-    type Error = Invalid;
-
-    fn try_from(text: String) -> Result<Self, Invalid> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         let words = text.split_once(' ');
         let words = words.and_then(|(owner, mode)| Some((owner.split_once(':')?, mode)));
         let Some(((uid, gid), mode)) = words else {
@@ -339,7 +331,7 @@ impl TryFrom<String> for Permissions {
         Ok(Self {
             uid: number(uid)?,
             gid: number(gid)?,
-            mode: mode.to_owned().try_into()?,
+            mode: Mode::from_octal(mode)?,
         })
     }
 }

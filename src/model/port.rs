@@ -144,7 +144,9 @@ pub fn parse_optional<'a>(
     }
 }
 
-struct Truth(bool);
+/// A truth value, as people and YAML write it.
+#[derive(Debug, Clone, Copy)]
+pub struct Truth(pub bool);
 
 impl FromStr for Truth {
     type Err = Invalid;
