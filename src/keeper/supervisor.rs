@@ -295,10 +295,11 @@ impl Supervisor {
             self.log_full();
             return self.resume(listener, id, tid) | changed;
         }
+        let status = proc_thread::Status::of(tid);
         let opener = Opener {
             command: proc_thread::command(tid),
-            process: proc_thread::process(tid),
-            only_thread: proc_thread::is_only_one(tid),
+            process: status.as_ref().and_then(|status| status.process()),
+            only_thread: status.is_some_and(|status| status.is_only_one()),
         };
         if self.holds_enough_of(&opener) {
             self.log_enough(&opener, &path);

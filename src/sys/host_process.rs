@@ -39,12 +39,17 @@ pub fn with_file(option: &str, text: &str) -> Vec<OwnedFd> {
     found.collect()
 }
 
-fn find_with_file(option: &str, text: &str, process: &Path) -> Option<OwnedFd> {
+/// A descriptor of a process by its directory in /proc, if it is the host's own. All that is read
+/// afterwards belongs to the same process, or a signal by the descriptor reaches none. The command line
+/// of a process is in its memory, and a container can make a read of it hang, so none is read before.
+fn open_own(process: &Path) -> Option<OwnedFd> {
     let pid = process.file_name()?.to_str()?.parse().ok()?;
     let pidfd = pidfd::open(pid).ok()?;
-    if !is_of_host(process) {
-        return None;
-    }
+    is_of_host(process).then_some(pidfd)
+}
+
+fn find_with_file(option: &str, text: &str, process: &Path) -> Option<OwnedFd> {
+    let pidfd = open_own(process)?;
     let command = fs::read_to_string(process.join("cmdline")).ok()?;
     let mut arguments = command.split('\0');
     arguments.find(|argument| *argument == option)?;
@@ -58,13 +63,7 @@ fn find_with_file(option: &str, text: &str, process: &Path) -> Option<OwnedFd> {
 
 /// `None` if it was not killed.
 fn kill_if_with(word: &str, process: &Path) -> Option<()> {
-    let pid = process.file_name()?.to_str()?.parse().ok()?;
-    // All that is read after this belongs to the same process, or the signal reaches none.
-    let pidfd = pidfd::open(pid).ok()?;
-    // The command line of a process is in its memory, and a container can make a read of it hang.
-    if !is_of_host(process) {
-        return None;
-    }
+    let pidfd = open_own(process)?;
     let command = fs::read(process.join("cmdline")).ok()?;
     let mut parts = command.windows(word.len());
     parts.find(|part| *part == word.as_bytes())?;

@@ -16,31 +16,50 @@ pub(crate) fn command(tid: u32) -> String {
     name.trim_end().to_owned()
 }
 
-/// The number of the process that it belongs to.
-pub(crate) fn process(tid: u32) -> Option<u32> {
-    first_number(tid, "Tgid:")
-}
-
-/// Whether it is the only thread of its process.
-pub(crate) fn is_only_one(tid: u32) -> bool {
-    first_number(tid, "Threads:") == Some(1)
-}
-
 /// Its real user.
 pub(crate) fn user(tid: u32) -> Option<u32> {
-    first_number(tid, "Uid:")
+    Status::of(tid)?.first_number("Uid:")
 }
 
-/// The first number of a line of /proc/TID/status.
-fn first_number(tid: u32, key: &str) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let numbers = status.lines().find_map(|line| line.strip_prefix(key))?;
-    numbers.split_whitespace().next()?.parse().ok()
+/// What /proc/TID/status says.
+pub(crate) struct Status(String);
+
+impl Status {
+    /// `None` if there is no such thread.
+    pub(crate) fn of(tid: u32) -> Option<Self> {
+        fs::read_to_string(format!("/proc/{tid}/status"))
+            .ok()
+            .map(Self)
+    }
+
+    /// The number of the process that it belongs to.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.first_number("Tgid:")
+    }
+
+    /// Whether it is the only thread of its process.
+    pub(crate) fn is_only_one(&self) -> bool {
+        self.first_number("Threads:") == Some(1)
+    }
+
+    /// The first number of a line.
+    fn first_number(&self, key: &str) -> Option<u32> {
+        let numbers = self.0.lines().find_map(|line| line.strip_prefix(key))?;
+        numbers.split_whitespace().next()?.parse().ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn process(tid: u32) -> Option<u32> {
+        Status::of(tid)?.process()
+    }
+
+    fn is_only_one(tid: u32) -> bool {
+        Status::of(tid).unwrap().is_only_one()
+    }
 
     #[test]
     fn a_thread_belongs_to_its_process() {
