@@ -368,14 +368,15 @@ int main(int count, char **argument)
 		for (int i = 0; i < n; i++)
 			pthread_join(t[i], NULL);
 	} else if (strcmp(way, "newcomers") == 0 && count > 3) {
-		/* Each of them is interrupted again and again, until standard input ends. */
+		/* Each of them is interrupted every millisecond, until standard input ends: without a
+		 * pause, this thread alone keeps a processor busy, and whoever is to act waits for it. */
 		int n = atoi(argument[3]);
 		pthread_t t[n];
 		struct pollfd input = { .fd = 0, .events = POLLIN };
 		on(SIGALRM, 0);
 		for (int i = 0; i < n; i++)
 			t[i] = start(newcomer, path);
-		while (poll(&input, 1, 0) == 0)
+		while (poll(&input, 1, 1) == 0)
 			for (int i = 0; i < n; i++)
 				pthread_kill(t[i], SIGALRM);
 	} else if (strcmp(way, "storm") == 0) {
