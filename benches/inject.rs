@@ -124,9 +124,9 @@ fn compare(rounds: usize, bed: &Testbed, daemon: &Daemon, containers: &[Containe
         let prove = round == 0;
         let by_script = round_by_script(containers, prove);
         configure(bed, daemon, EXEC, &port, containers);
-        let by_exec = round_by_ttyplugd(&port, containers, daemon, prove);
+        let by_exec = round_by_ttyplugd(&port, containers, prove);
         configure(bed, daemon, NAMESPACE, &port, containers);
-        let turns = (0..TURNS).map(|_| round_by_ttyplugd(&port, containers, daemon, prove));
+        let turns = (0..TURNS).map(|_| round_by_ttyplugd(&port, containers, prove));
         let turns: Vec<_> = turns.collect();
         if round > 0 {
             script.push(by_script);
@@ -194,12 +194,12 @@ fn grants(
     for round in 0..=rounds {
         let prove = round == 0;
         configure(bed, daemon, WITHOUT_RIGHTS, &port, allowed);
-        let turns = (0..TURNS).map(|_| round_by_ttyplugd(&port, allowed, daemon, prove));
+        let turns = (0..TURNS).map(|_| round_by_ttyplugd(&port, allowed, prove));
         let allowed: Vec<_> = turns.collect();
         configure(bed, daemon, NAMESPACE, &other, closed);
         let turns = (0..TURNS).map(|_| {
             let watch = watch_right(&other, closed);
-            let closed = round_by_ttyplugd(&other, closed, daemon, prove);
+            let closed = round_by_ttyplugd(&other, closed, prove);
             let gone = watch.map(|watch| watch.join().expect("it does not panic"));
             (closed, gone)
         });

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use contest::{Daemon, ms, round_by_script, round_by_ttyplugd};
+use contest::{Daemon, links_are, ms, round_by_script, round_by_ttyplugd};
 use figures::{Row, rounded};
 use testbed::{Container, PROGRAM, Port, Recipe, Testbed};
 
@@ -62,12 +62,13 @@ fn main() {
             let recipe = Recipe::new(&format!("bench-{:02}", containers.len() + 1));
             containers.push(recipe.with(&["--device-cgroup-rule", "c 4:* rmw"]).start());
         }
-        comparisons.extend(compare(rounds, &containers, &daemon));
+        comparisons.extend(compare(rounds, &containers));
     }
 
     println!("{} s of nothing ...", IDLE.as_secs());
-    Port::new(63).plug();
-    daemon.says(2 * containers.len(), "link made");
+    let port = Port::new(63);
+    port.plug();
+    links_are(&port, &containers, true);
     sleep(Duration::from_secs(2));
     let cost = Cost {
         memory_after_start,
@@ -81,13 +82,13 @@ fn main() {
 }
 
 /// Plugs and unplugs in turn by each of the two.
-fn compare(rounds: usize, containers: &[Container], daemon: &Daemon) -> [Comparison; 2] {
+fn compare(rounds: usize, containers: &[Container]) -> [Comparison; 2] {
     let port = Port::new(63);
     let [mut script, mut ttyplugd] = [const { (Vec::new(), Vec::new()) }; 2];
     // The first round warms up and is not counted. In it the nodes are proved to be of use.
     for round in 0..=rounds {
         let by_script = round_by_script(containers, round == 0);
-        let by_ttyplugd = round_by_ttyplugd(&port, containers, daemon, round == 0);
+        let by_ttyplugd = round_by_ttyplugd(&port, containers, round == 0);
         if round > 0 {
             script.0.push(by_script.plugged.done);
             script.1.push(by_script.unplugged.done);
