@@ -241,8 +241,8 @@ pub fn explain(status: i64, output: &str) -> Explained {
         (Some(step), _) => step.cause_and_fix(),
         // The engine could not execute the command (moby, daemon/exec.go, `ContainerExecStart`).
         (None, 126 | 127) => (
-            "/bin/sh cannot be executed in the container",
-            "use an image with /bin/sh, and a security profile that allows it",
+            "the engine could not execute /bin/sh in the container",
+            "if /bin/sh is missing or denied, use an image with it and a security profile that allows it; otherwise look at the engine's log: journalctl -u docker",
         ),
         (None, 0) => ("the container undid it immediately", LOOK_IN_DEV),
         // Killed by a signal (POSIX.1-2017, Shell Command Language, 2.8.2).
@@ -687,7 +687,7 @@ mod tests {
             (
                 126,
                 "",
-                "/bin/sh cannot be executed in the container (exit status 126)",
+                "the engine could not execute /bin/sh in the container (exit status 126)",
             ),
             (
                 137,

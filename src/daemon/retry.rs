@@ -1,11 +1,15 @@
-//! Decides when to work on a container: immediately after a change, and after a failure again with
-//! growing pauses. This file is the whole retry policy.
+//! Decides when to work on a container: immediately after a change, and after a failure again, with
+//! pauses as long as it has been failing. This file is the whole retry policy.
 //!
 //! It reads no clock; the caller passes the time.
 
 use std::time::{Duration, Instant};
 
-use crate::sys::backoff::backoff;
+/// The pauses between tries. One is as long as the work has been failing by then: each try that only
+/// waited for its time doubles it, and many changes within a second, each of which is tried at once,
+/// do not make it longer.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// How soon work is done again that expects something of its own to change.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -24,7 +28,8 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Work {
     stage: Stage,
-    failures: u32,
+    /// When the first of the failures since its last success was.
+    failing_since: Option<Instant>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -78,20 +83,26 @@ impl Work {
 
     /// The work has ended.
     pub fn end(&mut self, now: Instant, next: Next) {
-        let pause = backoff(self.failures);
-        self.failures = if next == Next::Retry {
-            self.failures + 1
-        } else {
-            0
+        self.failing_since = match next {
+            Next::Retry => self.failing_since.or(Some(now)),
+            Next::LookAgain | Next::Nothing => None,
         };
         self.stage = match (self.stage, next) {
             (Stage::Running { again: Some(since) }, _) => Stage::Due { since },
-            (_, Next::Retry) => Stage::Waiting { until: now + pause },
+            (_, Next::Retry) => Stage::Waiting {
+                until: now + self.pause(now),
+            },
             (_, Next::LookAgain) => Stage::Expecting {
                 until: now + LOOK_AGAIN,
             },
             (_, Next::Nothing) => Stage::Idle,
         };
+    }
+
+    fn pause(&self, now: Instant) -> Duration {
+        let since = self.failing_since.unwrap_or(now);
+        let failing = now.saturating_duration_since(since);
+        failing.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
     pub fn is_running(&self) -> bool {
@@ -143,7 +154,7 @@ mod tests {
         assert_eq!(work.begin(start), None);
         assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
         work.end(start + SECOND, Next::Retry);
-        assert_eq!(work.wake(start), Some(start + 3 * SECOND));
+        assert_eq!(work.wake(start), Some(start + 2 * SECOND));
         work.changed(start + SECOND);
         assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
         work.end(start + SECOND, Next::Nothing);
@@ -152,6 +163,25 @@ mod tests {
         work.begin(start);
         work.end(start, Next::Retry);
         assert_eq!(work.wake(start), Some(start + SECOND));
+    }
+
+    #[test]
+    fn pauses_double_up_to_five_minutes_however_often_something_changes_meanwhile() {
+        let start = Instant::now();
+        let mut work = Work::default();
+        let mut tries = Vec::new();
+        let mut now = start;
+        for _ in 0..13 {
+            for _ in 0..9 {
+                work.changed(now);
+                work.begin(now);
+                work.end(now, Next::Retry);
+            }
+            let next = work.wake(now).unwrap();
+            tries.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(tries, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
     }
 
     #[test]

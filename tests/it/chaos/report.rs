@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::testbed::output;
 
 use super::machine::Machine;
@@ -120,16 +122,36 @@ pub(super) fn directory() -> PathBuf {
     directory
 }
 
-/// Keeps the journal.
+/// Keeps the journal: each entry is a line, with the fields that its program has written.
 pub(super) fn keep_journal() {
-    let options = [
-        "--directory",
-        "/run/log/journal",
-        "--output",
-        "short-monotonic",
-    ];
+    let options = ["--directory", "/run/log/journal", "--output", "json"];
     let journal = output("journalctl", &options).stdout;
+    let lines = String::from_utf8_lossy(&journal);
+    let lines: Vec<_> = lines.lines().filter_map(line_of).collect();
     let file = directory().join("journal.txt");
-    fs::write(&file, journal).expect("root can write a file");
+    fs::write(&file, lines.join("\n")).expect("root can write a file");
     println!("the journal is in {}", file.display());
+}
+
+/// Time, program and message of an entry, and its other fields but those that are in every one.
+fn line_of(entry: &str) -> Option<String> {
+    const IN_ALL: [&str; 7] = [
+        "MESSAGE",
+        "MESSAGE_ID",
+        "PRIORITY",
+        "SYSLOG_IDENTIFIER",
+        "TARGET",
+        "CODE_FILE",
+        "CODE_LINE",
+    ];
+    let entry: serde_json::Map<String, Value> = serde_json::from_str(entry).ok()?;
+    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+    let seconds = text("__MONOTONIC_TIMESTAMP").parse::<f64>().ok()? / 1e6;
+    let others = entry.iter();
+    let others = others.filter(|(key, _)| !key.starts_with('_') && !IN_ALL.contains(&key.as_str()));
+    let others: String = others
+        .map(|(key, value)| format!(" {key}={value}"))
+        .collect();
+    let (program, message) = (text("SYSLOG_IDENTIFIER"), text("MESSAGE"));
+    Some(format!("{seconds:.3} {program}: {message}{others}"))
 }
