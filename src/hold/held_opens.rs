@@ -14,8 +14,15 @@ use crate::model::Hold;
 pub struct Caller {
     pub tid: u32,
     pub instruction: u64,
+    /// Where a relative path begins: `AT_FDCWD` (openat(2)), or a descriptor of the thread's.
+    #[serde(default = "working_directory")]
+    pub directory: i32,
     pub path: u64,
     pub flags: u64,
+}
+
+fn working_directory() -> i32 {
+    libc::AT_FDCWD
 }
 
 /// Who opens, for a person to read.
@@ -38,6 +45,9 @@ pub struct Open {
     pub id: u64,
     pub caller: Caller,
     pub path: String,
+    /// The path was found through a link, which may lead elsewhere later.
+    #[serde(default)]
+    pub linked: bool,
     pub opener: Opener,
 }
 
@@ -48,6 +58,7 @@ impl Open {
         let caller = Caller {
             tid,
             instruction: 1,
+            directory: libc::AT_FDCWD,
             path: 2,
             flags: 3,
         };
@@ -61,6 +72,7 @@ impl Open {
             id: 1,
             caller,
             path: path.into(),
+            linked: false,
             opener,
         }
     }
@@ -219,6 +231,14 @@ impl HeldOpens {
             self.insert(held);
         }
         true
+    }
+
+    /// The link through which a thread's open was found leads to another path now.
+    pub fn lead(&mut self, tid: u32, path: String) {
+        if let Some(held) = self.held.get_mut(&tid) {
+            held.open.path = path;
+            self.changed.insert(tid);
+        }
     }
 
     fn insert(&mut self, held: Held) {
@@ -530,6 +550,7 @@ mod tests {
         let caller = Caller {
             tid: u32::MAX,
             instruction: most,
+            directory: i32::MIN,
             path: most,
             flags: most,
         };
@@ -539,6 +560,7 @@ mod tests {
             caller,
             // No path of a port has control characters, and a name has 15 bytes (proc(5), comm).
             path: "\"".repeat(LONGEST_PATH),
+            linked: true,
             opener: Opener {
                 command: "\u{1}".repeat(15),
                 process: Some(u32::MAX),

@@ -86,6 +86,13 @@ impl ContainerPorts {
         (hold != Hold::Off).then_some(hold)
     }
 
+    /// By which of the names that an open comes through it is known: by the first that a port has,
+    /// else by the last. The link of a device may still lead to where that was plugged in before.
+    pub fn deciding<'a>(&self, names: &'a [NodePath]) -> Option<&'a NodePath> {
+        let of_a_port = |name: &&NodePath| self.port_at(name.as_str()).is_some();
+        names.iter().find(of_a_port).or(names.last())
+    }
+
     /// Whether any open may be held, now or later.
     pub fn may_hold(&self) -> bool {
         let holds = |port: &ContainerPort| port.hold != Hold::Off;
@@ -198,6 +205,28 @@ mod tests {
         assert!(every(None).may_hold());
         assert!(every(Some(Hold::Forever)).may_hold());
         assert!(!every(Some(Hold::Off)).may_hold());
+    }
+
+    #[test]
+    fn an_open_is_known_by_the_first_of_its_names_that_a_port_has() {
+        let known = ports(false, DEFAULT_HOLD);
+        for (names, expected) in [
+            (&["/dev/zwave"][..], "/dev/zwave"),
+            (&["/dev/stick", "/dev/zwave"], "/dev/zwave"),
+            (
+                &["/dev/serial/by-id/x", "/dev/ttyUSB9"],
+                "/dev/serial/by-id/x",
+            ),
+            (
+                &["/dev/serial/by-id/x", "/dev/zwave"],
+                "/dev/serial/by-id/x",
+            ),
+            (&["/dev/ttyUSB0", "/dev/ttyUSB9"], "/dev/ttyUSB9"),
+        ] {
+            let names: Vec<NodePath> = names.iter().map(|name| name.parse().unwrap()).collect();
+            assert_eq!(known.deciding(&names).unwrap().as_str(), expected);
+        }
+        assert_eq!(known.deciding(&[]), None);
     }
 
     #[test]

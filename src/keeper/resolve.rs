@@ -70,6 +70,8 @@ pub struct Tree {
     root: Option<OwnedFd>,
     /// Not read before it is needed.
     mounts: Option<Mounts>,
+    /// The names through which links led on. `None` before the first link.
+    passed: Option<Vec<NodePath>>,
     work: Work,
 }
 
@@ -89,6 +91,7 @@ impl Tree {
             cached: Some(CACHED),
             root: None,
             mounts: None,
+            passed: None,
             work: Work::default(),
         }
     }
@@ -103,6 +106,12 @@ impl Tree {
 
     pub fn work(&self) -> Work {
         self.work
+    }
+
+    /// The names in /dev that were links to what was resolved, in their order. `None` if no link
+    /// at all was followed.
+    pub fn passed(&self) -> Option<&[NodePath]> {
+        self.passed.as_deref()
     }
 
     /// Follows a path, which begins at the directory `base` if it is relative. Whether there is a
@@ -334,6 +343,9 @@ impl Walk {
     /// Puts the target of the first link in the name into its place. Most links are the last
     /// component.
     fn follow_link(&mut self, tree: &mut Tree) -> io::Result<()> {
+        let name = std::str::from_utf8(&self.name).ok();
+        let passed = name.and_then(|name| name.parse().ok());
+        tree.passed.get_or_insert_default().extend(passed);
         let mut directory = parent(&self.name).len();
         while directory > self.known
             && tree.look_up(&self.name[..directory], OFlag::O_DIRECTORY)? == Found::Link

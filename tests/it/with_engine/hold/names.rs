@@ -1,9 +1,11 @@
 //! The names by which an early open of a port is known.
 
-use crate::testbed::{Port, Testbed, has_words};
+use std::fs;
+
+use crate::testbed::{Port, Recipe, Testbed, engine, has_words, until};
 
 use super::super::setup::{ENABLE, RULE, stick};
-use super::{Opening, open, setup, wrapped, zwave};
+use super::{Opening, open, says, setup, wrapped, zwave};
 
 /// The stick "Z1" for the container "zwave", under the host's name for it.
 fn port_without_node(of_match: &str) -> String {
@@ -121,4 +123,54 @@ fn a_name_that_a_rule_of_the_operators_makes_is_matched_and_held_and_appears() {
         container.lacks_port(&port);
         other.unplug();
     }
+}
+
+/// While nothing can be done in the container, the link of the stick leads to where that was. The
+/// stick is plugged in elsewhere.
+fn replugged_while_the_engine_is_away(ports: &str, recipe: Recipe) {
+    let bed = Testbed::with_runtime(&format!("inject = \"exec\"\n{ports}"));
+    let _live_restore = bed.live_restore();
+    let [first, second] =
+        [63, 62].map(|number| stick_at_its_own(number).with("TEST_BY_ID", "usb-Z1"));
+    let by_id = first.by_id();
+    let script = format!(
+        "until [ -e /tmp/go ]; do sleep 0.05; done; opens once {by_id}; exec sleep 1000000"
+    );
+    first.plug();
+    let (bed, container, _daemon, _) = setup(bed, recipe.command(&["sh", "-c", &script]));
+    container.has_port(&first);
+    let go = container.path("/tmp/go");
+    engine("stop");
+    first.unplug();
+    fs::write(go, "").expect("root can write there");
+    until("an open is held", || {
+        bed.keeper().held().is_ok_and(|held| !held.is_empty())
+    });
+    second.plug();
+    engine("start");
+    says(&container, 1)[0].got(&second);
+}
+
+#[test]
+fn an_open_through_a_link_waits_for_the_device_and_not_for_where_the_link_leads() {
+    replugged_while_the_engine_is_away(&port_without_node("serial = \"Z1\""), wrapped("zwave"));
+}
+
+#[test]
+fn an_open_through_a_link_to_any_port_follows_it_to_where_the_device_is() {
+    replugged_while_the_engine_is_away("", wrapped("zwave").label(ENABLE));
+}
+
+#[test]
+fn an_open_through_a_link_of_the_container_goes_on_when_that_leads_to_a_port_that_is_ready() {
+    let (bed, container, _daemon, _) =
+        setup(Testbed::with_runtime(""), wrapped("zwave").label(ENABLE));
+    let port = stick_at_its_own(63);
+    port.plug();
+    container.has_port(&port);
+    container.sh("ln -s ttyUSB7 /dev/stick");
+    let opening = Opening::of(&container, "/dev/stick");
+    bed.holds(&["/dev/ttyUSB7"]);
+    container.sh(&format!("ln -sfn {} /dev/stick", port.host_node()));
+    opening.end()[0].got(&port);
 }
