@@ -14,15 +14,16 @@ use crate::model::Hold;
 pub struct Caller {
     pub tid: u32,
     pub instruction: u64,
-    /// Where a relative path begins: `AT_FDCWD` (openat(2)), or a descriptor of the thread's.
+    /// Where a relative path begins.
     #[serde(default = "working_directory")]
     pub directory: i32,
     pub path: u64,
     pub flags: u64,
 }
 
+/// `AT_FDCWD` (linux/fcntl.h), which a keeper that does not know of it does not say.
 fn working_directory() -> i32 {
-    libc::AT_FDCWD
+    -100
 }
 
 /// Who opens, for a person to read.
@@ -45,9 +46,6 @@ pub struct Open {
     pub id: u64,
     pub caller: Caller,
     pub path: String,
-    /// The path was found through a link, which may lead elsewhere later.
-    #[serde(default)]
-    pub linked: bool,
     pub opener: Opener,
 }
 
@@ -58,7 +56,7 @@ impl Open {
         let caller = Caller {
             tid,
             instruction: 1,
-            directory: libc::AT_FDCWD,
+            directory: working_directory(),
             path: 2,
             flags: 3,
         };
@@ -72,7 +70,6 @@ impl Open {
             id: 1,
             caller,
             path: path.into(),
-            linked: false,
             opener,
         }
     }
@@ -82,7 +79,8 @@ impl Open {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     pub open: Open,
-    /// No other open of the container has the same. It keeps its number when it is restarted.
+    /// No other open of the container has the same. It keeps its number when it is restarted, and
+    /// gets another one with another name.
     pub number: u64,
     pub since: u64,
     /// `None` is for ever.
@@ -207,13 +205,36 @@ impl HeldOpens {
             Hold::Seconds(seconds) => Some(now.saturating_add(seconds.saturating_mul(1000))),
             Hold::Forever => None,
         };
-        self.last_number += 1;
+        let number = self.next_number();
         self.insert(Held {
             open,
-            number: self.last_number,
+            number,
             since: now,
             until,
         });
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Gives the opens of threads the names that they come to by now. Returns whether any is another.
+    pub fn rename(&mut self, names: BTreeMap<u32, String>) -> bool {
+        let mut any = false;
+        for (tid, name) in names {
+            let held = self.held.get(&tid);
+            if held.is_none_or(|held| held.open.path == name) {
+                continue;
+            }
+            if let Some(mut held) = self.take(tid) {
+                held.open.path = name;
+                held.number = self.next_number();
+                self.insert(held);
+                any = true;
+            }
+        }
+        any
     }
 
     /// Holds an open again if it is one that was interrupted, with its first deadline: a program
@@ -231,14 +252,6 @@ impl HeldOpens {
             self.insert(held);
         }
         true
-    }
-
-    /// The link through which a thread's open was found leads to another path now.
-    pub fn lead(&mut self, tid: u32, path: String) {
-        if let Some(held) = self.held.get_mut(&tid) {
-            held.open.path = path;
-            self.changed.insert(tid);
-        }
     }
 
     fn insert(&mut self, held: Held) {
@@ -435,6 +448,24 @@ mod tests {
         assert_eq!(holds.held().len(), 0);
     }
 
+    /// Those who were told of it know it by its number.
+    #[test]
+    fn an_open_that_comes_to_another_name_waits_for_that_until_its_deadline() {
+        let mut holds = HeldOpens::default();
+        hold(&mut holds, 1, caller(1), 1000);
+        holds.take_changed();
+        let name = |name: &str| BTreeMap::from([(1, name.to_owned())]);
+        let before = first(&holds).open.path.clone();
+        assert!(!holds.rename(BTreeMap::new()) && !holds.rename(name(&before)));
+        assert_eq!((first(&holds).number, holds.take_changed().len()), (1, 0));
+        assert!(holds.rename(name("/dev/serial/by-id/x")));
+        assert_eq!((first(&holds).number, holds.take_changed().len()), (2, 1));
+        assert_eq!(first(&holds).open.path, "/dev/serial/by-id/x");
+        assert_eq!(holds.next_deadline(), Some(11_000));
+        let elsewhere = ContainerPorts::default();
+        assert_eq!(holds.release(&elsewhere, false)[0].1, Reason::LetGo);
+    }
+
     #[test]
     fn a_restarted_open_keeps_its_first_deadline_and_a_retry_starts_a_new_one() {
         let mut holds = HeldOpens::default();
@@ -560,7 +591,6 @@ mod tests {
             caller,
             // No path of a port has control characters, and a name has 15 bytes (proc(5), comm).
             path: "\"".repeat(LONGEST_PATH),
-            linked: true,
             opener: Opener {
                 command: "\u{1}".repeat(15),
                 process: Some(u32::MAX),

@@ -74,7 +74,7 @@ pub fn decode(notification: &Notification) -> Option<TrappedOpen> {
 ///
 /// # Errors
 /// There is no path at that address, we may not read it, or it is longer than [`MOST_BYTES`].
-fn read_path(tid: u32, address: u64) -> io::Result<Vec<u8>> {
+pub fn read_path(tid: u32, address: u64) -> io::Result<Vec<u8>> {
     let thread = Pid::from_raw(i32::try_from(tid).map_err(io::Error::other)?);
     read_text(address, |buffer, at| {
         let from = RemoteIoVec {
@@ -116,45 +116,26 @@ fn read_text(
     Err(Errno::ENAMETOOLONG.into())
 }
 
-/// What an open comes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The names in the container's /dev that it comes through and comes to, in their order. The last
-    /// is no link.
-    pub names: Vec<NodePath>,
-    /// It was found through a link, which may lead elsewhere later.
-    pub linked: bool,
-}
-
-/// Finds what a thread comes to that opens the path at this address, which begins at `directory` if
-/// it is relative.
+/// Finds the names in the container's /dev that an open comes through and comes to, in their order.
+/// The last is no link, and there is always one.
 ///
 /// # Errors
-/// The path cannot be read, it comes to no name that a port may have, or finding it would be too much
-/// work.
-pub fn find_target(tid: u32, directory: i32, path: u64) -> io::Result<Target> {
-    let path = read_path(tid, path)?;
+/// It comes to none that a port may have, or finding it would be too much work.
+pub fn find_names(tid: u32, directory: i32, path: &[u8]) -> io::Result<Vec<NodePath>> {
     let base = match path.first() {
         Some(b'/') => Vec::new(),
-        _ => directory_of(tid, directory)?,
+        _ => base_of(tid, directory)?,
     };
     let mut tree = Tree::of_thread(tid);
-    let last = tree.resolve(&base, &path)?;
-    let passed = tree.passed();
-    Ok(Target {
-        linked: passed.is_some(),
-        names: passed
-            .unwrap_or_default()
-            .iter()
-            .cloned()
-            .chain([last])
-            .collect(),
-    })
+    let last = tree.resolve(&base, path)?;
+    let mut names = tree.take_passed();
+    names.push(last);
+    Ok(names)
 }
 
 /// Where a relative path begins. The links of /proc are read, not followed, which asks nobody.
-fn directory_of(tid: u32, descriptor: i32) -> io::Result<Vec<u8>> {
-    let link = match descriptor {
+fn base_of(tid: u32, directory: i32) -> io::Result<Vec<u8>> {
+    let link = match directory {
         libc::AT_FDCWD => format!("/proc/{tid}/cwd"),
         fd => format!("/proc/{tid}/fd/{fd}"),
     };

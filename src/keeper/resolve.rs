@@ -70,8 +70,8 @@ pub struct Tree {
     root: Option<OwnedFd>,
     /// Not read before it is needed.
     mounts: Option<Mounts>,
-    /// The names through which links led on. `None` before the first link.
-    passed: Option<Vec<NodePath>>,
+    /// The names in /dev that were links, in their order.
+    passed: Vec<NodePath>,
     work: Work,
 }
 
@@ -91,7 +91,7 @@ impl Tree {
             cached: Some(CACHED),
             root: None,
             mounts: None,
-            passed: None,
+            passed: Vec::new(),
             work: Work::default(),
         }
     }
@@ -108,10 +108,9 @@ impl Tree {
         self.work
     }
 
-    /// The names in /dev that were links to what was resolved, in their order. `None` if no link
-    /// at all was followed.
-    pub fn passed(&self) -> Option<&[NodePath]> {
-        self.passed.as_deref()
+    /// Takes out the names in /dev that were links on the way, in their order.
+    pub fn take_passed(&mut self) -> Vec<NodePath> {
+        std::mem::take(&mut self.passed)
     }
 
     /// Follows a path, which begins at the directory `base` if it is relative. Whether there is a
@@ -343,9 +342,9 @@ impl Walk {
     /// Puts the target of the first link in the name into its place. Most links are the last
     /// component.
     fn follow_link(&mut self, tree: &mut Tree) -> io::Result<()> {
-        let name = std::str::from_utf8(&self.name).ok();
-        let passed = name.and_then(|name| name.parse().ok());
-        tree.passed.get_or_insert_default().extend(passed);
+        let passed = std::str::from_utf8(&self.name).ok();
+        tree.passed
+            .extend(passed.and_then(|name| name.parse().ok()));
         let mut directory = parent(&self.name).len();
         while directory > self.known
             && tree.look_up(&self.name[..directory], OFlag::O_DIRECTORY)? == Found::Link

@@ -17,7 +17,7 @@ use crate::hold::held_opens::{
 use crate::hold::in_vain::InVain;
 use crate::hold::protocol::{Descriptor, FromKeeper, ReleasedOpen, ToKeeper, VERSION};
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
-use crate::keeper::open_target::{decode, find_target};
+use crate::keeper::open_target::{decode, find_names, read_path};
 use crate::keeper::seccomp_notify::{Listener, Notification};
 use crate::keeper::state_file::{KeeperRecord, Left, PortsRecord, StateFile};
 use crate::model::Hold;
@@ -40,14 +40,6 @@ const DEFAULT_HOLD_MS: u64 = DEFAULT_SECONDS * 1000;
 /// What helps a process that does nothing else while its open is held.
 const ONLY_THREAD: &str =
     "if it has other work, open the port in a thread, or set a shorter `hold`";
-
-/// An open, and the name by which it is known.
-struct Known {
-    caller: Caller,
-    path: String,
-    /// It was found through a link, which may lead elsewhere later.
-    linked: bool,
-}
 
 /// The supervisor of one container.
 pub(super) struct Supervisor {
@@ -266,47 +258,44 @@ impl Supervisor {
 
     /// Decides about one open. After any error it is resumed, and the kernel decides.
     fn on_open(&mut self, number: u64, notification: &Notification) -> bool {
-        let known = self.find(notification);
+        let found = self.find(notification);
         let (id, tid) = (notification.id, notification.tid);
         // What was read belongs to this open only if it still waits.
         if !self.listeners.get(&number).is_some_and(|l| l.waits(id)) {
             return false;
         }
-        let Some(known) = known.filter(|_| !self.keeper.let_all_go) else {
-            return self.resume(number, id, tid);
+        let hold = match &found {
+            Some((_, path)) if !self.keeper.let_all_go => self.told.ports.hold(path),
+            _ => None,
         };
-        let Some(hold) = self.told.ports.hold(&known.path) else {
-            return self.resume(number, id, tid);
-        };
-        if self.held.restart(known.caller, &known.path, number, id) {
-            return false;
+        match (found, hold) {
+            (Some((caller, path)), Some(_)) if self.held.restart(caller, &path, number, id) => {
+                false
+            }
+            (Some((caller, path)), Some(hold)) if !self.in_vain.has(&self.told.ports, &path) => {
+                self.hold(number, id, caller, path, hold)
+            }
+            _ => self.resume(number, id, tid),
         }
-        if self.in_vain.has(&self.told.ports, &known.path) {
-            return self.resume(number, id, tid);
-        }
-        self.hold(number, id, known, hold)
     }
 
-    /// The caller of an open and what it comes to, if that can be read.
-    fn find(&self, notification: &Notification) -> Option<Known> {
+    /// The caller of an open and the name by which it is known, if they can be read.
+    fn find(&self, notification: &Notification) -> Option<(Caller, String)> {
         let open = decode(notification)?;
-        self.find_again(Caller {
+        let caller = Caller {
             tid: notification.tid,
             instruction: notification.instruction,
             directory: open.directory,
             path: open.path,
             flags: open.flags,
-        })
+        };
+        let path = read_path(caller.tid, caller.path).ok()?;
+        Some((caller, self.name(&caller, &path)?))
     }
 
-    fn find_again(&self, caller: Caller) -> Option<Known> {
-        let target = find_target(caller.tid, caller.directory, caller.path).ok()?;
-        let path = self.told.ports.deciding(&target.names)?.to_string();
-        Some(Known {
-            caller,
-            path,
-            linked: target.linked,
-        })
+    fn name(&self, caller: &Caller, path: &[u8]) -> Option<String> {
+        let names = find_names(caller.tid, caller.directory, path).ok()?;
+        self.told.ports.deciding(&names).map(ToString::to_string)
     }
 
     /// Lets an open go on that is not held. Returns whether another one of its thread was.
@@ -318,12 +307,7 @@ impl Supervisor {
     }
 
     /// Holds an open as long as there is room.
-    fn hold(&mut self, listener: u64, id: u64, known: Known, hold: Hold) -> bool {
-        let Known {
-            caller,
-            path,
-            linked,
-        } = known;
+    fn hold(&mut self, listener: u64, id: u64, caller: Caller, path: String, hold: Hold) -> bool {
         let (tid, now) = (caller.tid, self.now());
         let changed = self.held.other_open(tid, now);
         if !self.has_room(now) {
@@ -346,7 +330,6 @@ impl Supervisor {
             id,
             caller,
             path,
-            linked,
             opener,
         };
         self.held.hold(open, now, hold);
@@ -416,25 +399,32 @@ impl Supervisor {
         changed
     }
 
-    /// Finds again what opens come to that were found through a link. The link of a device that is
-    /// plugged in elsewhere leads to another name, and the container's own may be changed.
+    /// Finds again by which name opens are known that came through a link. A device that is plugged in
+    /// elsewhere has another one, and the container may change links of its own.
     fn follow_links(&mut self) {
-        let linked = self.held.held().filter(|held| held.open.linked);
-        let moved = linked.filter_map(|held| {
-            let known = self.find_again(held.open.caller)?;
+        let name = |held: &Held| {
+            let caller = &held.open.caller;
+            let path = read_path(caller.tid, caller.path).ok()?;
+            let is_by_link = path != held.open.path.as_bytes();
+            let name = is_by_link.then(|| self.name(caller, &path))??;
             // What was read belongs to this open only if it still waits.
-            let moved = known.path != held.open.path && waits(&self.listeners, held);
-            moved.then_some((known.caller.tid, known.path))
-        });
-        for (tid, path) in moved.collect::<Vec<_>>() {
-            self.held.lead(tid, path);
-            self.ports_changed = true;
-        }
+            waits(&self.listeners, held).then_some(name)
+        };
+        let renamed: BTreeMap<u32, String> = self
+            .held
+            .held()
+            .filter_map(|held| Some((held.open.caller.tid, name(held)?)))
+            .collect();
+        self.ports_changed |= self.held.rename(renamed);
     }
 
     /// Lets those go on that have no reason to wait any more.
     fn release(&mut self) -> bool {
         let now = self.now();
+        let is_late = |deadline| deadline <= now;
+        if self.ports_changed || self.held.next_deadline().is_some_and(is_late) {
+            self.follow_links();
+        }
         let expired = self.held.expire(now).into_iter();
         let mut released: Vec<_> = expired.map(|held| (held, Reason::Timeout)).collect();
         for (held, _) in &released {
@@ -442,9 +432,6 @@ impl Supervisor {
         }
         if !released.is_empty() {
             self.state.write_in_vain(&self.in_vain);
-        }
-        if self.ports_changed {
-            self.follow_links();
         }
         if take(&mut self.ports_changed) {
             released.extend(self.held.release(&self.told.ports, self.keeper.let_all_go));

@@ -8,7 +8,7 @@ use crate::testbed::{
     Container, Entry, HaltedUdevd, Port, SlowRule, Testbed, eventually, has_words, run,
 };
 
-use super::super::setup::{ENABLE, RULE, meter, port_for};
+use super::super::setup::{ENABLE, METER, RULE, meter, port_for};
 use super::{
     AT_ONCE, LONG, NODE, Opening, held, held_port, holding, linked_port, open, opener, said, says,
     setup, stick, unplugged, wrapped, zwave,
@@ -295,6 +295,43 @@ fn a_container_that_asked_for_every_port_is_held_by_a_link_that_is_yet_unknown()
     bed.holds(&[&link]);
     port.plug();
     says(&container, 1)[0].got(&port);
+}
+
+/// The link still leads to the node that the stick had, until udevd says that it is gone.
+#[test]
+fn an_open_by_a_link_goes_on_where_its_stick_is_plugged_in_next() {
+    let here = Port::new(63);
+    let there = Port::new(62).with("TEST_BY_ID", "usb-Test_T63-if00");
+    let recipe = zwave().label(ENABLE).label("ttyplugd.hold=forever");
+    let (bed, container, _daemon, _) = setup(Testbed::with_runtime(""), recipe);
+    here.plug();
+    container.has_port(&here);
+    let udevd = HaltedUdevd::new();
+    here.uevent("remove");
+    is_said_to_be(&bed, "waiting");
+    let opening = Opening::of(&container, &here.by_id());
+    bed.holds(&[&here.by_id()]);
+    drop(udevd);
+    container.lacks_port(&here);
+    there.plug();
+    opening.end()[0].got(&there);
+}
+
+/// The container says itself where its links lead.
+#[test]
+fn an_open_waits_for_the_port_that_its_link_leads_to_by_then() {
+    let ports = held_port(LONG) + METER;
+    let (bed, container, _daemon, port) = setup(Testbed::with_runtime(&ports), zwave());
+    let meter = meter(62);
+    container.sh("ln -s /dev/zwave /tmp/port; ln -s /dev/meter /tmp/other");
+    let opening = Opening::of(&container, "/tmp/port");
+    bed.holds(&[NODE]);
+    container.sh("mv /tmp/other /tmp/port");
+    port.plug();
+    container.has_port(&port);
+    bed.holds(&["/dev/meter"]);
+    meter.plug();
+    opening.end()[0].got(&meter);
 }
 
 /// Its number stays, and so does its node. The command that makes the link takes seconds.
