@@ -21,6 +21,7 @@ mod options;
 mod output;
 mod plan;
 mod ports;
+mod progress;
 mod run;
 mod runtime;
 mod snapshot;

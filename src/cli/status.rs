@@ -90,6 +90,7 @@ fn as_text(status: &Status, offset: impl Fn(i64) -> i64) -> String {
     [
         engine_problem(status),
         state_problem(status),
+        config_problem(status),
         port_table(status, &local),
         failures.collect(),
         notes.collect(),
@@ -109,6 +110,16 @@ fn engine_problem(status: &Status) -> String {
 fn state_problem(status: &Status) -> String {
     match &status.state_error {
         Some(error) => format!("{}: {NEXT_BOOT}.\n\n", printable(error)),
+        None => String::new(),
+    }
+}
+
+fn config_problem(status: &Status) -> String {
+    match &status.config_error {
+        Some(error) => format!(
+            "The configuration is invalid, and the previous one is in force: {}\n\n",
+            printable(error)
+        ),
         None => String::new(),
     }
 }
@@ -312,6 +323,8 @@ mod tests {
                 engine: true,
                 engine_error: Some("it is\u{7} gone".into()),
                 state_error: None,
+                config_error: Some("config.toml:1: it is\u{7} wrong".into()),
+                reloads: Some(1),
                 ports: vec![port("zwave", PortState::Ready), failed, unheld, bound],
                 held: vec![held(Some(58_500)), held(None)],
             },
@@ -320,6 +333,8 @@ mod tests {
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "The engine cannot be reached: it is\u{fffd} gone\n\n\
+             The configuration is invalid, and the previous one is in force: config.toml:1: it is\u{fffd} \
+             wrong\n\n\
              PORT     DEVICE   CONTAINER  NODE        STATE          SINCE                HELD OPENS\n\
              zwave    ttyUSB0  app\u{fffd}[2J    /dev/zwave  ready          2026-11-25 01:29:48  2\n\
              meter    -        app\u{fffd}[2J    /dev/zwave  failed         2026-11-25 01:29:48  0\n\
@@ -345,6 +360,8 @@ mod tests {
             engine: false,
             engine_error: None,
             state_error: None,
+            config_error: None,
+            reloads: Some(0),
             ports: Vec::new(),
             held: Vec::new(),
         };

@@ -1,5 +1,6 @@
 //! `ttyplugd wait`: returns when a port is ready. For scripts.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::cli::block_on::block_on;
 use crate::cli::client::{Watcher, no_answer};
 use crate::cli::options::RunDirectory;
 use crate::cli::output::printable;
+use crate::cli::progress;
 use crate::daemon::status::document::{PortState, PortStatus, Status};
 use crate::model::{Hold, PortName};
 
@@ -41,18 +43,33 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         port, container, ..
     } = arguments;
     let run_dir = &arguments.run.run_dir;
-    block_on(async {
-        let mut reason = no_answer(run_dir);
-        let ready = until_ready(run_dir, port, container.as_deref(), &mut reason);
-        let Hold::Seconds(seconds) = arguments.timeout else {
-            return ready.await;
-        };
-        match timeout(Duration::from_secs(seconds), ready).await {
-            Ok(result) => result,
-            Err(_) => bail!("port {port} is not ready after {seconds} s: {reason}"),
-        }
-    })??;
+    block_on(wait(run_dir, port, container.as_deref(), arguments.timeout))??;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the port is ready, and shows on a terminal for how long it has waited for what.
+///
+/// # Errors
+/// It is not ready in time, with the reason.
+pub(super) async fn wait(
+    run_dir: &Path,
+    port: &PortName,
+    container: Option<&str>,
+    limit: Hold,
+) -> anyhow::Result<()> {
+    let reason = RefCell::new(no_answer(run_dir));
+    let ready = until_ready(run_dir, port, container, &reason);
+    let ready = progress::shown(ready, || format!("for port {port}: {}", reason.borrow()));
+    let Hold::Seconds(seconds) = limit else {
+        return ready.await;
+    };
+    match timeout(Duration::from_secs(seconds), ready).await {
+        Ok(result) => result,
+        Err(_) => bail!(
+            "port {port} is not ready after {seconds} s: {}",
+            reason.borrow()
+        ),
+    }
 }
 
 /// Keeps in `reason` why the port is not ready yet.
@@ -60,17 +77,17 @@ async fn until_ready(
     run_dir: &Path,
     port: &PortName,
     container: Option<&str>,
-    reason: &mut String,
+    reason: &RefCell<String>,
 ) -> anyhow::Result<()> {
     let mut watcher = Watcher::wait_and_connect(run_dir).await?;
     loop {
         while let Some(status) = watcher.next().await {
             match why_not_ready(&status, port.as_str(), container) {
                 None => return Ok(()),
-                Some(why) => *reason = why,
+                Some(why) => drop(reason.replace(why)),
             }
         }
-        *reason = no_answer(run_dir);
+        reason.replace(no_answer(run_dir));
         watcher.reconnect().await?;
     }
 }
@@ -152,6 +169,8 @@ mod tests {
             engine: true,
             engine_error: None,
             state_error: None,
+            config_error: None,
+            reloads: Some(0),
             ports,
             held: Vec::new(),
         }

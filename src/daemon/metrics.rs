@@ -288,6 +288,8 @@ mod tests {
             engine: true,
             engine_error: None,
             state_error: None,
+            config_error: None,
+            reloads: Some(0),
             ports: Vec::new(),
             held: Vec::new(),
         }

@@ -418,16 +418,16 @@ impl Daemon {
     fn reload(&mut self, monitor: &mut Monitor) -> anyhow::Result<()> {
         // Type=notify-reload needs the time at which the reload began (sd_notify(3), MONOTONIC_USEC).
         notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
-        match config::load(&self.directories.config) {
+        let loaded = config::load(&self.directories.config);
+        match &loaded {
             Ok(settings) => {
                 self.labels.need(settings.needed_labels());
-                let mut state = self.shared.state.borrow_mut();
-                state.settings = settings;
-                state.stale = true;
                 tracing::info!("configuration reloaded");
             }
-            Err(errors) => problems::rejected(&errors),
+            Err(errors) => problems::rejected(errors),
         }
+        self.shared.state.borrow_mut().reload(loaded);
+        self.shared.notifier.notify_watchers();
         self.mark_all();
         self.resync(monitor);
         notify(&[NotifyState::Ready]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use crate::config::ConfigError;
 use crate::config::settings::Settings;
 use crate::daemon::held::HeldByKeepers;
 use crate::daemon::metrics::Metrics;
@@ -25,6 +26,9 @@ use crate::sys::clock::Clock;
 #[derive(Debug)]
 pub struct State {
     pub settings: Settings,
+    /// How often the configuration was read again, and why it was rejected the last time.
+    pub reloads: u64,
+    pub config_error: Option<String>,
     pub inventory: Inventory,
     pub assigned: Assignments,
     /// The inventory or the configuration may have changed since `assigned` was computed.
@@ -101,6 +105,8 @@ impl State {
         let metrics = Rc::<Metrics>::default();
         Self {
             settings,
+            reloads: 0,
+            config_error: None,
             inventory,
             assigned: Assignments::default(),
             stale: true,
@@ -113,6 +119,19 @@ impl State {
             plugged: BTreeSet::new(),
             clock: Clock::default(),
             metrics,
+        }
+    }
+
+    /// Takes in the configuration as it was read again. An invalid one leaves the old one in force.
+    pub fn reload(&mut self, loaded: Result<Settings, Vec<ConfigError>>) {
+        self.reloads += 1;
+        self.config_error = loaded.as_ref().err().map(|errors| {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            errors.join("; ")
+        });
+        if let Ok(settings) = loaded {
+            self.settings = settings;
+            self.stale = true;
         }
     }
 

@@ -17,6 +17,12 @@ pub struct Status {
     /// Why the state for the next boot cannot be written; `None` while it can.
     #[serde(default)]
     pub state_error: Option<String>,
+    /// Why the configuration was rejected when it was last read again; `None` if it is in force.
+    #[serde(default)]
+    pub config_error: Option<String>,
+    /// How often the configuration was read again. Older daemons do not say.
+    #[serde(default)]
+    pub reloads: Option<u64>,
     pub ports: Vec<PortStatus>,
     pub held: Vec<HeldStatus>,
 }

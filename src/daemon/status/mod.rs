@@ -150,6 +150,8 @@ pub fn status(state: &State, now: Now) -> Status {
         engine: state.engine.has_listed(),
         engine_error: state.engine.error().map(str::to_owned),
         state_error: state.problems.of_known().map(str::to_owned),
+        config_error: state.config_error.clone(),
+        reloads: Some(state.reloads),
         ports: ports.collect(),
         held: held.collect(),
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::testbed::Recipe;
+use crate::testbed::{Recipe, has_words, until};
 
 use super::setup::{ZWAVE, plugged, port_for, unplugged};
 
@@ -41,9 +41,25 @@ fn a_bad_configuration_at_sighup_leaves_the_old_one_in_force() {
     bed.configure(&ZWAVE.replace("node =", "nodes ="));
     daemon.reload();
     daemon.logs(&["config.toml", "nodes", "node"]);
+    until("the status says so", || {
+        let error = bed.status()?["config_error"].clone();
+        let is_said = error.as_str().is_some_and(|error| error.contains("nodes"));
+        is_said.then_some(()).ok_or_else(|| error.to_string())
+    });
+    let text = bed.ttyplugd(&["status"]).stdout;
+    has_words(text, &["configuration is invalid", "nodes"]);
     port.plug();
     container.has_port(&port);
     daemon.notifies("WATCHDOG=1");
+    let rejected = fs::read_to_string(bed.file("config.toml")).expect("it is there");
+    bed.configure(ZWAVE);
+    daemon.reload();
+    until("the status says no more", || {
+        let status = bed.status()?;
+        let is_new = status["config_error"].is_null() && status["reloads"] == 2;
+        is_new.then_some(()).ok_or_else(|| status.to_string())
+    });
+    bed.configure(&rejected);
 
     // The same file does not start a daemon.
     let check = bed.ttyplugd(&["check"]);
