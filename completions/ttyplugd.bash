@@ -16,6 +16,9 @@ _ttyplugd() {
             ",$1")
                 cmd="ttyplugd"
                 ;;
+            ttyplugd,add)
+                cmd="ttyplugd__subcmd__add"
+                ;;
             ttyplugd,check)
                 cmd="ttyplugd__subcmd__check"
                 ;;
@@ -27,6 +30,9 @@ _ttyplugd() {
                 ;;
             ttyplugd,ports)
                 cmd="ttyplugd__subcmd__ports"
+                ;;
+            ttyplugd,remove)
+                cmd="ttyplugd__subcmd__remove"
                 ;;
             ttyplugd,run)
                 cmd="ttyplugd__subcmd__run"
@@ -56,12 +62,46 @@ _ttyplugd() {
 
     case "${cmd}" in
         ttyplugd)
-            opts="-h -V --help --version run ports status wait check plan runtime completions"
+            opts="-h -V --help --version run ports status wait add remove check plan runtime completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__add)
+            opts="-h --device --container --node --dry-run --config --run-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --device)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -142,6 +182,28 @@ _ttyplugd() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ttyplugd__subcmd__remove)
+            opts="-h --config --run-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -30,6 +30,8 @@ complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "run" -d 'Run the 
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "ports" -d 'List the serial devices of this machine, and how to match each of them'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "status" -d 'Show the state of every port in every container, and every held open'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "wait" -d 'Wait until a port is ready in all of its containers, or in one'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "add" -d 'Make a plugged-in device a port of a container. Without arguments it asks, on a terminal'
+complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "remove" -d 'Remove a port that `add` has added'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "check" -d 'Find everything that keeps ports from working, and how to fix it'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "plan" -d 'Show what the daemon would do now, without changing anything'
 complete -c ttyplugd -n "__fish_ttyplugd_needs_command" -f -a "runtime" -d 'Register ttyplug-runtime in Docker\'s daemon.json, or unregister it'
@@ -51,6 +53,16 @@ complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l container -d 
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l timeout -d 'Longest time to wait: a time such as 60s or 5m, or forever' -r
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand wait" -s h -l help -d 'Print help'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand add" -l device -d 'Its device: ttyACM0, /dev/ttyACM0 or a link such as /dev/serial/by-id/NAME' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand add" -l container -d 'Its container: a name, or PROJECT/SERVICE of compose. It need not exist yet' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand add" -l node -d 'Its path in the container. [default: /dev/ and the name of the port]' -r
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand add" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand add" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand add" -l dry-run -d 'Print the file, and write nothing'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand add" -s h -l help -d 'Print help'
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand remove" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand remove" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand remove" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l run-dir -d 'Directory of the lock, the sockets and the record of what was made' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l config -d 'Configuration file; drop-ins are read from conf.d beside it. [default: /etc/ttyplugd/config.toml, if it exists]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand check" -l state-dir -d 'Directory of what the daemon keeps for the next boot' -r -F

@@ -66,6 +66,28 @@ _arguments "${_arguments_options[@]}" : \
 ':port -- Name of the port:_default' \
 && ret=0
 ;;
+(add)
+_arguments "${_arguments_options[@]}" : \
+'--device=[Its device\: ttyACM0, /dev/ttyACM0 or a link such as /dev/serial/by-id/NAME]:DEVICE:_default' \
+'--container=[Its container\: a name, or PROJECT/SERVICE of compose. It need not exist yet]:NAME:_default' \
+'--node=[Its path in the container. \[default\: /dev/ and the name of the port\]]:PATH:_default' \
+'--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
+'--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
+'--dry-run[Print the file, and write nothing]' \
+'-h[Print help]' \
+'--help[Print help]' \
+'::name -- Name of the port:_default' \
+&& ret=0
+;;
+(remove)
+_arguments "${_arguments_options[@]}" : \
+'--config=[Configuration file; drop-ins are read from conf.d beside it. \[default\: /etc/ttyplugd/config.toml, if it exists\]]:FILE:_files' \
+'--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
+'-h[Print help]' \
+'--help[Print help]' \
+':name -- Name of the port:_default' \
+&& ret=0
+;;
 (check)
 _arguments "${_arguments_options[@]}" : \
 '--run-dir=[Directory of the lock, the sockets and the record of what was made]:DIR:_files' \
@@ -146,12 +168,19 @@ _ttyplugd_commands() {
 'ports:List the serial devices of this machine, and how to match each of them' \
 'status:Show the state of every port in every container, and every held open' \
 'wait:Wait until a port is ready in all of its containers, or in one' \
+'add:Make a plugged-in device a port of a container. Without arguments it asks, on a terminal' \
+'remove:Remove a port that \`add\` has added' \
 'check:Find everything that keeps ports from working, and how to fix it' \
 'plan:Show what the daemon would do now, without changing anything' \
 'runtime:Register ttyplug-runtime in Docker'\''s daemon.json, or unregister it' \
 'completions:Print a completion script for a shell' \
     )
     _describe -t commands 'ttyplugd commands' commands "$@"
+}
+(( $+functions[_ttyplugd__subcmd__add_commands] )) ||
+_ttyplugd__subcmd__add_commands() {
+    local commands; commands=()
+    _describe -t commands 'ttyplugd add commands' commands "$@"
 }
 (( $+functions[_ttyplugd__subcmd__check_commands] )) ||
 _ttyplugd__subcmd__check_commands() {
@@ -172,6 +201,11 @@ _ttyplugd__subcmd__plan_commands() {
 _ttyplugd__subcmd__ports_commands() {
     local commands; commands=()
     _describe -t commands 'ttyplugd ports commands' commands "$@"
+}
+(( $+functions[_ttyplugd__subcmd__remove_commands] )) ||
+_ttyplugd__subcmd__remove_commands() {
+    local commands; commands=()
+    _describe -t commands 'ttyplugd remove commands' commands "$@"
 }
 (( $+functions[_ttyplugd__subcmd__run_commands] )) ||
 _ttyplugd__subcmd__run_commands() {

@@ -1,6 +1,7 @@
 //! A client for the daemon's API socket: as much HTTP as that needs.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::daemon::api::{CONNECTION_LIMIT, SOCKET, STREAM};
 use crate::daemon::status::document::Status;
 use crate::sys::inotify::Arrivals;
+use crate::sys::pidfd::{self, Signal};
 
 /// How long a response may take. When the daemon has as many connections as it allows, the request
 /// waits until others are cut off.
@@ -105,6 +107,16 @@ impl Watcher {
         self.response.line().await.ok()
     }
 
+    /// Sends a signal to the daemon.
+    ///
+    /// # Errors
+    /// It has ended, or this user may not send it one.
+    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let daemon = self.response.daemon.as_ref();
+        let sent = daemon.map(|daemon| pidfd::send(daemon, signal));
+        Ok(sent.context("the process of ttyplugd cannot be found")??)
+    }
+
     /// Waits for the next daemon and connects to it.
     ///
     /// # Errors
@@ -143,6 +155,8 @@ struct Response {
     /// The status line and the headers, in lower case.
     head: String,
     body: BufReader<UnixStream>,
+    /// The process that it is from, if this machine's numbers tell.
+    daemon: Option<OwnedFd>,
 }
 
 impl Response {
@@ -150,6 +164,10 @@ impl Response {
     /// section 7.2.2).
     async fn get(run_dir: &Path, target: &str) -> io::Result<Self> {
         let mut stream = UnixStream::connect(run_dir.join(SOCKET)).await?;
+        // Who has called listen(2) (unix(7), SO_PEERCRED). The number is that process's own still, since
+        // it will answer.
+        let pid = stream.peer_cred()?.pid();
+        let daemon = pid.and_then(|pid| pidfd::open(pid).ok());
         let request = format!("GET {target} HTTP/1.0\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut body = BufReader::new(stream);
@@ -164,7 +182,7 @@ impl Response {
         if !head.starts_with("http/1.0 200 ") {
             return Err(io::Error::other("unexpected response"));
         }
-        Ok(Self { head, body })
+        Ok(Self { head, body, daemon })
     }
 
     /// The whole body.

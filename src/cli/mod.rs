@@ -13,18 +13,27 @@ use completions::Shell;
 use options::{ConfigFile, Output, RunDirectory, StateDirectory};
 use output::print_error;
 
+mod add;
 mod block_on;
 mod check;
 mod client;
 mod completions;
+mod configuration;
+mod definition;
 mod options;
 mod output;
 mod plan;
 mod ports;
 mod progress;
+mod questions;
+mod reload;
+mod remove;
+mod root;
 mod run;
 mod runtime;
+mod serial_devices;
 mod snapshot;
+mod snippet;
 mod status;
 mod wait;
 
@@ -70,6 +79,10 @@ enum Command {
     },
     /// Wait until a port is ready in all of its containers, or in one.
     Wait(wait::Arguments),
+    /// Make a plugged-in device a port of a container. Without arguments it asks, on a terminal.
+    Add(add::arguments::Arguments),
+    /// Remove a port that `add` has added.
+    Remove(remove::Arguments),
     /// Find everything that keeps ports from working, and how to fix it.
     Check {
         #[command(flatten)]
@@ -127,6 +140,8 @@ impl Command {
             Self::Ports { output } => ports::run(output.json),
             Self::Status { watch, run, output } => status::run(&run.run_dir, watch, output.json),
             Self::Wait(arguments) => wait::run(&arguments),
+            Self::Add(arguments) => add::run(&arguments),
+            Self::Remove(arguments) => remove::run(&arguments),
             Self::Check {
                 run,
                 config,

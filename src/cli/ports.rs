@@ -1,13 +1,13 @@
 //! `ttyplugd ports`: the serial devices of this machine, and how to match each of them.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use crate::cli::output::{print, print_json, printable};
+use crate::cli::serial_devices::{SerialDevices, description};
+use crate::cli::snippet::Snippet;
 use crate::model::device::Device;
-use crate::model::identity::{Identity, identity};
 use crate::model::match_key::{BY_PATH, LINK_DIRECTORIES, MatchKey};
 use crate::model::selector::DeviceMatch;
 use crate::monitor::enumerate;
@@ -23,15 +23,7 @@ pub(super) fn run(as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The serial devices by sysname. All of them are needed to say whether one is unique.
-struct SerialDevices(BTreeMap<String, Device>);
-
 impl SerialDevices {
-    fn new(devices: impl IntoIterator<Item = Device>) -> Self {
-        let serial = devices.into_iter().filter(Device::is_serial);
-        Self(serial.map(|d| (d.sysname.clone(), d)).collect())
-    }
-
     fn as_value(&self) -> Vec<Value> {
         let shared = shared_links(&self.0);
         let value = |device: &Device| {
@@ -49,7 +41,7 @@ impl SerialDevices {
                 "offered": device.is_offered(),
                 "ignored": device.is_ignored(),
                 "match": properties,
-                "identity": identity(device, &self.0).word(),
+                "identity": self.identity(device).word(),
                 "not_unique": not_unique,
                 "snippet": self.snippet(device),
             })
@@ -86,7 +78,7 @@ impl SerialDevices {
 
     /// The line for a device that its names do not identify.
     fn not_unique(&self, device: &Device) -> Option<String> {
-        let why = identity(device, &self.0).weakness()?;
+        let why = self.identity(device).weakness()?;
         let shared = shared_links(&self.0);
         // Some chips with several ports have one path for all of them.
         let has_own_path = device
@@ -100,47 +92,19 @@ impl SerialDevices {
         Some(format!("  not unique: {}; {advice}", printable(&why)))
     }
 
-    /// A `[[port]]` that matches this device alone, even after another of its kind is plugged in. Its
-    /// node stays the same then, so early opens of it are known.
+    /// A `[[port]]` that matches this device alone. Its node stays the same, so early opens of it are
+    /// known.
     fn snippet(&self, device: &Device) -> String {
-        let candidates: &[&[MatchKey]] = match identity(device, &self.0) {
-            Identity::Serial => &[
-                &[
-                    MatchKey::Vendor,
-                    MatchKey::Product,
-                    MatchKey::Serial,
-                    MatchKey::Interface,
-                ],
-                // Ports on one interface differ in nothing but their names.
-                &[MatchKey::ById],
-                &[MatchKey::ByPath],
-            ],
-            _ => &[&[MatchKey::ByPath]],
+        let snippet = |found: DeviceMatch| {
+            let snippet = Snippet {
+                name: &device.sysname.to_lowercase(),
+                device: &found,
+                container: "CONTAINER",
+                node: device.node.as_str(),
+            };
+            snippet.to_string()
         };
-        let unique = candidates
-            .iter()
-            .map(|keys| pairs(device, keys))
-            .find(|pairs| self.is_only(device, pairs));
-        let pairs = unique.unwrap_or_else(|| pairs(device, &[MatchKey::Sysname]));
-        let pairs: Vec<String> = pairs
-            .iter()
-            .map(|(key, value)| format!("{key} = {}", quote(value)))
-            .collect();
-        format!(
-            "[[port]]\nname = {}\nmatch = {{ {} }}\ncontainers = [\"CONTAINER\"]\nnode = {}\n",
-            quote(&device.sysname.to_lowercase()),
-            pairs.join(", "),
-            quote(device.node.as_str()),
-        )
-    }
-
-    /// Whether no other device fits this match.
-    fn is_only(&self, device: &Device, pairs: &[(&str, String)]) -> bool {
-        let pairs = pairs.iter().map(|(key, value)| (*key, value.as_str()));
-        DeviceMatch::new(pairs).is_ok_and(|device_match| {
-            let mut others = self.0.values().filter(|d| d.sysname != device.sysname);
-            !others.any(|other| device_match.matches(other))
-        })
+        self.unique_match(device).map(snippet).unwrap_or_default()
     }
 }
 
@@ -163,35 +127,6 @@ fn availability(device: &Device) -> &'static str {
     }
 }
 
-fn description(device: &Device) -> String {
-    let word = |database, own| device.property(database).or(device.property(own));
-    let words = [
-        word("ID_VENDOR_FROM_DATABASE", "ID_VENDOR"),
-        word("ID_MODEL_FROM_DATABASE", "ID_MODEL"),
-    ];
-    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// The device's values of these keys, as globs without wildcards.
-fn pairs(device: &Device, keys: &[MatchKey]) -> Vec<(&'static str, String)> {
-    let pair = |key: &MatchKey| {
-        let value = device.values(*key).first().copied()?;
-        Some((key.name(), glob::Pattern::escape(value)))
-    };
-    keys.iter().filter_map(pair).collect()
-}
-
-/// A TOML basic string. It has the same escapes as JSON (TOML 1.0, "String"). All control characters
-/// are escaped, because the terminal would carry them out.
-fn quote(text: &str) -> String {
-    let quoted = json!(text).to_string();
-    let escaped = quoted.chars().map(|c| match c {
-        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
-        c => c.to_string(),
-    });
-    escaped.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +147,14 @@ mod tests {
         let hostile = "a\"b\\c\n[*]?\u{7f}\u{9b}é";
         let (mut first, second) = (device("ttyUSB0", "A3X9"), device("ttyUSB1", "B7Y2"));
         first.properties.insert("ID_MODEL_ID".into(), "0200".into());
-        for (serial, expected) in [(Some(hostile), "serial"), (None, "by-path")] {
+        for (serial, expected) in [
+            (Some(hostile), "serial"),
+            // In a match these are the same as without the marks and blanks.
+            (Some("\"A3X9\""), "by-id"),
+            (Some("'A3X9'"), "by-id"),
+            (Some(" A3X9\t"), "by-id"),
+            (None, "by-path"),
+        ] {
             first.properties.remove("ID_SERIAL_SHORT");
             let serial = serial.map(|serial| ("ID_SERIAL_SHORT".to_owned(), serial.to_owned()));
             first.properties.extend(serial);

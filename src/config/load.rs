@@ -13,11 +13,22 @@ use crate::config::settings::Settings;
 /// # Errors
 /// The errors of all files together.
 pub fn load(file: &Path) -> Result<Settings, Vec<ConfigError>> {
-    let mut files = vec![file.to_owned()];
-    files.extend(drop_ins(&file.with_file_name("conf.d")).map_err(|error| vec![error])?);
+    let (texts, errors) = read(file);
+    match parse(&texts) {
+        Ok(settings) if errors.is_empty() => Ok(settings),
+        Ok(_) => Err(errors),
+        Err(more) => Err(errors.into_iter().chain(more).collect()),
+    }
+}
 
-    let mut texts = Vec::new();
-    let mut errors = Vec::new();
+/// The texts of these files in their order, and the errors of those that cannot be read.
+pub fn read(file: &Path) -> (Vec<(PathBuf, String)>, Vec<ConfigError>) {
+    let mut files = vec![file.to_owned()];
+    let (mut texts, mut errors) = (Vec::new(), Vec::new());
+    match drop_ins(&directory(file)) {
+        Ok(drop_ins) => files.extend(drop_ins),
+        Err(error) => errors.push(error),
+    }
     for file in files {
         match std::fs::read_to_string(&file) {
             Ok(text) => texts.push((file, text)),
@@ -25,11 +36,12 @@ pub fn load(file: &Path) -> Result<Settings, Vec<ConfigError>> {
             Err(error) => errors.push(unreadable(&file, &error)),
         }
     }
-    match parse(&texts) {
-        Ok(settings) if errors.is_empty() => Ok(settings),
-        Ok(_) => Err(errors),
-        Err(more) => Err(errors.into_iter().chain(more).collect()),
-    }
+    (texts, errors)
+}
+
+/// The directory of the drop-ins of a configuration file.
+pub fn directory(file: &Path) -> PathBuf {
+    file.with_file_name("conf.d")
 }
 
 fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {

@@ -1,4 +1,4 @@
-//! The configuration file and the container labels, checked. Pure, but for [`load`].
+//! The configuration file and the container labels, checked. Pure, but for `load`.
 //!
 //! Imports: `model`.
 
@@ -11,5 +11,5 @@ mod parse;
 pub mod settings;
 mod syntax;
 
-pub use load::load;
+pub use load::{directory, load, read};
 pub use parse::{ConfigError, parse};

@@ -16,6 +16,7 @@ pub struct Described {
     /// The name of the runtime that it was created for, e.g. `runc`.
     pub runtime: String,
     pub running: Option<Running>,
+    pub mappings: Vec<Mapping>,
     /// Every device of its definition was there when it was described.
     complete: bool,
 }
@@ -150,6 +151,7 @@ pub(super) fn described(
     };
     Described {
         runtime: runtime.unwrap_or_default(),
+        mappings: mappings(host_config),
         running: running(response, rights),
         complete,
     }
@@ -174,8 +176,22 @@ fn running(response: ContainerInspectResponse, rights: DeviceRules) -> Option<Ru
         let name = variable.split('=').next();
         name.unwrap_or_default().to_owned()
     });
-    let devices = host_config.devices.iter().flatten();
-    let mappings = devices.filter_map(|device| {
+    Some(Running {
+        pid,
+        started_at: state.started_at.unwrap_or_default(),
+        paused: state.paused.unwrap_or(false),
+        foreign,
+        mappings: mappings(Some(&host_config)),
+        drops_mknod: drops_mknod(&host_config),
+        added_groups: host_config.group_add.clone().unwrap_or_default(),
+        environment: environment.collect(),
+        rights,
+    })
+}
+
+fn mappings(host_config: Option<&HostConfig>) -> Vec<Mapping> {
+    let devices = host_config.and_then(|config| config.devices.as_ref());
+    let mappings = devices.into_iter().flatten().filter_map(|device| {
         let host = device.path_on_host.clone()?;
         let container = device.path_in_container.clone();
         Some(Mapping {
@@ -183,17 +199,7 @@ fn running(response: ContainerInspectResponse, rights: DeviceRules) -> Option<Ru
             host,
         })
     });
-    Some(Running {
-        pid,
-        started_at: state.started_at.unwrap_or_default(),
-        paused: state.paused.unwrap_or(false),
-        foreign,
-        mappings: mappings.collect(),
-        drops_mknod: drops_mknod(&host_config),
-        added_groups: host_config.group_add.clone().unwrap_or_default(),
-        environment: environment.collect(),
-        rights,
-    })
+    mappings.collect()
 }
 
 fn drops_mknod(host_config: &HostConfig) -> bool {

@@ -171,6 +171,11 @@ impl NodePath {
         rest.is_some_and(|rest| rest.starts_with('/'))
     }
 
+    /// Whether nodes at both cannot exist at the same time.
+    pub fn clashes_with(&self, other: &NodePath) -> bool {
+        self == other || self.is_below(other) || other.is_below(self)
+    }
+
     /// The text of a symbolic link at `self` that leads to `node`. It is relative as udev's own are
     /// (`../../ttyUSB0`), and so leads there from outside the container too.
     pub fn relative_target(&self, node: &NodePath) -> String {

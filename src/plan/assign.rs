@@ -399,6 +399,20 @@ impl Assignment {
             || self.absent.iter().any(|absent| absent.port == port)
     }
 
+    /// The nodes of its ports, plugged in or not, as far as they are known; the same for those that
+    /// another port keeps away.
+    pub fn nodes(&self) -> impl Iterator<Item = (String, NodePath)> {
+        let wants = self.wants.iter().map(|want| (&want.port, &want.node));
+        let absent = self.absent.iter();
+        let absent = absent.filter_map(|absent| Some((&absent.port, absent.node.as_ref()?)));
+        let conflicts = self.conflicts.iter().filter_map(|conflict| match conflict {
+            Conflict::Node { port, node, .. } => Some((port, node)),
+            Conflict::Link { .. } | Conflict::NotOffered { .. } => None,
+        });
+        let all = wants.chain(absent).chain(conflicts);
+        all.map(|(port, node)| (port.clone(), node.clone()))
+    }
+
     /// Whether a port that labels define is met only by a device that is not offered to labels.
     pub fn refuses(&self, port: &str) -> bool {
         let mut conflicts = self.conflicts.iter();
@@ -435,7 +449,11 @@ impl Assignment {
 
     /// Adds a port unless an earlier one, by name, has the same node or one above or below it.
     fn add(&mut self, want: WantedPort) {
-        if let Some(first) = self.wants.iter().find(|first| first.clashes_with(&want)) {
+        if let Some(first) = self
+            .wants
+            .iter()
+            .find(|first| first.node.clashes_with(&want.node))
+        {
             self.conflicts.push(Conflict::Node {
                 port: want.port,
                 node: want.node,
@@ -453,7 +471,7 @@ impl Assignment {
         let has =
             |other: &WantedPort, path: &NodePath| other.node == *path || other.links.contains(path);
         let is_taken = |path: &NodePath| others().any(|other| has(other, path));
-        let clashes = others().any(|other| other.clashes_with(&placeholder));
+        let clashes = others().any(|other| other.node.clashes_with(&placeholder.node));
         if clashes || is_taken(&placeholder.node) {
             return;
         }
@@ -564,13 +582,6 @@ impl WantedPort {
             on_plug: OnPlug::None,
             plugged: 0,
         })
-    }
-
-    /// Whether the nodes of both cannot exist at the same time.
-    fn clashes_with(&self, other: &Self) -> bool {
-        self.node == other.node
-            || self.node.is_below(&other.node)
-            || other.node.is_below(&self.node)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A small text file of another program, in a directory of root's, that is replaced whole: its
+//! A small text file in a directory of root's, mostly of another program, that is replaced whole: its
 //! readers see the old text or the new one, and its owner and mode stay.
 //!
 //! No other user may influence which file is written. So links are followed one by one, every
@@ -125,13 +125,13 @@ impl WholeFile {
         Ok(())
     }
 
-    /// Makes the new file, and its directory if need be.
+    /// Makes the new file, and its directories if need be.
     fn create(&self, text: &str) -> std::io::Result<Replacement> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
-        match DirBuilder::new().mode(0o755).create(directory) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)?;
         let mut new = Replacement::beside(&self.path)?;
         new.file.write_all(text.as_bytes())?;
         let mode = match &self.before {

@@ -68,10 +68,13 @@ const ROOMS: [(&str, &[&str]); 13] = [
 const PURE_ROOMS: [&str; 4] = ["model", "config", "plan", "hold"];
 
 /// Files of the same kind in other rooms.
-const PURE_FILES: [&str; 15] = [
+const PURE_FILES: [&str; 18] = [
+    "cli/add/plan",
+    "cli/add/port_file",
     "cli/check/credentials",
     "cli/check/codes",
     "cli/check/finding",
+    "cli/snippet",
     "container/device_program",
     "container/script",
     "container/uevent",

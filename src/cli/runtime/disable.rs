@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 
-use super::docker_setup::{DockerSetup, require_root};
+use super::docker_setup::DockerSetup;
 use crate::cli::output::printable;
+use crate::cli::root::require_root;
 use crate::engine::daemon_json::{EngineFile, FileError, PROGRAM, Without};
 use crate::engine::dockerd::{self, Dockerd};
 use crate::engine::runtimes::User;

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use nix::unistd::geteuid;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::daemon_json::{DEFAULT_FILE, RUNTIME};
@@ -173,9 +172,4 @@ fn default_file(dockerds: &[Dockerd]) -> anyhow::Result<PathBuf> {
         first.display()
     );
     Ok(first)
-}
-
-pub(super) fn require_root() -> anyhow::Result<()> {
-    ensure!(geteuid().is_root(), "only root can do that: use sudo");
-    Ok(())
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
-use super::docker_setup::{DockerSetup, require_root};
+use super::docker_setup::DockerSetup;
 use crate::cli::output::printable;
+use crate::cli::root::require_root;
 use crate::engine::daemon_json::{EngineFile, PROGRAM, RUNTIME, new_file};
 use crate::engine::dockerd::Dockerd;
 use crate::sys::trusted_file::WholeFile;

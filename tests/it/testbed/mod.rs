@@ -10,6 +10,7 @@ pub(crate) mod keeper;
 mod port;
 mod process;
 pub(crate) mod proxy;
+mod terminal;
 mod wait;
 
 use std::fs;
@@ -28,6 +29,7 @@ pub(crate) use entry::{Entry, Node};
 pub(crate) use journald::Journald;
 pub(crate) use port::{HaltedUdevd, MAJOR, Port, SlowRule, settle};
 pub(crate) use process::Process;
+pub(crate) use terminal::Terminal;
 pub(crate) use wait::{SOON, eventually, has_words, output, run, until, until_within};
 
 /// The OCI runtime wrapper.
@@ -38,8 +40,8 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// The options for the files of one test, and their names in its directory.
 const FILES: [(&str, &str); 3] = [
-    ("--config", "config.toml"),
     ("--state-dir", "state"),
+    ("--config", "config.toml"),
     ("--run-dir", "run"),
 ];
 
@@ -191,15 +193,30 @@ impl Testbed {
 
     /// A command of `ttyplugd` on the same files.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["100", PROGRAM])
+            .args(self.arguments(arguments));
+        command.env("NO_COLOR", "1");
+        command
+    }
+
+    /// These arguments, and the options for the files that the command takes.
+    fn arguments(&self, arguments: &[&str]) -> Vec<String> {
         let files = match arguments {
             ["ports", ..] => &[],
             ["status" | "wait", ..] => &FILES[2..],
+            ["add" | "remove", ..] => &FILES[1..],
             _ => &FILES[..],
         };
-        let mut command = Command::new("timeout");
-        command.args(["100", PROGRAM]).args(arguments);
-        command.args(self.options(files)).env("NO_COLOR", "1");
-        command
+        let arguments = arguments.iter().copied().map(String::from);
+        arguments.chain(self.options(files)).collect()
+    }
+
+    /// Runs it on a terminal.
+    pub(crate) fn terminal(&self, arguments: &[&str]) -> Terminal {
+        let words = [vec![PROGRAM.to_owned()], self.arguments(arguments)].concat();
+        Terminal::start(&words)
     }
 
     /// Runs it to its end.

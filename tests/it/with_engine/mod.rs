@@ -1,5 +1,6 @@
 //! The daemon on a real machine: every test plugs, starts and breaks real things.
 
+mod add;
 mod announce;
 mod applications;
 mod boot;

@@ -1,0 +1,243 @@
+//! What the operator has to change in the definitions of containers, as lines to paste. ttyplugd
+//! changes no definition itself.
+
+use crate::cli::output::printable;
+use crate::config::labels::compose_service;
+use crate::engine::Engine;
+use crate::engine::container::Mapping;
+use crate::engine::daemon_json::RUNTIME;
+use crate::engine::runtimes::EngineInfo;
+use crate::model::NodePath;
+use crate::model::device::Device;
+use crate::model::inventory::{Container, ContainerId};
+use crate::model::selector::ContainerMatch;
+
+/// How a container was created or will be, as far as ports are concerned.
+pub(super) struct Definition {
+    name: String,
+    /// The project and the service of compose.
+    service: Option<(String, String)>,
+    exists: bool,
+    runtime: Runtime,
+    mappings: Vec<Mapping>,
+}
+
+/// What holds early opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runtime {
+    InUse,
+    Registered,
+    Unknown,
+}
+
+impl Definition {
+    /// Those of containers that still exist.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub(super) async fn read(
+        engine: &Engine,
+        containers: impl Iterator<Item = (&ContainerId, &Container)>,
+    ) -> anyhow::Result<Vec<Self>> {
+        let info = engine.info().await?;
+        let mut definitions = Vec::new();
+        for (id, container) in containers {
+            let described = engine.describe(id).await?;
+            definitions.extend(described.map(|described| Self {
+                name: container.name.clone(),
+                service: compose_service(&container.labels, &container.own_labels()),
+                exists: true,
+                runtime: match info.is_ours(&described.runtime) {
+                    true => Runtime::InUse,
+                    false => Runtime::registered(&info),
+                },
+                mappings: described.mappings,
+            }));
+        }
+        Ok(definitions)
+    }
+
+    /// That of a container that does not exist yet.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub(super) async fn of_none(engine: &Engine, name: &ContainerMatch) -> anyhow::Result<Self> {
+        let service = match name {
+            ContainerMatch::Service { project, service } => {
+                Some((project.to_string(), service.to_string()))
+            }
+            ContainerMatch::Name(_) | ContainerMatch::Label { .. } => None,
+        };
+        Ok(Self {
+            name: name.to_string(),
+            service,
+            exists: false,
+            runtime: Runtime::registered(&engine.info().await?),
+            mappings: Vec::new(),
+        })
+    }
+
+    /// What to change for a port that was added: what holds its early opens, and what makes the
+    /// container depend on the device. Empty if nothing is left to do.
+    pub(super) fn to_use(&self, device: &Device, node: &NodePath) -> String {
+        let mappings = self.mappings.iter();
+        let old = mappings.filter(|mapping| is_of(mapping, device, node));
+        let old: Vec<_> = old.map(written).collect();
+        let what = match self.runtime {
+            Runtime::Unknown => {
+                "after sudo ttyplugd runtime enable, add, and its early opens wait for the port"
+            }
+            Runtime::InUse | Runtime::Registered => "add, and its early opens wait for the port",
+        };
+        let add = section(what, &self.lines(self.runtime != Runtime::InUse, &[]));
+        let what = "take out, or the container does not start without the device";
+        self.changes(&[add, section(what, &self.lines(false, &old))].concat())
+    }
+
+    /// What to change after its last port was removed, and how it gets the device without ttyplugd.
+    pub(super) fn to_do_without(&self, device: Option<&Device>, node: &NodePath) -> String {
+        let mapping = device.map(|device| {
+            let stable = device.links.iter().next().unwrap_or(&device.node);
+            format!("{stable}:{node}")
+        });
+        let mapping: Vec<_> = mapping.into_iter().collect();
+        let has_runtime = self.runtime == Runtime::InUse;
+        let remove = section("take out", &self.lines(has_runtime, &[]));
+        let what = "add, if it is to have the device at its start all the same";
+        let add = section(what, &self.lines(false, &mapping));
+        self.changes(&[remove, add].concat())
+    }
+
+    fn changes(&self, sections: &str) -> String {
+        if sections.is_empty() {
+            return String::new();
+        }
+        let place = match &self.service {
+            Some((project, service)) => {
+                format!("service {service} of the compose project {project}")
+            }
+            None => format!("the docker run of {}", self.name),
+        };
+        let what = match self.exists {
+            true => format!("Change {place}, and create its container again"),
+            false => format!("Write into {place}"),
+        };
+        let text = format!("{what}:\n{sections}");
+        // The names are those that others have chosen.
+        text.lines().map(|line| printable(line) + "\n").collect()
+    }
+
+    /// The lines of a service in a compose file, or options of `docker run`.
+    fn lines(&self, runtime: bool, mappings: &[String]) -> Vec<String> {
+        let is_compose = self.service.is_some();
+        let runtime = runtime.then(|| match is_compose {
+            true => format!("runtime: {RUNTIME}"),
+            false => format!("--runtime {RUNTIME}"),
+        });
+        let head = (is_compose && !mappings.is_empty()).then(|| "devices:".to_owned());
+        let mappings = mappings.iter().map(|mapping| match is_compose {
+            true => format!("  - {mapping}"),
+            false => format!("--device {mapping}"),
+        });
+        runtime.into_iter().chain(head).chain(mappings).collect()
+    }
+}
+
+impl Runtime {
+    /// It is not in use.
+    fn registered(info: &EngineInfo) -> Self {
+        match info.runtimes.contains_key(RUNTIME) {
+            true => Self::Registered,
+            false => Self::Unknown,
+        }
+    }
+}
+
+/// Whether a `--device` is this device, or stands where its node is to be.
+fn is_of(mapping: &Mapping, device: &Device, node: &NodePath) -> bool {
+    let names = device.links.iter().chain([&device.node]);
+    let mut names = names.map(NodePath::as_str);
+    names.any(|name| name == mapping.host) || mapping.container == node.as_str()
+}
+
+fn written(mapping: &Mapping) -> String {
+    match mapping.host == mapping.container {
+        true => mapping.host.clone(),
+        false => format!("{}:{}", mapping.host, mapping.container),
+    }
+}
+
+fn section(what: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines: String = lines.iter().map(|line| format!("      {line}\n")).collect();
+    format!("  {what}:\n{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::device;
+
+    fn definition(service: bool, runtime: Runtime, devices: &[(&str, &str)]) -> Definition {
+        let mapping = |(host, container): &(&str, &str)| Mapping {
+            host: (*host).to_owned(),
+            container: (*container).to_owned(),
+        };
+        Definition {
+            name: "zwave-1".into(),
+            service: service.then(|| ("home".into(), "zwave".into())),
+            exists: true,
+            runtime,
+            mappings: devices.iter().map(mapping).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_left_to_do_is_in_the_words_of_compose_or_of_docker_run() {
+        let (device, node) = (device("ttyUSB0", "A1"), "/dev/zwave".parse().unwrap());
+        let devices = [
+            ("/dev/serial/by-id/usb-A1-if00", "/dev/zwave"),
+            ("/dev/ttyUSB0", "/dev/ttyUSB0"),
+            ("/dev/ttyUSB7\u{1b}", "/dev/zwave"),
+            ("/dev/ttyUSB1", "/dev/meter"),
+        ];
+        let compose = definition(true, Runtime::Registered, &devices).to_use(&device, &node);
+        assert_eq!(
+            compose,
+            "Change service zwave of the compose project home, and create its container again:\n  add, and its early opens wait for the port:\n      runtime: ttyplug\n  \
+             take out, or the container does not start without the device:\n      devices:\n        \
+             - /dev/serial/by-id/usb-A1-if00:/dev/zwave\n        - /dev/ttyUSB0\n        \
+             - /dev/ttyUSB7\u{fffd}:/dev/zwave\n"
+        );
+        let run = definition(false, Runtime::InUse, &devices[..1]).to_use(&device, &node);
+        assert_eq!(
+            run,
+            "Change the docker run of zwave-1, and create its container again:\n  \
+             take out, or the container does not start without the device:\n      \
+             --device /dev/serial/by-id/usb-A1-if00:/dev/zwave\n"
+        );
+        let nothing = definition(false, Runtime::InUse, &devices[3..]).to_use(&device, &node);
+        assert_eq!(nothing, "");
+        let unknown = definition(false, Runtime::Unknown, &[]).to_use(&device, &node);
+        assert!(
+            unknown.contains("sudo ttyplugd runtime enable"),
+            "{unknown}"
+        );
+    }
+
+    #[test]
+    fn what_is_to_undo_is_the_runtime_and_the_device() {
+        let (device, node) = (device("ttyUSB0", "A1"), "/dev/zwave".parse().unwrap());
+        let used = definition(true, Runtime::InUse, &[]);
+        assert_eq!(
+            used.to_do_without(Some(&device), &node),
+            "Change service zwave of the compose project home, and create its container again:\n  take out:\n      runtime: ttyplug\n  add, if it is to have the device at its \
+             start all the same:\n      devices:\n        \
+             - /dev/serial/by-id/usb-A1-if00:/dev/zwave\n"
+        );
+        let unused = definition(false, Runtime::Registered, &[]);
+        assert_eq!(unused.to_do_without(None, &node), "");
+    }
+}
