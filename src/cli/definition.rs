@@ -85,18 +85,19 @@ impl Definition {
         let old: Vec<_> = old.map(written).collect();
         let what = match self.runtime {
             Runtime::Unknown => {
-                "after sudo ttyplugd runtime enable, add, and its early opens wait for the port"
+                "add, after sudo ttyplugd runtime enable, so its early opens wait for the port"
             }
-            Runtime::InUse | Runtime::Registered => "add, and its early opens wait for the port",
+            Runtime::InUse | Runtime::Registered => "add, so its early opens wait for the port",
         };
         let add = section(what, &self.lines(self.runtime != Runtime::InUse, &[]));
-        let what = "take out, or the container does not start without the device";
+        let what = "take out, since with it the container does not start without the device";
         self.changes(&[add, section(what, &self.lines(false, &old))].concat())
     }
 
     /// What to change after its last port was removed, and how it gets the device without ttyplugd.
     pub(super) fn to_do_without(&self, device: Option<&Device>, node: &NodePath) -> String {
-        let mapping = device.map(|device| {
+        let has = |device: &&Device| self.mappings.iter().any(|its| is_of(its, device, node));
+        let mapping = device.filter(|device| !has(device)).map(|device| {
             let stable = device.links.iter().next().unwrap_or(&device.node);
             format!("{stable}:{node}")
         });
@@ -206,16 +207,17 @@ mod tests {
         let compose = definition(true, Runtime::Registered, &devices).to_use(&device, &node);
         assert_eq!(
             compose,
-            "Change service zwave of the compose project home, and create its container again:\n  add, and its early opens wait for the port:\n      runtime: ttyplug\n  \
-             take out, or the container does not start without the device:\n      devices:\n        \
-             - /dev/serial/by-id/usb-A1-if00:/dev/zwave\n        - /dev/ttyUSB0\n        \
+            "Change service zwave of the compose project home, and create its container again:\n  \
+             add, so its early opens wait for the port:\n      runtime: ttyplug\n  \
+             take out, since with it the container does not start without the device:\n      \
+             devices:\n        - /dev/serial/by-id/usb-A1-if00:/dev/zwave\n        - /dev/ttyUSB0\n        \
              - /dev/ttyUSB7\u{fffd}:/dev/zwave\n"
         );
         let run = definition(false, Runtime::InUse, &devices[..1]).to_use(&device, &node);
         assert_eq!(
             run,
             "Change the docker run of zwave-1, and create its container again:\n  \
-             take out, or the container does not start without the device:\n      \
+             take out, since with it the container does not start without the device:\n      \
              --device /dev/serial/by-id/usb-A1-if00:/dev/zwave\n"
         );
         let nothing = definition(false, Runtime::InUse, &devices[3..]).to_use(&device, &node);
@@ -233,11 +235,14 @@ mod tests {
         let used = definition(true, Runtime::InUse, &[]);
         assert_eq!(
             used.to_do_without(Some(&device), &node),
-            "Change service zwave of the compose project home, and create its container again:\n  take out:\n      runtime: ttyplug\n  add, if it is to have the device at its \
+            "Change service zwave of the compose project home, and create its container again:\n  \
+             take out:\n      runtime: ttyplug\n  add, if it is to have the device at its \
              start all the same:\n      devices:\n        \
              - /dev/serial/by-id/usb-A1-if00:/dev/zwave\n"
         );
         let unused = definition(false, Runtime::Registered, &[]);
         assert_eq!(unused.to_do_without(None, &node), "");
+        let mapped = definition(false, Runtime::Registered, &[("/dev/ttyUSB0", "/dev/x")]);
+        assert_eq!(mapped.to_do_without(Some(&device), &node), "");
     }
 }

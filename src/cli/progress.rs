@@ -13,7 +13,7 @@ pub(super) async fn shown<T>(work: impl Future<Output = T>, what: impl Fn() -> S
     if !stderr().is_terminal() {
         return work.await;
     }
-    let (mut work, line, begun) = (pin!(work), Line, Instant::now());
+    let (mut work, mut line, begun) = (pin!(work), Line::default(), Instant::now());
     loop {
         tokio::select! {
             done = &mut work => return done,
@@ -22,14 +22,18 @@ pub(super) async fn shown<T>(work: impl Future<Output = T>, what: impl Fn() -> S
     }
 }
 
-/// The line that the cursor is in. It is erased at the end.
-struct Line;
+/// The line that the cursor is in. What was drawn is erased at the end.
+#[derive(Default)]
+struct Line {
+    is_drawn: bool,
+}
 
 impl Line {
     /// Without the automatic margin (DECAWM), a line that is too long goes on in its last column, and
     /// not in the next line, from where the cursor would not come back. Errors are not shown: this is
     /// all that would be.
-    fn draw(&self, seconds: u64, what: &str) {
+    fn draw(&mut self, seconds: u64, what: &str) {
+        self.is_drawn = true;
         let _ = write!(
             stderr(),
             "\r\x1b[?7lwaiting {seconds} s {what}\x1b[K\x1b[?7h"
@@ -39,6 +43,8 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let _ = write!(stderr(), "\r\x1b[K");
+        if self.is_drawn {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
     }
 }

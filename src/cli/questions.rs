@@ -17,31 +17,35 @@ pub(super) fn ask<T>(
     default: Option<&str>,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> anyhow::Result<T> {
-    loop {
-        match default {
-            Some(default) => show(&format!("{question} [{default}]: "))?,
-            None => show(&format!("{question}: "))?,
-        }
-        let answer = answer()?;
-        let answer = match answer.trim() {
-            "" => default.unwrap_or_default(),
-            answer => answer,
-        };
-        match parse(answer) {
-            Ok(value) => return Ok(value),
-            Err(reason) => show(&format!("{reason}\n"))?,
-        }
-    }
+    let question = match default {
+        Some(default) => format!("{question} [{default}]: "),
+        None => format!("{question}: "),
+    };
+    until_valid(&question, |answer| match answer {
+        "" => parse(default.unwrap_or_default()),
+        answer => parse(answer),
+    })
 }
 
 /// Asks whether to do something.
 pub(super) fn confirm(question: &str, default: bool) -> anyhow::Result<bool> {
-    let default = if default { "yes" } else { "no" };
-    ask(question, Some(default), |answer| match answer {
+    let choice = if default { "Y/n" } else { "y/N" };
+    until_valid(&format!("{question}? [{choice}] "), |answer| match answer {
+        "" => Ok(default),
         "y" | "Y" => Ok(true),
         "n" | "N" => Ok(false),
         answer => boolean(answer).ok_or_else(|| "answer yes or no".to_owned()),
     })
+}
+
+fn until_valid<T>(question: &str, parse: impl Fn(&str) -> Result<T, String>) -> anyhow::Result<T> {
+    loop {
+        show(question)?;
+        match parse(answer()?.trim()) {
+            Ok(value) => return Ok(value),
+            Err(reason) => show(&format!("{reason}\n"))?,
+        }
+    }
 }
 
 /// Shows a text between the questions.

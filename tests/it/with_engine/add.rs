@@ -78,10 +78,9 @@ fn a_plugged_stick_becomes_a_port_of_a_running_container_and_is_removed_again() 
     container.loses("/dev/zwave");
 
     let removed = bed.ttyplugd(&["remove", "zwave"]);
-    succeeds(
-        &removed,
-        &["docker run of zwave", &format!(":{}\n", "/dev/other")],
-    );
+    succeeds(&removed, &["zwave.toml: removed\n"]);
+    // It has the device by its own definition still.
+    assert!(!String::from_utf8_lossy(&removed.stdout).contains("--device"));
     container.lacks_port(&other);
     refuses(
         &bed,
@@ -107,10 +106,9 @@ fn a_container_with_the_runtime_has_nothing_left_to_change() {
         "{added:?}"
     );
     container.has_port(&port);
-    succeeds(
-        &bed.ttyplugd(&["remove", "zwave"]),
-        &["take out", "--runtime ttyplug"],
-    );
+    let removed = bed.ttyplugd(&["remove", "zwave"]);
+    let by_id = format!("--device {}:/dev/zwave", port.by_id());
+    succeeds(&removed, &["take out", "--runtime ttyplug", &by_id]);
 }
 
 #[test]
@@ -360,7 +358,7 @@ fn on_a_terminal_it_asks_for_everything() {
     terminal.answer(&format!("container [{}]: ", port.host_node()), "/dev/zwave");
     terminal.answer("Name of the port [zwave]: ", "");
     terminal.shows("containers = [\"zwave\"]");
-    terminal.answer("zwave.toml [yes]: ", "y");
+    terminal.answer("zwave.toml? [Y/n] ", "y");
     terminal.shows("Port zwave is ready");
     assert_eq!(terminal.end().code(), Some(0), "{}", terminal.text());
     container.has_port(&port);
@@ -377,11 +375,11 @@ fn whoever_stops_answering_has_changed_nothing() {
     port.plug();
     let questions = [
         ("Device [1]: ", ""),
-        ("usb-0:63:1.0 [yes]: ", ""),
+        ("usb-0:63:1.0? [Y/n] ", ""),
         ("of compose): ", "zwave"),
         ("in the container [", "/dev/zwave"),
         ("Name of the port [zwave]: ", ""),
-        ("zwave.toml [yes]: ", ""),
+        ("zwave.toml? [Y/n] ", ""),
     ];
     for (number, (last, _)) in questions.iter().enumerate() {
         for key in ["\u{3}", "\u{4}"] {
@@ -400,7 +398,7 @@ fn whoever_stops_answering_has_changed_nothing() {
     for (question, answer) in &questions[..5] {
         terminal.answer(question, answer);
     }
-    terminal.answer("zwave.toml [yes]: ", "no");
+    terminal.answer("zwave.toml? [Y/n] ", "no");
     terminal.shows("nothing was written");
     assert_eq!(terminal.end().code(), Some(1));
     assert!(!bed.file("conf.d").exists());
@@ -441,9 +439,9 @@ fn on_a_terminal_a_weak_match_and_a_strange_file_are_questions() {
     let arguments = ["add", "zwave", "--device", &sysname, "--container", "zwave"];
     let mut terminal = bed.terminal(&arguments);
     terminal.shows("no serial number");
-    terminal.answer("[yes]: ", "no");
+    terminal.answer("? [Y/n] ", "no");
     terminal.shows("not as add has written it");
-    terminal.answer("zwave.toml [no]: ", "");
+    terminal.answer("zwave.toml? [y/N] ", "");
     assert_eq!(terminal.end().code(), Some(1), "{}", terminal.text());
     assert_eq!(
         fs::read_to_string(file(&bed)).expect("it is there"),
@@ -451,8 +449,8 @@ fn on_a_terminal_a_weak_match_and_a_strange_file_are_questions() {
     );
 
     let mut terminal = bed.terminal(&arguments);
-    terminal.answer("[yes]: ", "no");
-    terminal.answer("zwave.toml [no]: ", "yes");
+    terminal.answer("? [Y/n] ", "no");
+    terminal.answer("zwave.toml? [y/N] ", "yes");
     assert_eq!(terminal.end().code(), Some(0), "{}", terminal.text());
     let written = fs::read_to_string(file(&bed)).expect("it is there");
     has_words(
@@ -463,7 +461,7 @@ fn on_a_terminal_a_weak_match_and_a_strange_file_are_questions() {
     // With two of them there is no other way.
     stick(62).without("ID_SERIAL_SHORT").plug();
     let mut terminal = bed.terminal(&arguments);
-    terminal.answer("[yes]: ", "no");
+    terminal.answer("? [Y/n] ", "no");
     terminal.shows("another device of its kind");
     assert_eq!(terminal.end().code(), Some(1), "{}", terminal.text());
 }
