@@ -1,6 +1,8 @@
 //! What the operator has to change in the definitions of containers, as lines to paste. ttyplugd
 //! changes no definition itself.
 
+use serde_json::json;
+
 use crate::cli::output::printable;
 use crate::config::labels::compose_service;
 use crate::engine::Engine;
@@ -10,6 +12,7 @@ use crate::engine::runtimes::EngineInfo;
 use crate::model::NodePath;
 use crate::model::device::Device;
 use crate::model::inventory::{Container, ContainerId};
+use crate::model::port::Port;
 use crate::model::selector::ContainerMatch;
 
 /// How a container was created or will be, as far as ports are concerned.
@@ -95,12 +98,11 @@ impl Definition {
     }
 
     /// What to change after its last port was removed, and how it gets the device without ttyplugd.
-    pub(super) fn to_do_without(&self, device: Option<&Device>, node: &NodePath) -> String {
-        let has = |device: &&Device| self.mappings.iter().any(|its| is_of(its, device, node));
-        let mapping = device.filter(|device| !has(device)).map(|device| {
-            let stable = device.links.iter().next().unwrap_or(&device.node);
-            format!("{stable}:{node}")
-        });
+    pub(super) fn to_do_without(&self, port: &Port, device: Option<&Device>) -> String {
+        let mapping = device.zip(port.node.path.as_ref());
+        let has = |device, node| self.mappings.iter().any(|its| is_of(its, device, node));
+        let mapping = mapping.filter(|(device, node)| !has(device, node));
+        let mapping = mapping.map(|(device, node)| format!("{}:{node}", stable(port, device)));
         let mapping: Vec<_> = mapping.into_iter().collect();
         let has_runtime = self.runtime == Runtime::InUse;
         let remove = section("take out", &self.lines(has_runtime, &[]));
@@ -137,8 +139,8 @@ impl Definition {
         });
         let head = (is_compose && !mappings.is_empty()).then(|| "devices:".to_owned());
         let mappings = mappings.iter().map(|mapping| match is_compose {
-            true => format!("  - {mapping}"),
-            false => format!("--device {mapping}"),
+            true => format!("  - {}", quoted(mapping, is_compose)),
+            false => format!("--device {}", quoted(mapping, is_compose)),
         });
         runtime.into_iter().chain(head).chain(mappings).collect()
     }
@@ -168,6 +170,26 @@ fn written(mapping: &Mapping) -> String {
     }
 }
 
+/// The name of a port's device that its match is about, or else the first of its links.
+fn stable(port: &Port, device: &Device) -> NodePath {
+    let mut spelt_out = port.known_links();
+    let known = spelt_out.find(|link| device.links.contains(link));
+    let first = || device.links.first().unwrap_or(&device.node).clone();
+    known.unwrap_or_else(first)
+}
+
+/// A path as it may be pasted into a compose file or a shell: udev's links have words in them that a
+/// device has chosen.
+fn quoted(path: &str, is_compose: bool) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:+@=".contains(c);
+    match path.chars().all(is_plain) {
+        true => path.to_owned(),
+        // YAML has JSON's strings (YAML 1.2.2, 1.2).
+        false if is_compose => json!(path).to_string(),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
+}
+
 fn section(what: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();
@@ -179,6 +201,7 @@ fn section(what: &str, lines: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::fixtures::settings;
     use crate::model::fixtures::device;
 
     fn definition(service: bool, runtime: Runtime, devices: &[(&str, &str)]) -> Definition {
@@ -201,7 +224,7 @@ mod tests {
         let devices = [
             ("/dev/serial/by-id/usb-A1-if00", "/dev/zwave"),
             ("/dev/ttyUSB0", "/dev/ttyUSB0"),
-            ("/dev/ttyUSB7\u{1b}", "/dev/zwave"),
+            ("/dev/ttyUSB7\u{9b}", "/dev/zwave"),
             ("/dev/ttyUSB1", "/dev/meter"),
         ];
         let compose = definition(true, Runtime::Registered, &devices).to_use(&device, &node);
@@ -211,7 +234,7 @@ mod tests {
              add, so its early opens wait for the port:\n      runtime: ttyplug\n  \
              take out, since with it the container does not start without the device:\n      \
              devices:\n        - /dev/serial/by-id/usb-A1-if00:/dev/zwave\n        - /dev/ttyUSB0\n        \
-             - /dev/ttyUSB7\u{fffd}:/dev/zwave\n"
+             - \"/dev/ttyUSB7\u{fffd}:/dev/zwave\"\n"
         );
         let run = definition(false, Runtime::InUse, &devices[..1]).to_use(&device, &node);
         assert_eq!(
@@ -230,19 +253,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_undo_is_the_runtime_and_the_device() {
+    fn what_a_device_calls_itself_is_quoted_where_a_shell_or_yaml_would_read_it() {
         let (device, node) = (device("ttyUSB0", "A1"), "/dev/zwave".parse().unwrap());
+        let devices = [("/dev/by-id/$(x) 'y'\"", "/dev/zwave")];
+        let run = definition(false, Runtime::InUse, &devices).to_use(&device, &node);
+        let word = r#"--device '/dev/by-id/$(x) '\''y'\''":/dev/zwave'"#;
+        assert!(run.contains(word), "{run}");
+        let compose = definition(true, Runtime::InUse, &devices).to_use(&device, &node);
+        let entry = r#"- "/dev/by-id/$(x) 'y'\":/dev/zwave""#;
+        assert!(compose.contains(entry), "{compose}");
+    }
+
+    #[test]
+    fn what_is_to_undo_is_the_runtime_and_the_device() {
+        let device = device("ttyUSB0", "A1");
+        let port = |device_match: &str| {
+            let port = format!(
+                "[[port]]\nname = \"a\"\nmatch = {{ {device_match} }}\nnode = \"/dev/zwave\"\n"
+            );
+            settings(&port).ports[0].clone()
+        };
+        let by_serial = port("serial = \"A1\"");
         let used = definition(true, Runtime::InUse, &[]);
         assert_eq!(
-            used.to_do_without(Some(&device), &node),
+            used.to_do_without(&by_serial, Some(&device)),
             "Change service zwave of the compose project home, and create its container again:\n  \
              take out:\n      runtime: ttyplug\n  add, if it is to have the device at its \
              start all the same:\n      devices:\n        \
              - /dev/serial/by-id/usb-A1-if00:/dev/zwave\n"
         );
+        let by_path = port("by-path = \"ttyUSB0-A1\"");
+        let by_path = used.to_do_without(&by_path, Some(&device));
+        let expected = "- /dev/serial/by-path/ttyUSB0-A1:/dev/zwave\n";
+        assert!(by_path.contains(expected), "{by_path}");
         let unused = definition(false, Runtime::Registered, &[]);
-        assert_eq!(unused.to_do_without(None, &node), "");
+        assert_eq!(unused.to_do_without(&by_serial, None), "");
         let mapped = definition(false, Runtime::Registered, &[("/dev/ttyUSB0", "/dev/x")]);
-        assert_eq!(mapped.to_do_without(Some(&device), &node), "");
+        assert_eq!(mapped.to_do_without(&by_serial, Some(&device)), "");
     }
 }

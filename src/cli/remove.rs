@@ -11,7 +11,7 @@ use crate::cli::block_on::block_on;
 use crate::cli::configuration::Configuration;
 use crate::cli::definition::Definition;
 use crate::cli::options::{ConfigFile, RunDirectory};
-use crate::cli::output::{print, print_config_errors};
+use crate::cli::output::{print, print_config_errors, print_error};
 use crate::cli::reload::reload;
 use crate::cli::root::require_root;
 use crate::cli::snapshot::look;
@@ -95,6 +95,9 @@ struct Removal<'a> {
 impl Removal<'_> {
     async fn carry_out(&self, run_dir: &Path) -> anyhow::Result<()> {
         let (inventory, engine) = look(self.before).await?;
+        if let Err(error) = &engine {
+            print_error(&format!("nothing is known of containers: {error:#}"));
+        }
         let users = self.users(&inventory)?;
         self.file.remove()?;
         reload(run_dir, &self.file).await?;
@@ -118,10 +121,10 @@ impl Removal<'_> {
             match after.get(&id) {
                 None => users.push(id),
                 Some(Ok(_)) => {}
-                Some(Err(error)) => bail!(
-                    "container {id} would lose all of its ports: {error}; create it without that label \
-                     before"
-                ),
+                Some(Err(error)) => {
+                    let name = inventory.containers.get(&id).map_or("", |c| &c.name);
+                    bail!("container {name} would lose all of its ports: {error}")
+                }
             }
         }
         Ok(users)
@@ -136,15 +139,11 @@ impl Removal<'_> {
     ) -> anyhow::Result<String> {
         let mut devices = inventory.devices.values();
         let device = devices.find(|device| self.port.device.matches(device));
-        let Some(node) = &self.port.node.path else {
-            return Ok(String::new());
-        };
         let containers = inventory.containers.iter();
         let containers = containers.filter(|(id, _)| users.contains(id));
         let definitions = Definition::read(engine, containers).await?;
-        let changes = definitions
-            .iter()
-            .map(|its| its.to_do_without(device, node));
+        let definitions = definitions.iter();
+        let changes = definitions.map(|its| its.to_do_without(&self.port, device));
         Ok(changes.collect())
     }
 }

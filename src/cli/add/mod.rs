@@ -55,25 +55,25 @@ async fn add(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let choice = choose(arguments, &inventory, questions::possible())?;
     let plan = plan(&configuration, &inventory, &choice.port())?;
-    let added = Added {
+    let addition = Addition {
         file: WholeFile::read(&plan.file)?,
         arguments,
         inventory: &inventory,
         choice: &choice,
         plan: &plan,
     };
-    added.warn(engine.is_ok());
+    addition.warn(engine.is_ok());
     if arguments.dry_run {
         print(&plan.text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    added.agree()?;
-    added.carry_out(engine).await?;
+    addition.agree()?;
+    addition.carry_out(engine).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A port that is about to be added.
-struct Added<'a> {
+struct Addition<'a> {
     file: WholeFile,
     arguments: &'a Arguments,
     inventory: &'a Inventory,
@@ -81,7 +81,7 @@ struct Added<'a> {
     plan: &'a Plan,
 }
 
-impl Added<'_> {
+impl Addition<'_> {
     /// Shows what the operator should know before.
     fn warn(&self, engine_answers: bool) {
         for warning in &self.plan.warnings {
