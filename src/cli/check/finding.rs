@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::cli::output::printable;
 
+/// Where the package has the page with a section for each code.
+const PAGE: &str = "/usr/share/doc/ttyplugd/docs/troubleshooting.md";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// A port does not work because of it.
@@ -147,10 +150,11 @@ impl Finding {
             "what": self.what,
             "why": self.code.why,
             "remedy": self.fix,
+            "see": self.code.page(),
         })
     }
 
-    /// A line, and for problems the reason and the fix below.
+    /// A line, and for problems the reason, the fix and the page about it below.
     fn as_text(&self) -> String {
         let (word, style) = match self.level {
             Level::Error => ("error", anstyle::AnsiColor::Red.on_default().bold()),
@@ -166,7 +170,17 @@ impl Finding {
         if !self.fix.is_empty() {
             text += &format!("        fix: {}\n", printable(&self.fix));
         }
+        if self.level != Level::Note || !self.fix.is_empty() {
+            text += &format!("        see: {}\n", self.code.page());
+        }
         text
+    }
+}
+
+impl Code {
+    /// The section of the documentation about it.
+    fn page(&self) -> String {
+        format!("{PAGE}#{}", self.name)
     }
 }
 
@@ -179,6 +193,8 @@ mod tests {
         why: "it matters",
     };
 
+    const SEE: &str = "/usr/share/doc/ttyplugd/docs/troubleshooting.md#a-code";
+
     #[test]
     fn errors_come_first_and_a_count_comes_last() {
         let mut report = Report::default();
@@ -190,12 +206,16 @@ mod tests {
         let text = anstream::adapter::strip_str(&report.as_text()).to_string();
         assert_eq!(
             text,
-            "error   udev: is down\n        why: it matters\n        fix: start it\n\
-             error   container \u{fffd}[2J: has no right\n        why: it matters\n        \
-             fix: give it\n\
-             warning port a: is weak\n        why: it matters\n        fix: make it strong\n\
-             ok      engine: answers\n\
-             \n2 errors, 1 warning\n"
+            format!(
+                "error   udev: is down\n        why: it matters\n        fix: start it\n        \
+                 see: {SEE}\n\
+                 error   container \u{fffd}[2J: has no right\n        why: it matters\n        \
+                 fix: give it\n        see: {SEE}\n\
+                 warning port a: is weak\n        why: it matters\n        fix: make it strong\n\
+                 \u{20}       see: {SEE}\n\
+                 ok      engine: answers\n\
+                 \n2 errors, 1 warning\n"
+            )
         );
         let value = report.as_value();
         assert_eq!(
@@ -206,7 +226,7 @@ mod tests {
             value["findings"][0],
             json!({
                 "level": "error", "code": "a-code", "subject": "udev", "what": "is down",
-                "why": "it matters", "remedy": "start it",
+                "why": "it matters", "remedy": "start it", "see": SEE,
             })
         );
         let nothing = Report::default().as_text();

@@ -110,7 +110,7 @@ fn check_is_content_where_everything_works_and_changes_nothing() {
     let value = bed.json("check");
     assert_eq!((&value["ok"], &value["errors"]), (&true.into(), &0.into()));
     for finding in value["findings"].as_array().expect("it is one") {
-        for key in ["level", "code", "subject", "what", "why", "remedy"] {
+        for key in ["level", "code", "subject", "what", "why", "remedy", "see"] {
             assert!(finding[key].is_string(), "{key}: {finding}");
         }
     }
