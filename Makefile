@@ -169,7 +169,8 @@ install:
 	install -D -m 644 completions/ttyplugd.bash "$(DESTDIR)$(DATADIR)/bash-completion/completions/ttyplugd"
 	install -D -m 644 completions/ttyplugd.zsh "$(DESTDIR)$(DATADIR)/zsh/vendor-completions/_ttyplugd"
 	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d" completions/ttyplugd.fish
-	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/doc/ttyplugd" README.md CHANGELOG.md
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/doc/ttyplugd" *.md
+	install -D -m 644 -t "$(DESTDIR)$(DATADIR)/doc/ttyplugd/docs" docs/*.md docs/*.svg
 	cp -r --no-preserve=ownership examples "$(DESTDIR)$(DATADIR)/doc/ttyplugd/"
 
 # The root in which the packages are built belongs to root.

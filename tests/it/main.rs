@@ -6,6 +6,7 @@ mod chaos;
 mod completions;
 mod compose;
 mod descriptors;
+mod docs;
 mod papers;
 mod testbed;
 mod tidy;
