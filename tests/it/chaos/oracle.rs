@@ -1,4 +1,4 @@
-//! What each container must have, by the words of README.md. Pure.
+//! What each container must have, by the words of docs/. Pure.
 //!
 //! A running container has, for each of its ports that is plugged in, the node with the device's
 //! number and the port's mode and owner, and the device's two links, which lead to it. It may open
