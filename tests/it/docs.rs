@@ -7,6 +7,8 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use ttyplugd::config;
+use ttyplugd::config::labels::{PortRequests, port_requests};
+use ttyplugd::config::settings::LabelPolicy;
 use ttyplugd::model::match_key::MatchKey;
 
 use crate::papers::{blocks, known_keys, known_labels, read};
@@ -415,6 +417,39 @@ fn every_command_that_a_page_names_in_passing_is_one() {
         }
     }
     assert!(seen >= 20, "only {seen}");
+}
+
+/// The labels that a command gives to a container.
+fn labels_of(words: &[String]) -> BTreeMap<String, String> {
+    let pairs = words.windows(2).filter(|pair| pair[0] == "--label");
+    let labels = pairs.filter_map(|pair| pair[1].split_once('='));
+    labels
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_docker_run_that_a_page_shows_has_labels_that_are_understood() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = prose(&read(&page)).join("\n");
+        let named = text.split('`').skip(1).step_by(2).map(String::from);
+        for words in typed(&page)
+            .into_iter()
+            .chain(named)
+            .flat_map(|line| commands(&line))
+        {
+            let labels = labels_of(&words);
+            if labels.is_empty() {
+                continue;
+            }
+            let requests = port_requests(&labels, LabelPolicy::Container, &[]);
+            assert_ne!(requests, Ok(PortRequests::default()), "{page}: {words:?}");
+            requests.unwrap_or_else(|error| panic!("{page}: {words:?}: {error}"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "only {seen}");
 }
 
 #[test]

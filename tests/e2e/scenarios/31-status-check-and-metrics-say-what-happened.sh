@@ -39,6 +39,8 @@ finds 0 port-held false || fail "check finds something in the way: $(cat /run/e2
 sleep 1000000 <>"/dev/$(tty_of 0)" &
 holder=$!
 finds 1 port-held true || fail "check does not find who has the port open: $(cat /run/e2e/check)"
+see=$(jq --raw-output '[.findings[] | select(.code == "port-held") | .see][0]' /run/e2e/check)
+grep -qxF "### ${see#*#}" "${see%%#*}" || fail "there is no $see"
 kill $holder
 wait $holder 2>/dev/null || true
 finds 0 port-held false || fail "check finds somebody who has gone: $(cat /run/e2e/check)"

@@ -1,4 +1,4 @@
-//! Containers that are run in another way than most: what the table of docs/compose-and-engines.md says of them.
+//! Containers that are run in another way than most, by the table of docs/compose-and-engines.md.
 
 use super::super::setup::port_for;
 use super::{LONG, NODE, Opening, holding, opener, says, setup, stick, wrapped, zwave};
