@@ -327,6 +327,39 @@ fn the_page_of_the_configuration_has_every_key_and_label_and_no_other() {
     }
 }
 
+/// The keys of which a table of the page gives nothing but a value as the default.
+fn defaults(page: &str) -> Vec<(String, String)> {
+    let text = read(page);
+    let rows = prose(&text)
+        .into_iter()
+        .filter_map(|line| line.strip_prefix("| `"));
+    let pair = |row: &str| {
+        let (key, rest) = row.split_once("` | ")?;
+        let default = rest.strip_suffix("` |")?.rsplit_once("| `")?.1;
+        Some((key.to_owned(), default.to_owned()))
+    };
+    rows.filter_map(pair).collect()
+}
+
+/// The shipped configuration has those of the program, as another test sees to.
+#[test]
+fn the_page_and_the_manual_page_have_the_defaults_of_the_shipped_configuration() {
+    let shipped = read("packaging/config.toml");
+    let manual = read("man/ttyplugd.toml.5")
+        .replace("\\(dq", "\"")
+        .replace("\n.Li ", " ");
+    let defaults = defaults("docs/configuration.md");
+    assert!(defaults.len() >= 8, "{defaults:?}");
+    for (key, default) in defaults {
+        let line = format!("#{key} = {default}");
+        assert!(shipped.lines().any(|known| known == line), "{line}");
+        let item = manual.split(&format!("\n.It Cm {key}\n")).nth(1).unwrap();
+        let item = item.split("\n.It Cm ").next().unwrap();
+        let said = format!("The default is {default}");
+        assert!(item.contains(&said), "man/ttyplugd.toml.5, {key}: {said}");
+    }
+}
+
 #[test]
 fn every_configuration_that_a_page_shows_is_one() {
     let mut seen = 0;
