@@ -43,3 +43,10 @@ step ttyplugd check
 took=$((SECONDS - since))
 say "from the package to a working stick: $took s"
 [ $took -lt $((300 * patience)) ] || fail "that is more than five minutes"
+
+read -ra add < <(sed -n 's/^sudo \(ttyplugd add .*\)/\1/p' /usr/share/doc/ttyplugd/README.md)
+# Without compose the container has no project and service.
+[ $application != zwave ] || add[-1]=zwave
+step "${add[@]}"
+within 10 "the container has /dev/zwave" test -c "$(root_of $application)/dev/zwave"
+step ttyplugd remove zwave
