@@ -325,6 +325,14 @@ fn the_page_of_the_configuration_has_every_key_and_label_and_no_other() {
             "{label} is not in {labels:#?}"
         );
     }
+    for label in labels {
+        let (key, value) = label.split_once('=').unwrap();
+        let one = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        if let Err(error) = port_requests(&one, LabelPolicy::Container, &[]) {
+            let error = error.to_string();
+            assert!(!error.contains("unknown key"), "{label}: {error}");
+        }
+    }
 }
 
 /// The keys of which a table of the page gives nothing but a value as the default.

@@ -214,6 +214,21 @@ fn the_manual_page_has_every_command_and_every_option() {
 }
 
 #[test]
+fn the_manual_page_explains_no_option_that_there_is_not() {
+    let commands = commands(&ttyplugd::cli::Cli::command(), "");
+    let known: BTreeSet<_> = commands.iter().flat_map(|(_, options)| options).collect();
+    let items = items(&read("man/ttyplugd.8"));
+    for option in items.iter().filter_map(|item| item.strip_prefix("--")) {
+        let name = option.split(' ').next().unwrap().to_owned();
+        let is_claps_own = ["help", "version"].contains(&name.as_str());
+        assert!(
+            is_claps_own || known.contains(&name),
+            "there is no --{name}"
+        );
+    }
+}
+
+#[test]
 fn the_manual_page_has_every_kind_of_message() {
     let page = read("man/ttyplugd.8");
     for (id, kind) in kinds() {
