@@ -3,7 +3,7 @@
 #
 #   tests/prerequisites.sh         to build
 #   tests/prerequisites.sh lint    to lint: rustfmt and clippy
-#   tests/prerequisites.sh test    to test: an engine, udevd, a busybox
+#   tests/prerequisites.sh test    to test: an engine, udevd, a busybox, Prometheus
 #   tests/prerequisites.sh applications
 #                                  to test with real applications: also what tests/applications.sh
 #                                  makes them with
@@ -39,6 +39,8 @@ build | lint | test | applications | deny | fuzz | deb | e2e) ;;
 esac
 
 missing=()
+# Debian's packages of these start a service, which a test does not need.
+servers=()
 has cc || missing+=(gcc libc6-dev)
 has make || missing+=(make)
 has pkg-config || missing+=(pkg-config)
@@ -49,6 +51,8 @@ if [ "$what" = test ] || [ "$what" = applications ]; then
     has pkill || missing+=(procps)
     has groff || missing+=(groff-base)
     /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
+    has curl || missing+=(curl)
+    for server in prometheus prometheus-node-exporter; do has $server || servers+=($server); done
     [ -x /lib/systemd/systemd-journald ] || missing+=(systemd)
     # Debian's busybox and busybox-static exclude each other, and either will do.
     has busybox || missing+=(busybox-static)
@@ -93,10 +97,10 @@ if [ "$what" = e2e ]; then
     fi
 fi
 
+as_root=()
 updated=
 install() {
     has apt-get || fail "missing: $*, and there is no apt-get here to install it"
-    local as_root=()
     if [ "$(id -u)" != 0 ]; then
         has sudo || fail "missing: $*; install it as root"
         as_root=(sudo)
@@ -110,6 +114,11 @@ install() {
 
 if [ ${#missing[@]} != 0 ]; then
     install "${missing[@]}"
+fi
+if [ ${#servers[@]} != 0 ]; then
+    install "${servers[@]}"
+    "${as_root[@]}" systemctl --quiet disable "${servers[@]}" >&2
+    [ ! -d /run/systemd/system ] || "${as_root[@]}" systemctl stop "${servers[@]}" >&2
 fi
 
 # The command-line client is part of docker.io up to Debian 12 and a package of its own from 13 on.

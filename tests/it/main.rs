@@ -5,6 +5,7 @@
 mod chaos;
 mod completions;
 mod compose;
+mod dashboard;
 mod descriptors;
 mod docs;
 mod papers;

@@ -367,18 +367,6 @@ fn every_configuration_that_the_manual_page_shows_is_one() {
     }
 }
 
-#[test]
-fn the_alerts_are_about_metrics_that_the_manual_page_has() {
-    let page = read("man/ttyplugd.8");
-    let alerts = read("examples/metrics/alerts.yml");
-    let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let metrics: BTreeSet<_> = words.filter(|word| word.starts_with("ttyplugd_")).collect();
-    assert!(metrics.len() >= 4, "{metrics:?}");
-    for metric in metrics {
-        assert!(page.contains(metric), "{metric} is not in man/ttyplugd.8");
-    }
-}
-
 /// `make test-applications` runs the application with the package of tests/applications.
 #[test]
 fn the_node_application_has_the_package_that_is_tested() {

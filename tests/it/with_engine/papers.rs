@@ -66,6 +66,14 @@ fn groff_has_nothing_to_say_about_the_manual_pages() {
     assert!(seen >= 3, "only {seen} pages");
 }
 
+#[test]
+fn promtool_finds_the_alerts_to_be_what_their_tests_expect() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/metrics");
+    let file = |name: &str| examples.join(name).to_string_lossy().into_owned();
+    run("promtool", &["check", "config", &file("prometheus.yml")]);
+    run("promtool", &["test", "rules", &file("alerts_test.yml")]);
+}
+
 /// The compose files of examples/.
 fn compose_files() -> Vec<PathBuf> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");

@@ -1,6 +1,7 @@
 //! How an operator sees the running daemon: `status`, `wait` and the metrics.
 
 mod metrics;
+mod prometheus;
 mod table;
 mod wait;
 mod watch;
