@@ -15,6 +15,8 @@
 #                         by each way of making it, and what holding opens costs and brings;
 #                         ROUNDS=3 is a quick look
 # make deb                Debian packages, target/debian/*.deb, for ARCHS="amd64 arm64 armhf"
+# make apt-repository     an apt repository of these packages, target/apt, signed with gpg's key
+#                         KEY=FINGERPRINT
 # make e2e                the package in a whole machine in QEMU: reboots, USB, upgrades; DEBIAN=12 has
 #                         it on Debian 12, DEBIAN=14 on what becomes Debian 14, SCENARIOS="NAME..." is
 #                         a part of it; SECONDS=300 adds the random test for that time
@@ -38,7 +40,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCHS ?= amd64 arm64 armhf
 
-.PHONY: all build check test test-applications lint deny fuzz chaos soak demo bench deb e2e e2e-arm install clean
+.PHONY: all build check test test-applications lint deny fuzz chaos soak demo bench deb apt-repository e2e e2e-arm install clean
 
 all: build
 
@@ -132,6 +134,11 @@ bench:
 deb:
 	tests/prerequisites.sh deb $(ARCHS)
 	packaging/deb.sh $(ARCHS)
+
+KEY ?=
+apt-repository:
+	tests/prerequisites.sh repository
+	packaging/apt-repository.sh "$(KEY)" target/apt $(wildcard target/debian/*.deb)
 
 # The machine has the package that was made from what is here now.
 DEBIAN ?= 13

@@ -12,6 +12,8 @@
 #   tests/prerequisites.sh deb ARCH...
 #                                  to make packages: cargo-deb, and what makes a Debian 12 root and
 #                                  tries out what was built there
+#   tests/prerequisites.sh repository
+#                                  to make an apt repository
 #   tests/prerequisites.sh e2e [arm]
 #                                  for the whole-machine test: QEMU, for ARM too, and what makes the
 #                                  disks of its machines
@@ -34,8 +36,8 @@ has() {
 }
 
 case $what in
-build | lint | test | applications | deny | fuzz | deb | e2e) ;;
-*) fail "unknown argument \"$what\": build, lint, test, applications, deny, fuzz, deb or e2e" ;;
+build | lint | test | applications | deny | fuzz | deb | repository | e2e) ;;
+*) fail "unknown argument \"$what\": build, lint, test, applications, deny, fuzz, deb, repository or e2e" ;;
 esac
 
 missing=()
@@ -80,6 +82,11 @@ if [ "$what" = deb ]; then
         [ "$arch" = "$(dpkg --print-architecture)" ] || has qemu-arm-static || has qemu-arm ||
             missing+=(qemu-user-static)
     done
+fi
+if [ "$what" = test ] || [ "$what" = repository ] || [ "$what" = e2e ]; then
+    has apt-ftparchive || missing+=(apt-utils)
+    has gpg || missing+=(gpg)
+    has gpg-agent || missing+=(gpg-agent)
 fi
 if [ "$what" = e2e ]; then
     has qemu-system-x86_64 || missing+=(qemu-system-x86)

@@ -102,6 +102,12 @@ install -D -m 600 "$work/key.pub" "$luggage/root/.ssh/authorized_keys"
 mkdir -p "$luggage/e2e"
 cp -r "$here"/{lib.sh,gadget,scenario,scenarios} "$luggage/e2e"
 cp "$deb" "$luggage/e2e/"
+# A repository with it, signed with a key of this run.
+export GNUPGHOME=$work/gpg
+mkdir -m 700 "$GNUPGHOME"
+gpg --batch --quiet --passphrase '' --quick-generate-key e2e@ttyplugd.example ed25519 sign never
+packaging/apt-repository.sh e2e@ttyplugd.example "$luggage/e2e/apt" "$deb"
+gpgconf --kill all
 [ -z "$applications" ] || cp "$applications" "$luggage/e2e/applications.tar"
 if grep -q '^50-' <<<"$chosen"; then
     cp -r target/e2e/chaos/. "$luggage"

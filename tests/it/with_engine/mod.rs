@@ -33,6 +33,7 @@ mod ready;
 mod refused;
 mod reload;
 mod report;
+mod repository;
 mod runtime;
 mod settings;
 mod setup;
