@@ -15,6 +15,8 @@
 #                         by each way of making it, and what holding opens costs and brings;
 #                         ROUNDS=3 is a quick look
 # make deb                Debian packages, target/debian/*.deb, for ARCHS="amd64 arm64 armhf"
+# make release            what release VERSION=1.2.3 of this commit has, target/release-1.2.3: sources,
+#                         packages, bill of materials, notes and checksums; first says what is missing
 # make apt-repository     an apt repository of these packages, target/apt, signed with gpg's key
 #                         KEY=FINGERPRINT
 # make e2e                the package in a whole machine in QEMU: reboots, USB, upgrades; DEBIAN=12 has
@@ -40,7 +42,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCHS ?= amd64 arm64 armhf
 
-.PHONY: all build check test test-applications lint deny fuzz chaos soak demo bench deb apt-repository e2e e2e-arm install clean
+.PHONY: all build check test test-applications lint deny fuzz chaos soak demo bench deb release apt-repository e2e e2e-arm install clean
 
 all: build
 
@@ -134,6 +136,13 @@ bench:
 deb:
 	tests/prerequisites.sh deb $(ARCHS)
 	packaging/deb.sh $(ARCHS)
+
+VERSION ?=
+release:
+	packaging/release.sh check "$(VERSION)"
+	tests/prerequisites.sh release
+	$(MAKE) deb
+	packaging/release.sh make "$(VERSION)" $(ARCHS:%=target/debian/ttyplugd_$(VERSION)_%.deb)
 
 KEY ?=
 apt-repository:

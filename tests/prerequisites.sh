@@ -12,6 +12,7 @@
 #   tests/prerequisites.sh deb ARCH...
 #                                  to make packages: cargo-deb, and what makes a Debian 12 root and
 #                                  tries out what was built there
+#   tests/prerequisites.sh release to make what a release has: cargo-cyclonedx
 #   tests/prerequisites.sh repository
 #                                  to make an apt repository
 #   tests/prerequisites.sh e2e [arm]
@@ -36,8 +37,8 @@ has() {
 }
 
 case $what in
-build | lint | test | applications | deny | fuzz | deb | repository | e2e) ;;
-*) fail "unknown argument \"$what\": build, lint, test, applications, deny, fuzz, deb, repository or e2e" ;;
+build | lint | test | applications | deny | fuzz | deb | release | repository | e2e) ;;
+*) fail "unknown argument \"$what\": build, lint, test, applications, deny, fuzz, deb, release, repository or e2e" ;;
 esac
 
 missing=()
@@ -177,4 +178,9 @@ fi
 if [ "$what" = deb ] && ! has cargo-deb; then
     echo "prerequisites: building cargo-deb, which takes some minutes" >&2
     cargo install --quiet --locked cargo-deb --version 3.8.0 >&2
+fi
+
+if [ "$what" = release ] && ! has cargo-cyclonedx; then
+    echo "prerequisites: building cargo-cyclonedx, which takes some minutes" >&2
+    cargo install --quiet --locked cargo-cyclonedx --version 0.5.9 >&2
 fi

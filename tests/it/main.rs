@@ -9,6 +9,7 @@ mod dashboard;
 mod descriptors;
 mod docs;
 mod papers;
+mod release;
 mod testbed;
 mod tidy;
 mod with_engine;

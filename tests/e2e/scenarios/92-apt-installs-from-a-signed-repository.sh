@@ -24,7 +24,7 @@ believe /etc/apt/keyrings/ttyplugd.asc
 update
 timeout 300 apt-get -q install -y --no-install-recommends ttyplugd
 within 60 "the service answers" answers
-apt-cache policy ttyplugd | grep -q 'file:/e2e/apt stable/main' || fail "it is to come from the repository"
+grep -q 'file:/e2e/apt stable/main' <<<"$(apt-cache policy ttyplugd)" || fail "it is to come from the repository"
 
 timeout 300 apt-get -q purge -y ttyplugd
 rm $sources /etc/apt/keyrings/ttyplugd.asc
