@@ -13,8 +13,8 @@ pub(crate) struct Service {
     pub(crate) keys: Map<String, Value>,
 }
 
-/// The services of a compose file.
-pub(crate) fn services(file: &Path) -> Vec<Service> {
+/// A YAML file, as PyYAML understands it.
+pub(crate) fn yaml(file: &Path) -> Value {
     let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
     // Debian's own, which has python3-yaml.
     let output = Command::new("/usr/bin/python3")
@@ -23,7 +23,12 @@ pub(crate) fn services(file: &Path) -> Vec<Service> {
         .output()
         .expect("python3 runs");
     assert!(output.status.success(), "{}: {output:?}", file.display());
-    let document: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
+}
+
+/// The services of a compose file.
+pub(crate) fn services(file: &Path) -> Vec<Service> {
+    let document = yaml(file);
     let services = document["services"].as_object().expect("it has services");
     let services = services.iter().map(|(name, keys)| Service {
         name: name.clone(),

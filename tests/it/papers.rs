@@ -324,6 +324,20 @@ fn every_test_that_a_page_names_is_there() {
     }
 }
 
+#[test]
+fn the_papers_for_who_carries_it_on_lead_to_each_other() {
+    let papers = ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"];
+    for paper in papers {
+        let text = read(paper);
+        for other in papers.iter().filter(|other| **other != paper) {
+            assert!(
+                text.contains(&format!("]({other})")),
+                "{paper} does not link {other}"
+            );
+        }
+    }
+}
+
 /// The file of a test or scenario.
 fn test(word: &str) -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");

@@ -16,6 +16,7 @@ mod escalation;
 mod examples;
 mod foreign;
 mod forged;
+mod github;
 mod grants;
 mod hold;
 mod hostile;
