@@ -392,3 +392,19 @@ fn the_node_application_has_the_package_that_is_tested() {
     assert!(tested.is_string(), "{tested}");
     assert_eq!(version("examples/node/package.json"), tested);
 }
+
+/// docs/watch.py has drawn it from the program of that time.
+#[test]
+fn the_picture_of_status_has_the_columns_that_status_has() {
+    let (source, picture) = (read("src/cli/status.rs"), read("docs/watch.svg"));
+    let is_head = |word: &&str| {
+        word.len() >= 3
+            && word.chars().all(|c| c.is_ascii_uppercase() || c == ' ')
+            && *word == word.trim()
+    };
+    let heads: BTreeSet<_> = source.split('"').filter(is_head).collect();
+    assert!(heads.len() >= 9, "{heads:?}");
+    for head in heads {
+        assert!(picture.contains(head), "{head}: draw docs/watch.svg anew");
+    }
+}
