@@ -106,9 +106,11 @@ make_release() {
     local out=target/release-$version
     [ $# != 0 ] || fail "there is no package: run make deb"
     new=$out.new
+    trap 'rm -rf "$new"' EXIT
     rm -rf "$new"
     mkdir -p "$new"
     sources >"$new/$name.tar.gz"
+    (umask 077 && TZ=Asia/Tokyo sources) | cmp - "$new/$name.tar.gz" || fail "the sources differ each time"
     packages "$@"
     bill_of_materials
     section "$version - " >"$new/NOTES.md"

@@ -46,6 +46,7 @@ missing=()
 servers=()
 has cc || missing+=(gcc libc6-dev)
 has make || missing+=(make)
+{ [ "$what" != test ] && [ "$what" != release ]; } || has git || missing+=(git)
 has pkg-config || missing+=(pkg-config)
 { has pkg-config && pkg-config --exists libudev; } || missing+=(libudev-dev)
 if [ "$what" = test ] || [ "$what" = applications ]; then

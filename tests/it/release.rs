@@ -1,4 +1,4 @@
-//! `packaging/release.sh check`, which `make release` begins with: what keeps a commit from being a
+//! `packaging/release.sh`. `make release` begins with its `check`: what keeps a commit from being a
 //! release is said before anything is built, and all of it at once.
 
 use std::fs;
@@ -78,9 +78,12 @@ impl Repository {
     }
 
     fn check(&self, version: &str) -> Output {
+        self.release(&["check", version])
+    }
+
+    fn release(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(self.file("packaging/release.sh"));
-        let output = command.args(["check", version]).output();
-        output.expect("the script runs")
+        command.args(arguments).output().expect("the script runs")
     }
 
     /// The check refuses, and says only this.
@@ -196,4 +199,13 @@ fn everything_that_is_wrong_is_said_at_once() {
     fs::write(repository.file("forgotten"), "").expect("it is ours");
     let nothing = format!("says nothing of {VERSION}");
     repository.refuses(&["are not committed", &nothing]);
+}
+
+#[test]
+fn a_release_without_packages_is_not_made() {
+    let repository = Repository::new();
+    let output = repository.release(&["make", VERSION]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    has_words(output.stderr, &["there is no package"]);
+    assert!(!repository.file("target").exists());
 }
