@@ -106,7 +106,7 @@ cp "$deb" "$luggage/e2e/"
 export GNUPGHOME=$work/gpg
 mkdir -m 700 "$GNUPGHOME"
 gpg --batch --quiet --passphrase '' --quick-generate-key e2e@ttyplugd.example ed25519 sign never
-packaging/apt-repository.sh e2e@ttyplugd.example "$luggage/e2e/apt" "$deb"
+packaging/apt-repository.sh e2e@ttyplugd.example "$luggage/e2e/apt" "$deb" >/dev/null
 gpgconf --kill all
 [ -z "$applications" ] || cp "$applications" "$luggage/e2e/applications.tar"
 if grep -q '^50-' <<<"$chosen"; then
