@@ -14,6 +14,10 @@ use crate::sys::backoff::backoff;
 /// How long a write may take before that is reported.
 const SLOW: Duration = Duration::from_secs(10);
 
+/// The longest pause before the next try: until then a container that starts without the daemon goes by
+/// what was written before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
 /// One write at a time, and the next try after one that failed.
 #[derive(Debug, Default)]
 pub struct Saver {
@@ -56,7 +60,7 @@ impl Saver {
     }
 
     fn plan_retry(&mut self, has_failed: bool) {
-        let pause = has_failed.then(|| backoff(self.failures));
+        let pause = has_failed.then(|| backoff(self.failures).min(LONGEST_PAUSE));
         self.retry_at = pause.map(|pause| Instant::now() + pause);
         self.failures = match has_failed {
             true => self.failures + 1,
@@ -89,4 +93,21 @@ impl Saver {
 pub enum Saved {
     Ended(anyhow::Result<()>),
     Slow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_was_full_for_long_is_written_to_soon_after_it_has_room() {
+        let mut saver = Saver::default();
+        for _ in 0..20 {
+            saver.plan_retry(true);
+        }
+        let wake = saver.wake().unwrap();
+        assert!(wake <= Instant::now() + Duration::from_secs(10));
+        saver.plan_retry(false);
+        assert_eq!(saver.wake(), None);
+    }
 }

@@ -323,6 +323,12 @@ impl Machine {
         });
     }
 
+    /// Whether the daemon has written all that it knows for the next boot.
+    pub(super) fn state_is_written(&self) -> bool {
+        let status = self.bed.status().expect("the daemon answers");
+        status["state_error"].is_null()
+    }
+
     /// The memory that is the daemon's own, in kB, and how many descriptors it has.
     pub(super) fn size_of_daemon(&self) -> (u64, usize) {
         self.with_daemon(|daemon| {

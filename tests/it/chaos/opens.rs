@@ -175,7 +175,7 @@ mod tests {
     fn after(operations: &[(u64, Operation)]) -> (World, History) {
         let (mut world, mut history) = (World::new(), History::default());
         world.apply(&Operation::Start(0));
-        world.settle();
+        world.settle(true);
         let plug = Operation::Plug {
             socket: 0,
             stick: Stick(0),

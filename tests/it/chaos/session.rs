@@ -103,6 +103,7 @@ impl Session {
             let pause = self.generator.pause();
             steps.push(Step { pause, operation });
         }
+        self.world.end_round();
         steps
     }
 
@@ -118,7 +119,7 @@ impl Session {
             let took = now() - begun;
             if wrong.is_empty() && took <= limit {
                 self.history.settle(now());
-                self.world.settle();
+                self.world.settle(self.machine.state_is_written());
                 self.report.settled(took);
                 return wrong;
             }

@@ -254,6 +254,10 @@ pub(super) struct Container {
     pub(super) held: bool,
     /// The same at the last comparison.
     pub(super) was_held: bool,
+    /// Who it is has been written for a start without the daemon.
+    pub(super) on_record: bool,
+    /// It was started since the last comparison, and that was not written then.
+    started_unrecorded: bool,
     /// Paths at which its own processes have been since it had its port there.
     pub(super) spoilt: BTreeSet<&'static str>,
 }
@@ -265,6 +269,8 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) disk_full: bool,
     pub(super) journal_stopped: bool,
+    /// The daemon did not run all the time since the last comparison.
+    pub(super) daemon_was_down: bool,
 }
 
 impl World {
@@ -276,6 +282,8 @@ impl World {
             life: Life::Stopped,
             held: kind.has_labels() && kind.wrapped,
             was_held: kind.has_labels() && kind.wrapped,
+            on_record: true,
+            started_unrecorded: false,
             spoilt: BTreeSet::new(),
         };
         Self {
@@ -287,6 +295,7 @@ impl World {
             },
             disk_full: false,
             journal_stopped: false,
+            daemon_was_down: false,
         }
     }
 
@@ -304,7 +313,12 @@ impl World {
         match *operation {
             Operation::Plug { socket, stick } => self.sockets[socket] = Some(stick),
             Operation::Unplug { socket } => self.sockets[socket] = None,
-            Operation::Start(c) | Operation::Restart(c) | Operation::Recreate(c) => self.begin(c),
+            Operation::Start(c) | Operation::Restart(c) => self.begin(c),
+            // Of a container that nobody knows every port of the configuration waits.
+            Operation::Recreate(c) => {
+                self.containers[c].on_record = true;
+                self.begin(c);
+            }
             Operation::Unpause(c) => self.containers[c].life = Life::Running,
             Operation::Stop(c) | Operation::Kill(c) | Operation::KillShim(c) => {
                 self.containers[c].life = Life::Stopped;
@@ -314,8 +328,13 @@ impl World {
                 let name = self.containers[a].name;
                 self.containers[a].name = self.containers[b].name;
                 self.containers[b].name = name;
+                self.containers[a].on_record = false;
+                self.containers[b].on_record = false;
             }
-            Operation::Rename(c, name) => self.containers[c].name = name,
+            Operation::Rename(c, name) => {
+                self.containers[c].name = name;
+                self.containers[c].on_record = false;
+            }
             Operation::Mess(c, mess, path) => {
                 if mess != Mess::RemoveLinks {
                     self.containers[c].spoilt.insert(path);
@@ -326,23 +345,38 @@ impl World {
             Operation::MendDisk => self.disk_full = false,
             Operation::StopJournal => self.journal_stopped = true,
             Operation::ContinueJournal => self.journal_stopped = false,
+            Operation::KillDaemon { .. } | Operation::StopDaemon { .. } | Operation::Upgrade => {
+                self.daemon_was_down = true;
+            }
             Operation::Blink { .. }
             | Operation::Update(..)
             | Operation::Exec(_)
             | Operation::KillKeeper(_)
-            | Operation::KillDaemon { .. }
-            | Operation::StopDaemon { .. }
-            | Operation::Upgrade
             | Operation::KillEngine { .. }
             | Operation::KillContainerd { .. } => {}
         }
     }
 
+    /// The operations of a round have been applied. A container that started without the daemon was
+    /// started as it was on record, perhaps without a port; `status` says so as long as the disk takes
+    /// nothing.
+    pub(super) fn end_round(&mut self) {
+        let down = self.daemon_was_down;
+        for container in &mut self.containers {
+            container.held &=
+                container.kind.has_labels() || !(down && container.started_unrecorded);
+        }
+    }
+
     /// Everything was as it must be: what was done at a path of a port that is plugged in has been
-    /// undone.
-    pub(super) fn settle(&mut self) {
+    /// undone. Who the containers are may have been written.
+    pub(super) fn settle(&mut self, written: bool) {
+        self.daemon_was_down = false;
+        let written = written && !self.disk_full;
         for number in 0..self.containers.len() {
             self.containers[number].was_held = self.containers[number].held;
+            self.containers[number].on_record |= written;
+            self.containers[number].started_unrecorded = false;
             let ports = ports_of(self, &self.containers[number]).into_iter();
             let plugged = ports.filter(|port| self.socket_of(port.stick).is_some());
             let nodes: BTreeSet<_> = plugged.filter_map(|port| port.node).collect();
@@ -358,8 +392,45 @@ impl World {
         let container = &mut self.containers[container];
         container.life = Life::Running;
         container.spoilt.clear();
+        container.started_unrecorded = !container.on_record;
         let has_one = |ports: &[Port; 3]| ports.iter().any(|port| port.is_of(container.name));
         let has_port = container.kind.has_labels() || PORTS.iter().all(has_one);
         container.held = container.kind.wrapped && has_port;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether `blue` is held if that happens after everything was right and, but for a full disk, was
+    /// written.
+    fn is_held(before: &[Operation], round: &[Operation]) -> bool {
+        let mut world = World::new();
+        for round in [before, round] {
+            world.settle(true);
+            round.iter().for_each(|operation| world.apply(operation));
+            world.end_round();
+        }
+        world.containers[2].held
+    }
+
+    #[test]
+    fn a_start_without_the_daemon_goes_by_what_was_written() {
+        let renames = [
+            Operation::Rename(2, "white"),
+            Operation::Rename(2, "bluebell"),
+        ];
+        let full = [&[Operation::FillDisk], &renames[..]].concat();
+        let (start, down) = (Operation::Start(2), Operation::KillDaemon { down: 0 });
+        assert!(is_held(&full, &[start.clone()]));
+        assert!(is_held(&renames, &[start.clone(), down.clone()]));
+        assert!(!is_held(&full, &[start.clone(), down.clone()]));
+        let renamed = [&renames[..], &[down.clone(), start]].concat();
+        assert!(!is_held(&[], &renamed));
+        let recreated = [down.clone(), Operation::Recreate(2)];
+        assert!(is_held(&full, &recreated));
+        // It was held before the daemon went.
+        assert!(is_held(&[Operation::Start(2)], &[down]));
     }
 }
