@@ -147,6 +147,19 @@ impl History {
         })
     }
 
+    /// When the start of a container had ended that was begun before `to` and not ended before `from`.
+    pub(super) fn started(&self, container: usize, from: u64, to: u64) -> Option<u64> {
+        let done = self.done.iter().rev();
+        let mut recent = done.take_while(|done| done.begun + LONGEST >= from);
+        let start = recent.find(|done| match done.operation {
+            Operation::Start(c) | Operation::Restart(c) | Operation::Recreate(c) => {
+                c == container && done.overlaps(from, to)
+            }
+            _ => false,
+        });
+        start.map(|start| start.ended)
+    }
+
     /// Whether the daemon was down, or had only just been started.
     pub(super) fn daemon_disturbed(&self, from: u64, to: u64) -> bool {
         self.any(from, to, |operation| {

@@ -91,7 +91,7 @@ pub(super) fn judge(
         // What a process of the container has put there is its own.
         let socket = host.socket(open.minor);
         socket.map_or(Verdict::Unknown, |socket| {
-            succeeded(world, history, container, socket, open)
+            succeeded(world, history, number, socket, open)
         })
     } else {
         failed(history, number, container, stick, open)
@@ -109,14 +109,16 @@ pub(super) fn stick_at(world: &World, container: &Container, path: &str) -> Opti
 }
 
 /// It has opened a tty, by whatever name, that a port of the container was or had been. While the daemon
-/// is down nobody takes anything away.
+/// is down nobody takes anything away; nor from a container that was created before the unplug, until it
+/// runs.
 fn succeeded(
     world: &World,
     history: &History,
-    container: &Container,
+    number: usize,
     socket: usize,
     open: &Open,
 ) -> Verdict {
+    let container = &world.containers[number];
     let ports = ports_of(world, container);
     let is_port = |stick| container.kind.every || ports.iter().any(|port| port.stick == stick);
     let Some(gone) = history.gone_since(socket, is_port, open.begun, open.ended) else {
@@ -125,7 +127,8 @@ fn succeeded(
     if history.daemon_disturbed(history.settled_before(gone), open.ended) {
         return Verdict::Unknown;
     }
-    Verdict::Late(open.begun - gone)
+    let runs = history.started(number, gone, open.begun).unwrap_or(gone);
+    Verdict::Late(open.begun.saturating_sub(gone.max(runs)))
 }
 
 /// An early open waits, or the port has been there since everything was right: there is no reason to
@@ -256,6 +259,16 @@ mod tests {
             verdicts(&unplug, &open("ok", 1900, 2500))[0],
             Verdict::Right
         );
+        // It was being started at the time, and ran from then on.
+        let (mut world, mut history) = after(&unplug);
+        world.containers[1].name = "red";
+        history.add(vec![Done {
+            operation: Operation::Restart(0),
+            begun: 1_900_000,
+            ended: 2_600_000,
+        }]);
+        let late = |container| judge(&world, &history, HOST, container, &at(2700));
+        assert_eq!([0, 1].map(late), [100_000, 700_000].map(Verdict::Late));
         let down = [(1990, KILL), (2000, UNPLUG)];
         assert_eq!(verdicts(&down, &at(2500))[0], Verdict::Unknown);
     }
