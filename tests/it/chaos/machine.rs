@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use ttyplugd::daemon::status::document::Status;
 
 use crate::testbed::{
     Daemon, Disk, Journald, LiveRestore, PROGRAM, Port, RUNTIME, Testbed, docker_host, engine, run,
@@ -323,10 +324,10 @@ impl Machine {
         });
     }
 
-    /// Whether the daemon has written all that it knows for the next boot.
-    pub(super) fn state_is_written(&self) -> bool {
-        let status = self.bed.status().expect("the daemon answers");
-        status["state_error"].is_null()
+    /// What the daemon says of itself.
+    pub(super) fn status(&self) -> Result<Status, String> {
+        let status = self.bed.status()?;
+        serde_json::from_value(status).map_err(|error| error.to_string())
     }
 
     /// The memory that is the daemon's own, in kB, and how many descriptors it has.

@@ -84,10 +84,7 @@ pub(super) fn must(world: &World, host: Host, container: &Container) -> Must {
             continue;
         };
         must.rights.insert(socket);
-        let node = match port.node {
-            Some(node) => node.to_owned(),
-            None => format!("/dev/tty{}", host.first + socket as u64),
-        };
+        let node = port.node.map_or_else(|| host.name(socket), str::to_owned);
         for link in links(port.stick, socket) {
             // A device that is two ports of a container has its links by the first.
             let target = Entry::link(&format!("../..{}", &node["/dev".len()..]));
@@ -99,6 +96,16 @@ pub(super) fn must(world: &World, host: Host, container: &Container) -> Must {
             .insert(node, Entry::Node(host.node(&port, socket)));
     }
     must
+}
+
+/// Where a container has its ports, plugged in or not.
+pub(super) fn nodes(world: &World, host: Host, container: &Container) -> BTreeSet<String> {
+    let ports = ports_of(world, container).into_iter();
+    let node = |port: Wanted| match port.node {
+        Some(node) => Some(node.to_owned()),
+        None => world.socket_of(port.stick).map(|socket| host.name(socket)),
+    };
+    ports.filter_map(node).collect()
 }
 
 /// Nothing can be executed in a container that is paused, or whose image or capabilities do not
@@ -122,6 +129,11 @@ impl Host {
     pub(super) fn socket(self, minor: u64) -> Option<usize> {
         let socket = usize::try_from(minor.checked_sub(self.first)?).ok()?;
         (socket < SOCKETS).then_some(socket)
+    }
+
+    /// The host's node of a socket's tty.
+    fn name(self, socket: usize) -> String {
+        format!("/dev/tty{}", self.first + socket as u64)
     }
 
     fn node(self, port: &Wanted, socket: usize) -> Node {

@@ -1,9 +1,11 @@
 //! A run of the random test: rounds of operations, each with the comparison after it.
 #![allow(clippy::print_stdout)]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nix::unistd::Group;
+use ttyplugd::daemon::status::document::Status;
 
 use crate::testbed::Port;
 
@@ -12,7 +14,7 @@ use super::look::{self, Log};
 use super::machine::{Machine, tty};
 use super::opens::{Open, judge, stick_at};
 use super::operation::{Generator, Operation};
-use super::oracle::{Host, Must, must};
+use super::oracle::{Host, Must, must, nodes};
 use super::patience;
 use super::report::{Report, keep_journal};
 use super::round::{Step, carry_out, now};
@@ -119,7 +121,9 @@ impl Session {
             let took = now() - begun;
             if wrong.is_empty() && took <= limit {
                 self.history.settle(now());
-                self.world.settle(self.machine.state_is_written());
+                let status = self.machine.status();
+                let is_written = |status: Status| status.state_error.is_none();
+                self.world.settle(status.is_ok_and(is_written));
                 self.report.settled(took);
                 return wrong;
             }
@@ -157,6 +161,38 @@ impl Session {
                 differences.extend(self.stuck(number, &must, begun));
                 let container = &self.world.containers[number];
                 wrong.extend(of_container(number, container, differences));
+            }
+        }
+        if wrong.is_empty() {
+            wrong.extend(self.wrong_status());
+        }
+        wrong
+    }
+
+    /// What the daemon says of the running containers' ports and is not so. Which opens wait goes by it.
+    fn wrong_status(&self) -> Vec<String> {
+        let status = match self.machine.status() {
+            Ok(status) => status,
+            Err(error) => return vec![error],
+        };
+        let mut wrong = Vec::new();
+        for (number, container) in self.world.containers.iter().enumerate() {
+            let id = self.machine.id(number);
+            let its = status.ports.iter().filter(|port| port.container_id == id);
+            let said = its.map(|port| {
+                (
+                    port.container.clone(),
+                    port.node.clone().unwrap_or_default(),
+                )
+            });
+            let said: BTreeSet<_> = said.collect();
+            let nodes = nodes(&self.world, self.host, container).into_iter();
+            let must: BTreeSet<_> = nodes
+                .map(|node| (container.name.to_owned(), node))
+                .collect();
+            if container.life != Life::Stopped && said != must {
+                let what = format!("its ports must be {must:?} and status has {said:?}");
+                wrong.extend(of_container(number, container, vec![what]));
             }
         }
         wrong
