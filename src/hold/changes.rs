@@ -188,6 +188,20 @@ mod tests {
         assert_eq!(known(&opens), []);
     }
 
+    #[test]
+    fn an_open_whose_link_leads_elsewhere_is_told_with_its_new_path() {
+        let (mut holds, mut told) = (HeldOpens::default(), Told::default());
+        hold(&mut holds, 1, "/dev/ttyUSB0", 0);
+        let mut opens = KnownOpens::default();
+        opens.take_in(told.changes(&holds, 0), 0);
+        assert!(told.is_all(&holds));
+        holds.rename([(1, "/dev/ttyUSB1".into())].into());
+        assert!(!told.is_all(&holds));
+        opens.take_in(told.changes(&holds, 0), 0);
+        let paths: Vec<_> = opens.iter().map(|known| &known.open.path).collect();
+        assert_eq!(paths, ["/dev/ttyUSB1"]);
+    }
+
     /// A longer line would end the connection.
     #[test]
     fn all_that_can_be_held_fits_into_a_line() {

@@ -423,7 +423,7 @@ mod tests {
         ];
         let full = [&[Operation::FillDisk], &renames[..]].concat();
         let (start, down) = (Operation::Start(2), Operation::KillDaemon { down: 0 });
-        assert!(is_held(&full, &[start.clone()]));
+        assert!(is_held(&full, std::slice::from_ref(&start)));
         assert!(is_held(&renames, &[start.clone(), down.clone()]));
         assert!(!is_held(&full, &[start.clone(), down.clone()]));
         let renamed = [&renames[..], &[down.clone(), start]].concat();
