@@ -23,6 +23,8 @@ fn series() -> BTreeMap<String, Vec<Labels>> {
         engine: true,
         engine_error: None,
         state_error: None,
+        config_error: None,
+        reloads: 0,
         ports: Vec::new(),
         held: Vec::new(),
     };
