@@ -24,7 +24,7 @@ fn series() -> BTreeMap<String, Vec<Labels>> {
         engine_error: None,
         state_error: None,
         config_error: None,
-        reloads: 0,
+        reloads: None,
         ports: Vec::new(),
         held: Vec::new(),
     };
