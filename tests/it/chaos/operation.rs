@@ -116,6 +116,11 @@ impl Operation {
         }
     }
 
+    /// Whether commands that are being executed are lost.
+    pub(super) fn kills_engine(&self) -> bool {
+        matches!(self, Self::KillEngine { .. } | Self::KillContainerd { .. })
+    }
+
     /// The one container that it is about.
     pub(super) fn container(&self) -> Option<usize> {
         match *self {

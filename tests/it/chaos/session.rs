@@ -24,8 +24,9 @@ use super::world::{Container, Inject, Life, World};
 /// Within which everything is as it must be after the last operation, in microseconds.
 const SETTLES: u64 = 5_000_000;
 
-/// The same where a command is the only way and the engine was killed: the shim waits for whom the
-/// engine has not told to read a command's output, and each command after it is given up after 10 s.
+/// The same where a command is the only way and the engine or containerd was killed in the middle of
+/// one: that one never ends, and is given up after 10 s. The shim may wait for whom the engine has not
+/// told to read its output, and then so is each command after it.
 const SETTLES_BY_COMMAND: u64 = 60_000_000;
 
 /// How long it is looked further, to say whether it ever became right.
@@ -80,7 +81,7 @@ impl Session {
         }
         self.history.add(done.clone());
         if wrong.is_empty() {
-            let killed = |done: &Done| matches!(done.operation, Operation::KillEngine { .. });
+            let killed = |done: &Done| done.operation.kills_engine();
             let by_command = self.world.config.inject == Inject::Exec;
             let limit = match by_command && done.iter().any(killed) {
                 true => SETTLES_BY_COMMAND,
