@@ -179,6 +179,7 @@ mod tests {
         let (mut world, mut history) = (World::new(), History::default());
         world.apply(&Operation::Start(0));
         world.settle(true);
+        world.begin_round();
         let plug = Operation::Plug {
             socket: 0,
             stick: Stick(0),
@@ -232,6 +233,17 @@ mod tests {
         assert!(is_wrong(&judge(&world, &history, HOST, 0, &failed)));
         world.containers[1].name = "red";
         assert_eq!(judge(&world, &history, HOST, 1, &failed), Verdict::Right);
+    }
+
+    #[test]
+    fn an_open_of_a_container_that_was_not_held_may_fail_until_that_is_started_again() {
+        let (mut world, history) = after(&[(1900, Operation::Restart(0))]);
+        world.containers[0].was_held = false;
+        world.settle(true);
+        let failed = open("ENOENT", 400, 401);
+        assert_eq!(judge(&world, &history, HOST, 0, &failed), Verdict::Right);
+        world.begin_round();
+        assert!(is_wrong(&judge(&world, &history, HOST, 0, &failed)));
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Session {
     /// The next operations. The world becomes as they leave it.
     fn steps(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
+        self.world.begin_round();
         for _ in 0..self.generator.length() {
             let operation = self.generator.next(&self.world);
             self.world.apply(&operation);

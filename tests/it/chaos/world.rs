@@ -252,7 +252,7 @@ pub(super) struct Container {
     /// Its early opens wait: under the wrapper, it had a port when it was started. A new configuration
     /// may come at the same time, so it has one by either.
     pub(super) held: bool,
-    /// The same at the last comparison.
+    /// The same before the operations since the last comparison.
     pub(super) was_held: bool,
     /// Who it is has been written for a start without the daemon.
     pub(super) on_record: bool,
@@ -357,6 +357,13 @@ impl World {
         }
     }
 
+    /// The operations of a round are about to be applied.
+    pub(super) fn begin_round(&mut self) {
+        for container in &mut self.containers {
+            container.was_held = container.held;
+        }
+    }
+
     /// The operations of a round have been applied. A container that started without the daemon was
     /// started as it was on record, perhaps without a port; `status` says so as long as the disk takes
     /// nothing.
@@ -374,7 +381,6 @@ impl World {
         self.daemon_was_down = false;
         let written = written && !self.disk_full;
         for number in 0..self.containers.len() {
-            self.containers[number].was_held = self.containers[number].held;
             self.containers[number].on_record |= written;
             self.containers[number].started_unrecorded = false;
             let ports = ports_of(self, &self.containers[number]).into_iter();
@@ -409,6 +415,7 @@ mod tests {
         let mut world = World::new();
         for round in [before, round] {
             world.settle(true);
+            world.begin_round();
             round.iter().for_each(|operation| world.apply(operation));
             world.end_round();
         }
