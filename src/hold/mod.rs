@@ -86,11 +86,15 @@ impl ContainerPorts {
         (hold != Hold::Off).then_some(hold)
     }
 
-    /// By which of the names that an open comes through it is known: by the first that a port has,
-    /// else by the last. The link of a device may still lead to where that was plugged in before.
+    /// By which of the names that an open comes through it is known: by the last, unless an earlier one
+    /// is another port's. The link of a device may still lead to where that was plugged in before.
     pub fn deciding<'a>(&self, names: &'a [NodePath]) -> Option<&'a NodePath> {
-        let of_a_port = |name: &&NodePath| self.port_at(name.as_str()).is_some();
-        names.iter().find(of_a_port).or(names.last())
+        let port = |name: &NodePath| Some(&self.port_at(name.as_str())?.port);
+        let last = names.last()?;
+        let first = names.iter().find(|name| port(name).is_some());
+        first
+            .filter(|first| port(first) != port(last))
+            .or(Some(last))
     }
 
     /// Whether any open may be held, now or later.
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_is_known_by_the_first_of_its_names_that_a_port_has() {
+    fn an_open_is_known_by_its_last_name_unless_an_earlier_one_is_another_ports() {
         let known = ports(false, DEFAULT_HOLD);
         for (names, expected) in [
             (&["/dev/zwave"][..], "/dev/zwave"),

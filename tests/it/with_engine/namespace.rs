@@ -56,7 +56,7 @@ fn is_served(recipe: Recipe, said: &[&str]) {
 fn an_image_without_a_shell_is_served() {
     is_served(
         zwave().image("noshell"),
-        &["using namespace injection", "/bin/sh cannot be executed"],
+        &["using namespace injection", "could not execute /bin/sh"],
     );
 }
 

@@ -59,7 +59,7 @@ fn a_container_without_a_shell_is_reported() {
     a_bad_container(
         Recipe::new("bad").image("noshell"),
         || (),
-        &["/bin/sh cannot be executed"],
+        &["could not execute /bin/sh"],
     );
 }
 

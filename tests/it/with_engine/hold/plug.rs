@@ -310,7 +310,7 @@ fn an_open_by_a_link_goes_on_where_its_stick_is_plugged_in_next() {
     here.uevent("remove");
     is_said_to_be(&bed, "waiting");
     let opening = Opening::of(&container, &here.by_id());
-    bed.holds(&[&here.by_id()]);
+    bed.holds(&[&here.host_node()]);
     drop(udevd);
     container.lacks_port(&here);
     there.plug();
