@@ -145,17 +145,18 @@ fn connections_are_bounded() {
         let files = fs::read_dir(format!("/proc/{}/fd", daemon.pid()));
         files.expect("it runs").count()
     };
+    // Some of these belong to its start alone.
     let before = open_files();
     let idle: Vec<_> = (0..300).map(|_| connect(&bed, "")).collect();
-    let taken = || open_files() - before;
-    let most = eventually("as many as may be are taken", taken, |&open| open >= 64);
+    let taken = || open_files().saturating_sub(before);
+    let most = eventually("as many as may be are taken", taken, |&open| open >= 48);
     assert!(most < 80, "{most}");
     // The daemon goes on to do its work.
     let container = Recipe::new("zwave").start();
     let port = stick(63);
     port.plug();
     container.has_port(&port);
-    assert!(open_files() - before < 90);
+    assert!(taken() < 90);
     drop(idle);
     let answer = bed.ttyplugd(&["status", "--json"]);
     assert_eq!(answer.status.code(), Some(0), "{answer:?}");
