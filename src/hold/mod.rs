@@ -221,10 +221,7 @@ mod tests {
                 &["/dev/serial/by-id/x", "/dev/ttyUSB9"],
                 "/dev/serial/by-id/x",
             ),
-            (
-                &["/dev/serial/by-id/x", "/dev/zwave"],
-                "/dev/serial/by-id/x",
-            ),
+            (&["/dev/serial/by-id/x", "/dev/zwave"], "/dev/zwave"),
             (&["/dev/ttyUSB0", "/dev/ttyUSB9"], "/dev/ttyUSB9"),
         ] {
             let names: Vec<NodePath> = names.iter().map(|name| name.parse().unwrap()).collect();
