@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::testbed::output;
+use crate::testbed::entries;
 
 use super::machine::Machine;
 use super::opens::{Open, Verdict};
@@ -124,17 +124,14 @@ pub(super) fn directory() -> PathBuf {
 
 /// Keeps the journal: each entry is a line, with the fields that its program has written.
 pub(super) fn keep_journal() {
-    let options = ["--directory", "/run/log/journal", "--output", "json"];
-    let journal = output("journalctl", &options).stdout;
-    let lines = String::from_utf8_lossy(&journal);
-    let lines: Vec<_> = lines.lines().filter_map(line_of).collect();
+    let lines: Vec<_> = entries(&[]).iter().filter_map(line_of).collect();
     let file = directory().join("journal.txt");
     fs::write(&file, lines.join("\n")).expect("root can write a file");
     println!("the journal is in {}", file.display());
 }
 
 /// Time, program and message of an entry, and its other fields but those that are in every one.
-fn line_of(entry: &str) -> Option<String> {
+fn line_of(entry: &Value) -> Option<String> {
     const IN_ALL: [&str; 7] = [
         "MESSAGE",
         "MESSAGE_ID",
@@ -144,7 +141,7 @@ fn line_of(entry: &str) -> Option<String> {
         "CODE_FILE",
         "CODE_LINE",
     ];
-    let entry: serde_json::Map<String, Value> = serde_json::from_str(entry).ok()?;
+    let entry = entry.as_object()?;
     let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
     let seconds = text("__MONOTONIC_TIMESTAMP").parse::<f64>().ok()? / 1e6;
     let others = entry.iter();

@@ -53,20 +53,19 @@ impl Journald {
     /// What it has got from a program so far.
     pub(crate) fn messages(&self, identifier: &str) -> Vec<String> {
         let program = format!("SYSLOG_IDENTIFIER={identifier}");
-        let options = [
-            "--directory",
-            "/run/log/journal",
-            "--output",
-            "json",
-            &program,
-        ];
-        let text = run("journalctl", &options);
-        let entries = text.lines().map(serde_json::from_str::<Value>);
-        let message = |entry: Value| entry["MESSAGE"].as_str().map(String::from);
+        let entries = entries(&[&program]).into_iter();
         entries
-            .filter_map(|entry| message(entry.expect("it is JSON")))
+            .filter_map(|entry| entry["MESSAGE"].as_str().map(String::from))
             .collect()
     }
+}
+
+/// What is in its journal so far and has these fields.
+pub(crate) fn entries(fields: &[&str]) -> Vec<Value> {
+    let options = ["--directory", "/run/log/journal", "--output", "json"];
+    let text = run("journalctl", &[&options, fields].concat());
+    let entries = text.lines().map(serde_json::from_str);
+    entries.map(|entry| entry.expect("it is JSON")).collect()
 }
 
 impl Drop for Journald {

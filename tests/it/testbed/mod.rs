@@ -26,7 +26,7 @@ pub(crate) use daemon::{Daemon, PROGRAM};
 pub(crate) use delays::{Delays, Random, seed};
 pub(crate) use disk::Disk;
 pub(crate) use entry::{Entry, Node};
-pub(crate) use journald::Journald;
+pub(crate) use journald::{Journald, entries};
 pub(crate) use port::{HaltedUdevd, MAJOR, Port, SlowRule, settle};
 pub(crate) use process::Process;
 pub(crate) use terminal::Terminal;
