@@ -203,10 +203,15 @@ impl Supervisor {
     /// Does what is due by now. Returns whether that has changed which opens are held.
     pub(super) fn tick(&mut self) -> bool {
         let now = self.now();
-        let swept = now >= self.next_sweep() && self.sweep();
+        let is_due = now >= self.next_sweep();
+        let swept = is_due && self.sweep();
         let provisional = self.told.provisional_until;
         if provisional.is_some_and(|until| until <= now) {
             self.put_ports(ContainerPorts::default(), None);
+        }
+        let is_late = |deadline| deadline <= now;
+        if is_due || self.ports_changed || self.held.next_deadline().is_some_and(is_late) {
+            self.follow_links();
         }
         let changed = swept | self.release();
         self.write();
@@ -394,9 +399,7 @@ impl Supervisor {
         // Where no program is left no open comes again.
         let can_come_again = |tid| !listeners.is_empty() && proc_thread::is_alive(tid);
         let waits = |held: &Held| waits(listeners, held);
-        let changed = self.held.sweep(self.swept, waits, can_come_again);
-        self.follow_links();
-        changed
+        self.held.sweep(self.swept, waits, can_come_again)
     }
 
     /// Finds again by which name opens are known that came through a link. A device that is plugged in
@@ -421,10 +424,6 @@ impl Supervisor {
     /// Lets those go on that have no reason to wait any more.
     fn release(&mut self) -> bool {
         let now = self.now();
-        let is_late = |deadline| deadline <= now;
-        if self.ports_changed || self.held.next_deadline().is_some_and(is_late) {
-            self.follow_links();
-        }
         let expired = self.held.expire(now).into_iter();
         let mut released: Vec<_> = expired.map(|held| (held, Reason::Timeout)).collect();
         for (held, _) in &released {
