@@ -14,6 +14,7 @@
 # make bench              time from the uevent to the node, against the udev script it replaces and
 #                         by each way of making it, and what holding opens costs and brings;
 #                         ROUNDS=3 is a quick look
+# make bench-plots        the tables and pictures of docs/measured.md, of what make bench has measured
 # make deb                Debian packages, target/debian/*.deb, for ARCHS="amd64 arm64 armhf"
 # make release            what release VERSION=1.2.3 of this commit has, target/release-1.2.3: sources,
 #                         packages, bill of materials, notes and checksums; first says what is missing
@@ -21,7 +22,11 @@
 #                         KEY=FINGERPRINT
 # make e2e                the package in a whole machine in QEMU: reboots, USB, upgrades; DEBIAN=12 has
 #                         it on Debian 12, DEBIAN=14 on what becomes Debian 14, SCENARIOS="NAME..." is
-#                         a part of it; SECONDS=300 adds the random test for that time
+#                         a part of it; the random test is one of them, for SECONDS=300, SEED=n, and a
+#                         reboot, REBOOTS=3 times
+# make e2e-engines        the same with engines other than Docker, on machines without Docker: containerd by
+#                         CRI, as a Kubernetes node has it; at most an hour each. MACHINES="NAME..." is a
+#                         part of them
 # make e2e-arm            the same for the packages of the Pi, on emulated ARM machines; takes long
 # make install            DESTDIR= and PREFIX= as usual
 #
@@ -42,7 +47,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 ARCHS ?= amd64 arm64 armhf
 
-.PHONY: all build check test test-applications lint deny fuzz chaos soak demo bench deb release apt-repository e2e e2e-arm install clean
+.PHONY: all build check test test-applications lint deny fuzz chaos soak demo bench bench-plots deb release apt-repository e2e e2e-engines e2e-arm install clean
 
 all: build
 
@@ -54,6 +59,7 @@ lint:
 	tests/prerequisites.sh lint
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --check --manifest-path tests/e2e/cri/Cargo.toml
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 # Modules named with_engine need the engine; everything else runs anywhere.
@@ -75,11 +81,13 @@ deny:
 # container may do to lead us astray is tried against each way of making nodes.
 BELOW_ENGINE := $(CARGO) --config "target.'cfg(all())'.runner = 'tests/with-engine.sh'"
 SIDE_BY_SIDE := $(CARGO) --config "target.'cfg(all())'.runner = 'tests/side-by-side.sh'"
+COUNTED := $(CARGO) --config "target.'cfg(all())'.runner = 'tests/instructions.sh'"
 APPLICATIONS := with_engine::applications with_engine::examples
 
 test:
 	tests/prerequisites.sh test
 	$(MAKE) check
+	$(COUNTED) test --locked --lib
 	$(SIDE_BY_SIDE) test --locked --test it -- with_engine:: $(addprefix --skip ,$(APPLICATIONS))
 	@echo "Left out: make test-applications (real programs), make deny (dependencies), make e2e (a whole machine)."
 
@@ -132,6 +140,10 @@ bench:
 	$(BELOW_ENGINE) bench --locked --bench plug -- $(ROUNDS)
 	$(BELOW_ENGINE) bench --locked --bench hold -- $(ROUNDS)
 	$(BELOW_ENGINE) bench --locked --bench inject -- $(ROUNDS)
+	$(BELOW_ENGINE) bench --locked --bench many -- $(ROUNDS)
+
+bench-plots:
+	docs/measured.py $(TARGET)/bench
 
 deb:
 	tests/prerequisites.sh deb $(ARCHS)
@@ -154,18 +166,35 @@ DEBIAN ?= 13
 SUITES := 12-bookworm 13-trixie 14-forky
 MACHINE := $(patsubst $(DEBIAN)-%,%-amd64,$(filter $(DEBIAN)-%,$(SUITES)))
 SCENARIOS ?=
+REBOOTS ?= 3
+e2e: SECONDS ?= 300
 e2e: export TTYPLUGD_TEST_SECONDS = $(SECONDS)
+e2e: export TTYPLUGD_TEST_SEED = $(SEED)
+e2e: export TTYPLUGD_TEST_REBOOTS = $(REBOOTS)
 e2e:
 	tests/prerequisites.sh e2e
 	tests/prerequisites.sh test
 	$(MAKE) deb ARCHS=amd64
-	$(if $(SECONDS),$(CARGO) --config "target.'cfg(all())'.runner = 'tests/e2e/chaos.sh'" test --locked --test it)
+	$(if $(filter %random-operations,$(or $(SCENARIOS),random-operations)),$(PACK_RANDOM_TEST))
 	tests/e2e/run.sh --machine $(MACHINE) $(SCENARIOS)
 
+PACK_RANDOM_TEST = $(CARGO) --config "target.'cfg(all())'.runner = 'tests/e2e/chaos.sh'" test --locked --test it
+
+# Each machine is of tests/e2e/machines and without Docker.
+MACHINES ?= forky-containerd-amd64 bookworm-podman-amd64 trixie-podman-amd64 forky-podman-amd64
+e2e-engines:
+	tests/prerequisites.sh e2e
+	$(MAKE) deb ARCHS=amd64
+	$(CARGO) build --locked --manifest-path tests/e2e/cri/Cargo.toml --target-dir $(TARGET)/cri
+	failed=; for machine in $(MACHINES); do \
+		timeout --kill-after=120 3600 tests/e2e/run.sh --machine $$machine $(SCENARIOS) || failed=yes; \
+	done; [ -z "$$failed" ]
+
+ARM_MACHINES := bookworm-armhf bookworm-armhf-on-arm64 bookworm-arm64 trixie-armhf-on-arm64
 e2e-arm:
 	tests/prerequisites.sh e2e arm
 	$(MAKE) deb ARCHS="armhf arm64"
-	failed=; for machine in bookworm-armhf bookworm-armhf-on-arm64 bookworm-arm64; do \
+	failed=; for machine in $(ARM_MACHINES); do \
 		tests/e2e/run.sh --machine $$machine $(SCENARIOS) || failed=yes; \
 	done; [ -z "$$failed" ]
 

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use contest::command::bare_commands;
 use contest::{Daemon, Round, ms, round_by_script, round_by_ttyplugd};
 use figures::{Row, Statistic, print_rows, rounded};
 use testbed::{Container, MAJOR, Port, Recipe, Testbed};
 
+#[allow(dead_code)]
 mod contest;
 #[allow(dead_code)]
 mod figures;
@@ -49,9 +51,7 @@ const REST: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_micros(500);
 
 fn main() {
-    // cargo passes --bench before what the caller has to say.
-    let rounds = std::env::args().find_map(|word| word.parse().ok());
-    let rounds = rounds.unwrap_or(ROUNDS).max(1);
+    let rounds = figures::rounds(ROUNDS);
 
     let bed = Testbed::new();
     let daemon = Daemon::start(&bed);
@@ -119,18 +119,21 @@ type Time = fn(&Round) -> f64;
 fn compare(rounds: usize, bed: &Testbed, daemon: &Daemon, containers: &[Container]) -> Vec<Row> {
     let port = Port::new(63);
     let (mut script, mut exec, mut namespace) = (Vec::new(), Vec::new(), Vec::new());
+    let mut bare = Vec::new();
     // The first round warms up and is not counted. In it the nodes are proved to be of use.
     for round in 0..=rounds {
         let prove = round == 0;
         let by_script = round_by_script(containers, prove);
         configure(bed, daemon, EXEC, &port, containers);
         let by_exec = round_by_ttyplugd(&port, containers, prove);
+        let by_nobody = bare_commands(containers);
         configure(bed, daemon, NAMESPACE, &port, containers);
         let turns = (0..TURNS).map(|_| round_by_ttyplugd(&port, containers, prove));
         let turns: Vec<_> = turns.collect();
         if round > 0 {
             script.push(by_script);
             exec.push(by_exec);
+            bare.push(by_nobody);
             namespace.extend(turns);
         }
     }
@@ -138,6 +141,11 @@ fn compare(rounds: usize, bed: &Testbed, daemon: &Daemon, containers: &[Containe
         let what = format!("{}: {what}", counted(containers));
         Row::new(&what, "ms", rounds.iter().map(value).collect())
     };
+    let bare = Row::new(
+        &format!("{}: commands that do nothing", counted(containers)),
+        "ms",
+        bare,
+    );
     let mut rows = Vec::new();
     let events: [(_, Time); 2] = [
         ("plug", |round| round.plugged.done),
@@ -161,6 +169,7 @@ fn compare(rounds: usize, bed: &Testbed, daemon: &Daemon, containers: &[Containe
         }
         rows.extend([script, exec, namespace, by_exec, by_namespace]);
     }
+    rows.push(bare);
     rows.push(of(&namespace, "plug → udevd tells of it", |round| {
         round.plugged.announced
     }));

@@ -7,14 +7,13 @@
 //! both. The times of two machines cannot be compared; the ratios can.
 #![allow(clippy::print_stdout)]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
+use contest::cost::{IDLE, Idle};
 use contest::{Daemon, links_are, ms, round_by_script, round_by_ttyplugd};
 use figures::{Row, rounded};
 use testbed::{Container, PROGRAM, Port, Recipe, Testbed};
@@ -33,18 +32,13 @@ const ROUNDS: usize = 30;
 /// How many containers get the port at once.
 const CONTAINERS: [usize; 3] = [1, 8, 32];
 
-/// How long the daemon is watched doing nothing: in this time it looks at everything again once.
-const IDLE: Duration = Duration::from_secs(60);
-
 /// The largest ratio of ttyplugd's median to the script's, by the number of containers.
 const RATIO_GOALS: [(usize, f64); 2] = [(1, 0.4), (32, 0.1)];
 const MEMORY_GOAL_MB: f64 = 10.0;
 const SIZE_GOAL_MB: f64 = 3.0;
 
 fn main() {
-    // cargo passes --bench before what the caller has to say.
-    let rounds = std::env::args().find_map(|word| word.parse().ok());
-    let rounds = rounds.unwrap_or(ROUNDS).max(1);
+    let rounds = figures::rounds(ROUNDS);
 
     let bed = Testbed::with_config(
         "[[port]]\nname = \"bench\"\nmatch = { serial = \"T63\" }\ncontainers = [\"bench-*\"]\n",
@@ -108,72 +102,12 @@ fn compare(rounds: usize, containers: &[Container]) -> [Comparison; 2] {
     ]
 }
 
-/// What is to be measured of it alone.
-impl Daemon {
-    fn proc(&self, name: &str) -> PathBuf {
-        format!("/proc/{}/{name}", self.pid()).into()
-    }
-
-    fn memory_mb(&self) -> f64 {
-        field(&self.proc("status"), "VmRSS:") as f64 / 1024.0
-    }
-
-    /// Watches it for [`IDLE`].
-    fn idle(&self) -> Idle {
-        // Each thread counts for itself, and one that has nothing to do ends after some seconds:
-        // hence a look every second.
-        let begin = Instant::now();
-        let first = self.threads();
-        let mut last = first.clone();
-        while begin.elapsed() < IDLE {
-            sleep(Duration::from_secs(1));
-            last.extend(self.threads());
-        }
-        let mut idle = Idle {
-            cpu: Duration::ZERO,
-            wakes: 0,
-        };
-        for (thread, (cpu, wakes)) in last {
-            let (cpu_before, wakes_before) = first.get(&thread).copied().unwrap_or_default();
-            idle.cpu += Duration::from_nanos(cpu - cpu_before);
-            idle.wakes += wakes - wakes_before;
-        }
-        idle
-    }
-
-    /// By thread: nanoseconds on a core, and how often it went to sleep by itself.
-    fn threads(&self) -> BTreeMap<PathBuf, (u64, u64)> {
-        let tasks = fs::read_dir(self.proc("task")).expect("ttyplugd runs");
-        let tasks = tasks.map(|task| task.expect("ttyplugd runs").path());
-        tasks
-            .map(|task| {
-                let cpu = field(&task.join("schedstat"), "");
-                let wakes = field(&task.join("status"), "\nvoluntary_ctxt_switches:");
-                (task, (cpu, wakes))
-            })
-            .collect()
-    }
-}
-
-/// The number that follows a word in a file of /proc (proc(5)).
-fn field(path: &Path, word: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let rest = text.split_once(word).map(|(_, rest)| rest);
-    let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("{} has no {word:?}:\n{text}", path.display()))
-}
-
 /// What the daemon costs.
 struct Cost {
     memory_after_start: f64,
     memory_serving: f64,
     idle: Idle,
     size: f64,
-}
-
-struct Idle {
-    cpu: Duration,
-    wakes: u64,
 }
 
 /// What was measured of one event for one number of containers.

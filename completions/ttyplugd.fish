@@ -77,12 +77,12 @@ complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fis
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "enable" -d 'Register the runtime, so containers can use `runtime: ttyplug`'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "disable" -d 'Unregister the runtime, unless containers use it'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and not __fish_seen_subcommand_from enable disable status" -f -a "status" -d 'Show whether the runtime is registered, whether it works, and which containers use it'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -l file -d 'Docker\'s configuration file. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -l file -d 'Docker\'s configuration file; with it the command is about Docker alone. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l file -d 'Docker\'s configuration file. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l file -d 'Docker\'s configuration file; with it the command is about Docker alone. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -l force -d 'Unregister it even if containers use it. They will never start again'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from disable" -s h -l help -d 'Print help'
-complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l file -d 'Docker\'s configuration file. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
+complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l file -d 'Docker\'s configuration file; with it the command is about Docker alone. [default: the file that the running dockerd reads, or /etc/docker/daemon.json]' -r -F
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -l json -d 'Print JSON, for programs'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand runtime; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
 complete -c ttyplugd -n "__fish_ttyplugd_using_subcommand completions" -s h -l help -d 'Print help'

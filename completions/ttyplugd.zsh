@@ -124,14 +124,14 @@ _arguments "${_arguments_options[@]}" : \
         case $line[1] in
             (enable)
 _arguments "${_arguments_options[@]}" : \
-'--file=[Docker'\''s configuration file. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
+'--file=[Docker'\''s configuration file; with it the command is about Docker alone. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
 '-h[Print help]' \
 '--help[Print help]' \
 && ret=0
 ;;
 (disable)
 _arguments "${_arguments_options[@]}" : \
-'--file=[Docker'\''s configuration file. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
+'--file=[Docker'\''s configuration file; with it the command is about Docker alone. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
 '--force[Unregister it even if containers use it. They will never start again]' \
 '-h[Print help]' \
 '--help[Print help]' \
@@ -139,7 +139,7 @@ _arguments "${_arguments_options[@]}" : \
 ;;
 (status)
 _arguments "${_arguments_options[@]}" : \
-'--file=[Docker'\''s configuration file. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
+'--file=[Docker'\''s configuration file; with it the command is about Docker alone. \[default\: the file that the running dockerd reads, or /etc/docker/daemon.json\]]:FILE:_files' \
 '--json[Print JSON, for programs]' \
 '-h[Print help]' \
 '--help[Print help]' \

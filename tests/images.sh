@@ -2,7 +2,8 @@
 # Makes the images of the tests, without any registry.
 #
 #   tests/images.sh make DIRECTORY      as DIRECTORY/images/NAME.tar; and DIRECTORY/opens, a program
-#   tests/images.sh import DIRECTORY    imports them into the engine of DOCKER_HOST
+#   tests/images.sh import DIRECTORY [podman]
+#                                       imports them into the engine of DOCKER_HOST, or into Podman
 #
 #   ttyplugd-test/busybox    a shell and everything else; its dialout is 77, which no host has
 #   ttyplugd-test/labelled   the same, and the image itself carries ttyplugd.enable=true
@@ -20,7 +21,7 @@ directory=$2
 if [ "$1" = import ]; then
     for image in "$directory"/images/*.tar; do
         mapfile -t change <"${image%.tar}.change"
-        timeout 60 docker import "${change[@]}" "$image" \
+        timeout 60 "${3:-docker}" import "${change[@]}" "$image" \
             "ttyplugd-test/$(basename "$image" .tar)" >/dev/null
     done
     exit 0

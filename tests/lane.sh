@@ -14,9 +14,21 @@ first=$TTYPLUGD_TEST_TTYS
 ttys=$1
 shift
 
-for path in /run /etc/docker /dev/serial /dev/char; do
+for path in /run /etc/docker /etc/containers /var/lib/containers /dev/serial /dev/char /dev/shm; do
     mount -t tmpfs -o mode=755 tmpfs $path
 done
+# Podman's service is started by the tests that use it. It has its locks in /dev/shm, and does not
+# start a container without the file that DOCKER_CONFIG promises.
+mkdir "$DOCKER_CONFIG"
+echo '{}' >"$DOCKER_CONFIG/config.json"
+echo '{ "default": [{ "type": "insecureAcceptAnything" }] }' >/etc/containers/policy.json
+cat >/etc/containers/containers.conf <<'END'
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+# crun refuses cgroup v1 beside v2, which not every machine can do without.
+runtime = "runc"
+END
 # udevd sets owner and mode of a tty's node, and each lane's udevd has its own idea of them.
 mkdir /run/ttys
 for tty in $ttys; do

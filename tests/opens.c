@@ -226,12 +226,15 @@ static void connect_as(uid_t user, char *path)
 		puts("answered");
 }
 
-/* Opens a path again and again until standard input ends, and tells how often with which result. */
+/* Opens a path again and again until standard input ends, and tells how often with which result. Its first
+ * line only says that it runs. */
 static void storm(const char *way, const char *path)
 {
 	struct pollfd input = { .fd = 0, .events = POLLIN };
 	int opened = 0, times[200] = { 0 };
 
+	printf("%s ok 0\n", way);
+	fflush(stdout);
 	while (poll(&input, 1, 0) == 0) {
 		int fd = open(path, SERIAL);
 		if (fd < 0) {

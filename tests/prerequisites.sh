@@ -3,7 +3,7 @@
 #
 #   tests/prerequisites.sh         to build
 #   tests/prerequisites.sh lint    to lint: rustfmt and clippy
-#   tests/prerequisites.sh test    to test: an engine, udevd, a busybox, Prometheus
+#   tests/prerequisites.sh test    to test: an engine, udevd, a busybox, Prometheus, valgrind
 #   tests/prerequisites.sh applications
 #                                  to test with real applications: also what tests/applications.sh
 #                                  makes them with
@@ -61,6 +61,9 @@ if [ "$what" = test ] || [ "$what" = applications ]; then
     # Debian's busybox and busybox-static exclude each other, and either will do.
     has busybox || missing+=(busybox-static)
     has dockerd || missing+=(docker.io)
+    has podman || missing+=(podman)
+    has crun || missing+=(crun)
+    has valgrind || missing+=(valgrind)
     # A kernel with AppArmor makes the engine refuse to start containers without its parser.
     if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null || true)" = Y ]; then
         has apparmor_parser || missing+=(apparmor)

@@ -66,14 +66,14 @@ running=()
 
 # What lanes mount something over. A mount point can be removed where it is not one (umount(2)), and
 # the machine's own udevd removes directories of links that are empty.
-mount_points=(/etc/docker /dev/serial /dev/char)
+mount_points=(/etc/docker /etc/containers /var/lib/containers /dev/serial /dev/char)
 kept=("${mount_points[@]/%//.${dir##*/}}")
 # Of this, and of what engines and mount(8) make on file systems that lanes share, that is removed
 # which did not exist before.
 strays=()
 for path in /run/mount /dev/mqueue "${mount_points[@]}"; do [ -e "$path" ] || strays+=("$path"); done
 groups=()
-for path in /sys/fs/cgroup/docker $(printf '%s/docker\n' /sys/fs/cgroup/*/); do
+for path in $(for parent in /sys/fs/cgroup/ /sys/fs/cgroup/*/; do echo "$parent"{docker,libpod_parent}; done); do
     [ -e "$path" ] || groups+=("$path")
 done
 

@@ -2,6 +2,8 @@
 //! udev rule and script that it replaces. They take turns, one round each, in the same containers
 //! and below the same udevd, so that whatever else the machine does hits all of them.
 
+pub(crate) mod command;
+pub(crate) mod cost;
 mod daemon;
 mod script;
 

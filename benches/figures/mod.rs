@@ -23,6 +23,13 @@ pub(crate) enum Statistic {
     P99,
 }
 
+/// How many rounds are measured: as many as the caller says, else as usual.
+pub(crate) fn rounds(usual: usize) -> usize {
+    // cargo passes --bench before what the caller has to say.
+    let said = std::env::args().find_map(|word| word.parse().ok());
+    said.unwrap_or(usual).max(1)
+}
+
 impl Row {
     pub(crate) fn new(case: &str, unit: &'static str, rounds: Vec<f64>) -> Self {
         let mut sorted = rounds.clone();

@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     let (id, file) = text.split_once('\n').unwrap_or((text, ""));
     let mut is_in = false;
     for its in bounded(|| memberships(file).collect::<Vec<_>>()) {
-        let Some(own) = its.container(id) else {
+        let Some(own) = its.container("", id) else {
             continue;
         };
         is_in = true;
@@ -25,7 +25,7 @@ fuzz_target!(|text: &str| {
                 .ends_with(id.trim_end_matches(".scope"))
         );
     }
-    assert_eq!(is_in, is_in_container(file, id));
+    assert_eq!(is_in, is_in_container(file, "", id));
     rules(file);
 });
 

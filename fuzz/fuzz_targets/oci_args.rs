@@ -8,8 +8,12 @@ use ttyplugd_fuzz::bounded;
 fuzz_target!(|text: &str| {
     let arguments: Vec<String> = text.split('\n').map(str::to_owned).collect();
     let (bundle, id) = match bounded(|| parse(&arguments)) {
-        Verb::Create { bundle, id } => (bundle, Some(id)),
-        Verb::AskToEnd { id } => (None, Some(id)),
+        Verb::Update { resources } => {
+            assert_eq!(resources.replaced(&arguments, &resources.file), arguments);
+            (None, None)
+        }
+        Verb::Create { bundle, container } => (bundle, Some(container.id)),
+        Verb::AskToEnd { container } => (None, Some(container.id)),
         Verb::Other => (None, None),
     };
     assert!(id.is_none_or(|id| arguments.contains(&id)));

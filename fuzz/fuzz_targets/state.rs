@@ -6,6 +6,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use ttyplugd::model::inventory::ContainerId;
+use ttyplugd::model::start::StartId;
 use ttyplugd::store::Store;
 use ttyplugd_fuzz::bounded;
 
@@ -25,22 +26,23 @@ fuzz_target!(|data: &[u8]| {
 
 /// What was read is the same when it was written and is read again.
 fn open_and_write(run: &Path, state: &Path) {
-    let id = ContainerId("c".into());
+    let id = ContainerId::of_docker("c".into());
+    let [first, second] = ["1", "2"].map(StartId::at);
     let mut store = Store::open(run, state);
     let taken_over = Store::read(run, state);
     let (entries, grants) = (
-        store.records.entries(&id, "1"),
-        store.records.grants(&id, "1"),
+        store.records.entries(&id, &first),
+        store.records.grants(&id, &first),
     );
-    assert_eq!(taken_over.records.entries(&id, "1"), entries);
-    assert_eq!(taken_over.records.grants(&id, "1"), grants);
-    assert_eq!(taken_over.known.ports(&id), store.known.ports(&id));
+    assert_eq!(taken_over.records.entries(&id, &first), entries);
+    assert_eq!(taken_over.records.grants(&id, &first), grants);
+    assert_eq!(taken_over.known.ports(&id.id), store.known.ports(&id.id));
     let _ = (store.known.container(&id), store.known.last_devices());
 
-    store.records.put_entries(&id, "2", entries.clone());
-    store.records.put_grants(&id, "2", grants.clone());
+    store.records.put_entries(&id, &second, entries.clone());
+    store.records.put_grants(&id, &second, grants.clone());
     store.records.write(&id).expect("there is room");
     let again = Store::read(run, state);
-    assert_eq!(again.records.entries(&id, "2"), entries);
-    assert_eq!(again.records.grants(&id, "2"), grants);
+    assert_eq!(again.records.entries(&id, &second), entries);
+    assert_eq!(again.records.grants(&id, &second), grants);
 }

@@ -4,20 +4,22 @@
 use serde_json::json;
 
 use crate::cli::output::printable;
+use crate::cli::snapshot::Engines;
 use crate::config::labels::compose_service;
-use crate::engine::Engine;
 use crate::engine::container::Mapping;
 use crate::engine::daemon_json::RUNTIME;
 use crate::engine::runtimes::EngineInfo;
 use crate::model::NodePath;
 use crate::model::device::Device;
-use crate::model::inventory::{Container, ContainerId};
+use crate::model::inventory::{Container, ContainerId, EngineName};
 use crate::model::port::Port;
 use crate::model::selector::ContainerMatch;
 
 /// How a container was created or will be, as far as ports are concerned.
 pub(super) struct Definition {
     name: String,
+    /// The program that creates it.
+    command: String,
     /// The project and the service of compose.
     service: Option<(String, String)>,
     exists: bool,
@@ -39,15 +41,21 @@ impl Definition {
     /// # Errors
     /// The engine does not answer.
     pub(super) async fn read(
-        engine: &Engine,
+        engines: &Engines,
         containers: impl Iterator<Item = (&ContainerId, &Container)>,
     ) -> anyhow::Result<Vec<Self>> {
-        let info = engine.info().await?;
         let mut definitions = Vec::new();
         for (id, container) in containers {
+            let Some(engine) = engines.of(id) else {
+                continue;
+            };
+            let Some(info) = engine.info().await? else {
+                continue;
+            };
             let described = engine.describe(id).await?;
             definitions.extend(described.map(|described| Self {
                 name: container.name.clone(),
+                command: command(&id.engine),
                 service: compose_service(&container.labels, &container.own_labels()),
                 exists: true,
                 runtime: match info.is_ours(&described.runtime) {
@@ -64,18 +72,24 @@ impl Definition {
     ///
     /// # Errors
     /// The engine does not answer.
-    pub(super) async fn of_none(engine: &Engine, name: &ContainerMatch) -> anyhow::Result<Self> {
+    pub(super) async fn of_none(engines: &Engines, name: &ContainerMatch) -> anyhow::Result<Self> {
+        let (engine, info) = match engines.all().next() {
+            Some((name, engine)) => (name.clone(), engine.info().await?),
+            None => (EngineName::DOCKER, None),
+        };
+        let info = info.unwrap_or_default();
         let service = match name {
             ContainerMatch::Service { project, service } => {
                 Some((project.to_string(), service.to_string()))
             }
-            ContainerMatch::Name(_) | ContainerMatch::Label { .. } => None,
+            ContainerMatch::Name(_) | ContainerMatch::Pod(_) | ContainerMatch::Label { .. } => None,
         };
         Ok(Self {
             name: name.to_string(),
+            command: command(&engine),
             service,
             exists: false,
-            runtime: Runtime::registered(&engine.info().await?),
+            runtime: Runtime::registered(&info),
             mappings: Vec::new(),
         })
     }
@@ -119,7 +133,7 @@ impl Definition {
             Some((project, service)) => {
                 format!("service {service} of the compose project {project}")
             }
-            None => format!("the docker run of {}", self.name),
+            None => format!("the {} run of {}", self.command, self.name),
         };
         let what = match self.exists {
             true => format!("Change {place}, and create its container again"),
@@ -144,6 +158,11 @@ impl Definition {
         });
         runtime.into_iter().chain(head).chain(mappings).collect()
     }
+}
+
+/// An engine that is called after its socket has Docker's API.
+fn command(engine: &EngineName) -> String {
+    engine.command().unwrap_or("docker").to_owned()
 }
 
 impl Runtime {
@@ -211,6 +230,7 @@ mod tests {
         };
         Definition {
             name: "zwave-1".into(),
+            command: "docker".into(),
             service: service.then(|| ("home".into(), "zwave".into())),
             exists: true,
             runtime,
@@ -245,7 +265,10 @@ mod tests {
         );
         let nothing = definition(false, Runtime::InUse, &devices[3..]).to_use(&device, &node);
         assert_eq!(nothing, "");
-        let unknown = definition(false, Runtime::Unknown, &[]).to_use(&device, &node);
+        let mut unknown = definition(false, Runtime::Unknown, &[]);
+        unknown.command = command(&EngineName::PODMAN);
+        let unknown = unknown.to_use(&device, &node);
+        assert!(unknown.contains("the podman run of zwave-1"), "{unknown}");
         assert!(
             unknown.contains("sudo ttyplugd runtime enable"),
             "{unknown}"

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cli::block_on::block_on;
 use crate::cli::options::ConfigFile;
-use crate::cli::output::{print, print_config_errors, print_json, printable};
-use crate::cli::snapshot::snapshot;
+use crate::cli::output::{print, print_config_errors, print_error, print_json, printable};
+use crate::cli::snapshot::{engine_of, snapshot};
 use crate::config::settings::Settings;
 use crate::daemon::reconcile::preview;
 use crate::model::inventory::{ContainerId, ContainerState};
@@ -50,11 +50,17 @@ async fn container_plans(
     run_dir: &Path,
     state_dir: &Path,
 ) -> anyhow::Result<Vec<ContainerPlan>> {
-    let (engine, state) = snapshot(settings, run_dir, state_dir).await?;
+    let (engines, state) = snapshot(settings, run_dir, state_dir).await?;
+    for error in &engines.errors {
+        print_error(&format!("{error:#}"));
+    }
     let mut containers = state.borrow().inventory.containers.clone();
     containers.retain(|_, container| container.state != ContainerState::Stopped);
     let mut plans = Vec::new();
     for (id, container) in containers {
+        let Some(engine) = engine_of(&state, &id) else {
+            continue;
+        };
         let (ops, problems) = match preview(&engine, &state, &id).await {
             Ok(Some(previewed)) => (previewed.seen.plan.ops, previewed.seen.problems),
             Ok(None) => continue,
@@ -88,12 +94,16 @@ impl ContainerPlan {
 
     fn as_value(&self) -> Value {
         let problem = |p: &Problem| json!({ "port": p.port, "cause": p.cause, "remedy": p.fix });
-        json!({
-            "id": self.id.0,
+        let mut value = json!({
+            "id": self.id.id,
             "name": self.name,
             "operations": self.ops.iter().map(operation).collect::<Vec<_>>(),
             "troubles": self.problems.iter().map(problem).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(engine) = self.id.engine.unless_docker() {
+            value["engine"] = engine.into();
+        }
+        value
     }
 }
 

@@ -14,9 +14,8 @@ use crate::cli::options::{ConfigFile, RunDirectory};
 use crate::cli::output::{print, print_config_errors, print_error};
 use crate::cli::reload::reload;
 use crate::cli::root::require_root;
-use crate::cli::snapshot::look;
+use crate::cli::snapshot::{Engines, look};
 use crate::config::settings::Settings;
-use crate::engine::Engine;
 use crate::model::PortName;
 use crate::model::inventory::{ContainerId, Inventory};
 use crate::model::port::Port;
@@ -94,16 +93,16 @@ struct Removal<'a> {
 
 impl Removal<'_> {
     async fn carry_out(&self, run_dir: &Path) -> anyhow::Result<()> {
-        let (inventory, engine) = look(self.before).await?;
-        if let Err(error) = &engine {
+        let (inventory, engines) = look(self.before).await?;
+        if let Err(error) = &engines {
             print_error(&format!("nothing is known of containers: {error:#}"));
         }
         let users = self.users(&inventory)?;
         self.file.remove()?;
         reload(run_dir, &self.file).await?;
         print(&format!("{}: removed\n", self.file.path().display()))?;
-        if let Ok(engine) = engine {
-            print(&self.left_to_do(&engine, &inventory, &users).await?)?;
+        if let Ok(engines) = engines {
+            print(&self.left_to_do(&engines, &inventory, &users).await?)?;
         }
         Ok(())
     }
@@ -133,7 +132,7 @@ impl Removal<'_> {
     /// What is left to undo in the definitions of its containers.
     async fn left_to_do(
         &self,
-        engine: &Engine,
+        engines: &Engines,
         inventory: &Inventory,
         users: &[ContainerId],
     ) -> anyhow::Result<String> {
@@ -141,7 +140,7 @@ impl Removal<'_> {
         let device = devices.find(|device| self.port.device.matches(device));
         let containers = inventory.containers.iter();
         let containers = containers.filter(|(id, _)| users.contains(id));
-        let definitions = Definition::read(engine, containers).await?;
+        let definitions = Definition::read(engines, containers).await?;
         let definitions = definitions.iter();
         let changes = definitions.map(|its| its.to_do_without(&self.port, device));
         Ok(changes.collect())

@@ -10,7 +10,7 @@ use crate::cli::options::ConfigFile;
 use crate::cli::output::EXIT_USAGE;
 use crate::daemon::problems;
 use crate::daemon::{self, Directories};
-use crate::engine::socket_path;
+use crate::engine::places::places;
 use crate::sys::logging::{self, LogFormat, kind};
 
 pub(super) fn run(
@@ -35,8 +35,8 @@ pub(super) fn run(
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    let socket = match socket_path() {
-        Ok(socket) => socket,
+    let engines = match places(settings.engines.as_ref()) {
+        Ok(engines) => engines,
         Err(error) => {
             log_failure(&error);
             return Ok(ExitCode::from(EXIT_USAGE));
@@ -47,7 +47,7 @@ pub(super) fn run(
         run,
         state,
     };
-    match block_on(daemon::run(directories, settings, socket))? {
+    match block_on(daemon::run(directories, settings, engines))? {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             log_failure(&error);

@@ -129,10 +129,10 @@ fn why_no_container(status: &Status, container: Option<&str>) -> String {
     const COMPARE: &str = "see ttyplugd status, and the `containers` of the port";
     match (&status.engine_error, container) {
         (Some(error), _) => {
-            format!("the engine cannot be reached: {error}; systemctl status docker")
+            format!("the engine cannot be reached: {error}; see ttyplugd check")
         }
         (None, _) if !status.engine => {
-            "the engine has not answered yet; systemctl status docker".to_owned()
+            "the engine has not answered yet; see ttyplugd check".to_owned()
         }
         (None, Some(name)) => format!("no container {name} has a port of that name; {COMPARE}"),
         (None, None) => format!("no container has a port of that name; {COMPARE}"),
@@ -149,6 +149,7 @@ mod tests {
             port: port.into(),
             container: container.into(),
             container_id: "1".repeat(64),
+            engine: None,
             stopped: false,
             node: None,
             device: None,
@@ -168,6 +169,7 @@ mod tests {
             version: "0".into(),
             engine: true,
             engine_error: None,
+            engines: Vec::new(),
             state_error: None,
             config_error: None,
             reloads: Some(0),

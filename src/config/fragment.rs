@@ -16,6 +16,7 @@ use crate::model::port::OptionalKey;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileFragment {
+    pub(crate) engines: Option<Vec<Spanned<String>>>,
     pub(crate) labels: Option<LabelPolicy>,
     pub(crate) inject: Option<InjectPolicy>,
     pub(crate) grant: Option<GrantPolicy>,

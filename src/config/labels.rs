@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::config::settings::LabelPolicy;
-use crate::model::label::{COMPOSE_HASH, COMPOSE_PROJECT, COMPOSE_SERVICE, PREFIX, excess};
+use crate::model::label::{
+    COMPOSE_HASH, COMPOSE_PROJECT, COMPOSE_SERVICE, NeededLabels, PREFIX, excess,
+};
 use crate::model::nearest::did_you_mean;
 use crate::model::port::{OptionalKey, Port, Truth, parse_optional};
 use crate::model::written::plain;
@@ -38,6 +40,8 @@ pub struct LabelError {
 const ENABLE: &str = "enable";
 const HOLD: &str = "hold";
 const HOLDS: &str = "holds";
+const PORT: &str = "port";
+const KEYS: [&str; 4] = [ENABLE, HOLD, HOLDS, PORT];
 /// The device of a port; required without `use`.
 const MATCH: &str = "match";
 const USE: &str = "use";
@@ -64,6 +68,37 @@ pub fn ignored_labels<'a>(
         .iter()
         .filter(|(key, value)| key.starts_with(PREFIX) && image.get(*key) == Some(value))
         .map(|(key, _)| key.as_str())
+}
+
+/// The labels of a container that has annotations in their place. Those of a pod are for all its
+/// containers; `ttyplugd.CONTAINER.KEY` is for that one alone, and comes first.
+pub fn of_annotations<'a>(
+    annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
+    container: Option<&str>,
+) -> BTreeMap<String, String> {
+    let (mut labels, mut named) = (BTreeMap::new(), BTreeMap::new());
+    let own = annotations
+        .into_iter()
+        .filter(|(key, _)| key.starts_with(PREFIX));
+    for (key, value) in own {
+        match named_one(key).filter(|_| container.is_some()) {
+            None => drop(labels.insert(key.to_owned(), value.to_owned())),
+            Some((name, key)) if container == Some(name) => {
+                named.insert(format!("{PREFIX}{key}"), value.to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    labels.extend(named);
+    NeededLabels::default().of(labels)
+}
+
+/// The name and the key of an annotation for one container. What cannot be one is left to
+/// [`port_requests`], which says what is wrong with it.
+fn named_one(annotation: &str) -> Option<(&str, &str)> {
+    let (name, key) = annotation.strip_prefix(PREFIX)?.split_once('.')?;
+    let first = key.split('.').next()?;
+    (!KEYS.contains(&name) && KEYS.contains(&first)).then_some((name, key))
 }
 
 /// The compose project and service of a container. `docker compose build` writes both labels into
@@ -114,11 +149,11 @@ pub fn port_requests(
         } else if key == HOLDS {
             let holds = plain(value).parse();
             requests.holds = Some(holds.map_err(|reason| error(format!("{value:?} {reason}")))?);
-        } else if let Some(rest) = key.strip_prefix("port.") {
+        } else if let Some((PORT, rest)) = key.split_once('.') {
             let (name, key) = port_key(rest).map_err(error)?;
             ports.entry(name).or_default().insert(key, value);
         } else {
-            return Err(error(unknown(key, &[ENABLE, HOLD, HOLDS, "port"])));
+            return Err(error(unknown(key, &KEYS)));
         }
     }
     for (name, labels) in ports {
@@ -377,6 +412,38 @@ mod tests {
         assert_eq!(ignored, ["ttyplugd.enable"]);
         let other = map(&[("ttyplugd.enable", "false")]);
         assert_eq!(own_labels(&other, &image), other);
+    }
+
+    #[test]
+    fn annotations_of_a_pod_are_for_all_its_containers_or_for_one() {
+        let annotations = [
+            ("ttyplugd.enable", "false"),
+            ("ttyplugd.port.zwave.match", "vendor=0658"),
+            ("ttyplugd.app.enable", "true"),
+            ("ttyplugd.app.port.zwave.node", "/dev/zwave"),
+            ("ttyplugd.other.hold", "off"),
+            ("ttyplugd.prot.x.match", "vendor=1"),
+            ("ttyplugd.hlod", "off"),
+            ("kubernetes.io/x", "y"),
+        ];
+        let of_all = ("ttyplugd.port.zwave.match", "vendor=0658");
+        let wrong = [
+            ("ttyplugd.hlod", "off"),
+            ("ttyplugd.prot.x.match", "vendor=1"),
+        ];
+        let node = ("ttyplugd.port.zwave.node", "/dev/zwave");
+        let of = |container| of_annotations(annotations, container);
+        let [enabled, disabled] = ["true", "false"].map(|value| ("ttyplugd.enable", value));
+        assert_eq!(
+            of(Some("app")),
+            map(&[enabled, of_all, node, wrong[0], wrong[1]])
+        );
+        assert_eq!(
+            of(Some("third")),
+            map(&[disabled, of_all, wrong[0], wrong[1]])
+        );
+        // Outside of a pod no annotation is another container's.
+        assert_eq!(of(None).len(), annotations.len() - 1);
     }
 
     #[test]

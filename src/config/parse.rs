@@ -47,7 +47,8 @@ pub fn parse(files: &[(PathBuf, String)]) -> Result<Settings, Vec<ConfigError>> 
         };
         if let Some(fragment) = reader.fragment() {
             let ports = reader.ports(&fragment.port);
-            settings.override_with(&fragment, ports);
+            let engines = reader.engines(fragment.engines.as_deref());
+            settings.override_with(&fragment, engines, ports);
         }
     }
     settings.ports.sort_by(|a, b| a.name.cmp(&b.name));
@@ -58,8 +59,14 @@ pub fn parse(files: &[(PathBuf, String)]) -> Result<Settings, Vec<ConfigError>> 
 }
 
 impl Settings {
-    fn override_with(&mut self, fragment: &FileFragment, ports: Vec<Port>) {
+    fn override_with(
+        &mut self,
+        fragment: &FileFragment,
+        engines: Option<Vec<String>>,
+        ports: Vec<Port>,
+    ) {
         let FileFragment {
+            engines: _,
             labels,
             inject,
             grant,
@@ -68,6 +75,7 @@ impl Settings {
             held_per_process,
             port: _,
         } = fragment;
+        self.engines = engines.or(self.engines.take());
         self.labels = labels.unwrap_or(self.labels);
         self.inject = inject.unwrap_or(self.inject);
         self.grant = grant.unwrap_or(self.grant);
@@ -95,6 +103,24 @@ impl Reader<'_> {
                 self.error(error.span(), message);
             })
             .ok()
+    }
+
+    /// The paths of the engines' sockets.
+    fn engines(&mut self, engines: Option<&[Spanned<String>]>) -> Option<Vec<String>> {
+        let mut sockets: Vec<String> = Vec::new();
+        for engine in engines? {
+            let text = engine.get_ref();
+            let error = match text.strip_prefix("unix://") {
+                Some(path) if sockets.iter().any(|known| known == path) => "is given twice",
+                Some(path) if path.starts_with('/') => {
+                    sockets.push(path.to_owned());
+                    continue;
+                }
+                _ => "is not unix:// and the path of a socket",
+            };
+            self.error(Some(engine.span()), format!("engines: {text:?} {error}"));
+        }
+        Some(sockets)
     }
 
     /// The valid ports of a file.
@@ -225,6 +251,7 @@ mod tests {
     fn every_key_of_a_port_is_read() {
         let settings = parse_one(
             r#"
+            engines = ["unix:///run/podman/podman.sock"]
             labels = "off"
             [[port]]
             name = "zwave"
@@ -239,6 +266,8 @@ mod tests {
             "#,
         )
         .unwrap();
+        let podman = vec!["/run/podman/podman.sock".to_owned()];
+        assert_eq!(settings.engines, Some(podman));
         assert_eq!(settings.labels, LabelPolicy::Off);
         let port = &settings.ports[0];
         assert_eq!(
@@ -338,6 +367,14 @@ mod tests {
             ("[[port]]\nname = \"a\"\nmatch = {}", "match is empty"),
             ("[[port]]\nname = \"a\"", "missing field `match`"),
             ("labels = \"none\"", "unknown variant"),
+            (
+                "engines = [\"tcp://x\"]",
+                r#":1: engines: "tcp://x" is not unix:// and the path"#,
+            ),
+            (
+                "engines = [\"unix:///a\", \"unix:///a\"]",
+                r#":1: engines: "unix:///a" is given twice"#,
+            ),
             ("[[port", ":1: "),
         ] {
             let error = parse_one(text).unwrap_err();

@@ -10,6 +10,8 @@ use crate::model::selector::ContainerMatch;
 /// The configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// The sockets of the engines; `None` are those that are found.
+    pub engines: Option<Vec<String>>,
     pub labels: LabelPolicy,
     pub inject: InjectPolicy,
     pub grant: GrantPolicy,
@@ -26,6 +28,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            engines: None,
             labels: LabelPolicy::default(),
             inject: InjectPolicy::default(),
             grant: GrantPolicy::default(),

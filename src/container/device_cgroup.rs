@@ -263,16 +263,17 @@ impl DeviceGroup {
 
 impl GroupPath {
     fn find(groups: &str, mounts: &[Mount], id: &ContainerId) -> Option<Self> {
+        let parent = id.engine.control_group();
         // A controller is in one version at a time (cgroups(7)).
         if let Some(its) = memberships(groups).find(|its| its.has_controller("devices")) {
             return Some(Self {
-                outer: its.directory(its.container(&id.0)?, mounts)?,
+                outer: its.directory(its.container(&parent, &id.id)?, mounts)?,
                 version: Version::One,
                 inner: None,
             });
         }
         let its = memberships(groups).find(|its| its.is_v2())?;
-        let own = its.container(&id.0)?;
+        let own = its.container(&parent, &id.id)?;
         let outer = its.directory(own, mounts)?;
         let inner = its.path[own.len()..].split('/').nth(1);
         Some(Self {
@@ -449,6 +450,7 @@ fn processes_in(group: &Path) -> io::Result<Vec<u32>> {
 mod tests {
     use super::*;
     use crate::model::device_access::Grant;
+    use crate::model::inventory::EngineName;
     use crate::sys::mountinfo::parse_mountinfo;
 
     const MOUNTS: &str = "\
@@ -456,7 +458,7 @@ mod tests {
         31 24 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
     fn find(groups: &str) -> Option<(String, Version)> {
-        let id = ContainerId("c0ffee".into());
+        let id = ContainerId::of_docker("c0ffee".into());
         let group = GroupPath::find(groups, &parse_mountinfo(MOUNTS), &id)?;
         let path = group.inner.unwrap_or(group.outer);
         Some((path.to_str().unwrap().to_owned(), group.version))
@@ -482,6 +484,22 @@ mod tests {
         );
         assert_eq!(find("9:devices:/docker/other\n0::/docker/c0ffee\n"), None);
         assert_eq!(find(""), None);
+    }
+
+    /// By `ctr -n team-a run ... a`, and with a namespace of the same name as the container.
+    #[test]
+    fn the_group_of_a_namespace_is_not_that_of_a_container_in_it() {
+        for (namespace, id) in [("team-a", "a"), ("libpod-a", "a"), ("a", "a")] {
+            let id = ContainerId::new(
+                EngineName::new(format!("containerd/{namespace}")),
+                id.into(),
+            );
+            let find = |groups: &str| GroupPath::find(groups, &parse_mountinfo(MOUNTS), &id);
+            let group = find(&format!("9:devices:/{namespace}/a/below\n")).unwrap();
+            let expected = format!("/sys/fs/cgroup/devices/{namespace}/a");
+            assert_eq!(group.outer, Path::new(&expected));
+            assert_eq!(find(&format!("0::/{namespace}/b\n")), None);
+        }
     }
 
     #[test]

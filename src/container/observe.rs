@@ -6,28 +6,44 @@ use anyhow::Context;
 
 use crate::container::rootfs::{Entered, ForeignMounts, PATH_ONLY, Process, RootError, Rootfs};
 use crate::container::script::{PROGRAM_DIRECTORIES, PROGRAMS};
-use crate::model::NodePath;
 use crate::model::inventory::ContainerId;
 use crate::model::match_key::LINK_DIRECTORIES;
+use crate::model::{DevNum, NodePath};
 use crate::plan::{Actual, Found};
+
+/// What a look is to find out.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// What is at these paths.
+    pub paths: BTreeSet<NodePath>,
+    /// The container's users and groups.
+    pub accounts: bool,
+    /// The real paths of directories, which a command needs.
+    pub real: bool,
+    /// What a killed daemon has left.
+    pub leftovers: bool,
+}
 
 /// The result of one look into a container.
 #[derive(Debug)]
 pub struct View {
     pub actual: Actual,
-    /// Every directory in which ttyplugd may write, with its real path in the container.
+    /// Every directory in which ttyplugd may write, with its real path in the container, if asked for.
     pub real: BTreeMap<String, String>,
-    /// The contents of the container's /etc/passwd; empty if there is none.
+    /// The contents of the container's /etc/passwd; empty if there is none, or it was not asked for.
     pub passwd: String,
-    /// The contents of its /etc/group; empty if there is none.
+    /// The same of its /etc/group.
     pub group: String,
 }
 
-/// Looks up `paths` in a container.
+/// Looks into a container.
 ///
 /// # Errors
 /// The container has ended or cannot be read.
-pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> anyhow::Result<View> {
+pub fn observe(entered: &Entered<'_>, question: &Question) -> anyhow::Result<View> {
+    let Question {
+        paths, accounts, ..
+    } = question;
     let tree = &entered.tree;
     let mut actual = Actual {
         remapped: !entered.rootfs.users.is_host(),
@@ -47,12 +63,14 @@ pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> anyhow::Res
             Err(RootError::Other(error)) => return Err(error),
         };
         if let Ok(opened) = &opened {
-            if opened.exists() {
+            if question.leftovers && opened.exists() {
                 actual.leftovers.extend(opened.leftovers(directory)?);
             }
             let mounted = opened.mounted().context("cannot look at a mount")?;
             actual.mounted.insert(directory.to_owned(), mounted);
-            real.insert(directory.to_owned(), opened.real.clone());
+            if question.real {
+                real.insert(directory.to_owned(), opened.real()?);
+            }
         }
         open.insert(directory, opened);
     }
@@ -62,16 +80,15 @@ pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> anyhow::Res
             Ok(_) => Found::Nothing,
             Err(forbidden) => Found::Forbidden(forbidden.clone()),
         };
+        let device = reached(entered, path, &found, &actual)?;
         actual.entries.insert(path.clone(), found);
-        let device = entered.device(path.as_str())?;
-        actual
-            .devices
-            .extend(device.map(|devnum| (path.clone(), devnum)));
+        let reached = device.map(|devnum| (path.clone(), devnum));
+        actual.devices.extend(reached);
     }
-    let (passwd, group) = (
-        tree.read_small_file("etc/passwd"),
-        tree.read_small_file("etc/group"),
-    );
+    let [passwd, group] = ["etc/passwd", "etc/group"].map(|path| match accounts {
+        true => tree.read_small_file(path),
+        false => String::new(),
+    });
     entered.is_there()?;
     Ok(View {
         actual,
@@ -79,6 +96,25 @@ pub fn observe(entered: &Entered<'_>, paths: &BTreeSet<NodePath>) -> anyhow::Res
         passwd,
         group,
     })
+}
+
+/// The device that an open of a path reaches. What was found there itself, on a tmpfs of the container's
+/// own, is not looked up again.
+fn reached(
+    entered: &Entered<'_>,
+    path: &NodePath,
+    found: &Found,
+    actual: &Actual,
+) -> anyhow::Result<Option<DevNum>> {
+    let is_nodev = || {
+        let mounted = actual.mounted.get(path.directory());
+        actual.remapped || mounted.is_some_and(|mounted| mounted.nodev)
+    };
+    match found {
+        Found::Node { devnum, .. } => Ok(Some(*devnum).filter(|_| !is_nodev())),
+        Found::Nothing | Found::EmptyFile | Found::Other(_) => Ok(None),
+        Found::Link { .. } | Found::Mount(_) | Found::Forbidden(_) => entered.device(path.as_str()),
+    }
 }
 
 /// Whether the container's users are remapped to other users of the host (user_namespaces(7)).

@@ -5,8 +5,9 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode as StatMode, SFlag, fstat, major, minor};
-use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use rustix::fs::{AtFlags, FileType, RawDir, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
 
 use crate::model::device::printable;
 use crate::model::inventory::ContainerId;
@@ -173,7 +174,7 @@ impl Entered<'_> {
     /// SB_I_NODEV). statfs(2) does not say so.
     fn is_unopenable(&self, node: &OwnedFd) -> anyhow::Result<bool> {
         let remapped = !self.rootfs.users.is_host();
-        Ok(remapped && self.judge(mount_id(node)?)?.is_ok())
+        Ok(remapped && self.judge(mount_of(node)?)?.is_ok())
     }
 
     /// Checks that the container still runs: an ended process has no root directory, not even as a
@@ -266,8 +267,6 @@ pub struct Directory {
     pub fd: OwnedFd,
     /// The part of the path that does not exist, e.g. `/by-id`; empty if all of it exists.
     pub missing: String,
-    /// The path in the container without links, with the missing part.
-    pub real: String,
     /// The id of its mount (mountinfo).
     pub mount: u64,
 }
@@ -338,7 +337,7 @@ impl Process {
             process.with_context(|| format!("container {id} has ended: no process {pid}"))?;
         let process = Self(process);
         anyhow::ensure!(
-            is_in_container(&process.read("cgroup")?, &id.0),
+            is_in_container(&process.read("cgroup")?, &id.engine.control_group(), &id.id),
             "container {id} has ended: process {pid} belongs to something else"
         );
         Ok(process)
@@ -404,13 +403,9 @@ impl Tree {
         loop {
             match self.resolve(existing, PATH_ONLY | OFlag::O_DIRECTORY) {
                 Ok(fd) => {
-                    let real = readlinkat(nix::fcntl::AT_FDCWD, &proc_path(&fd))?;
-                    let real = printable(real.as_bytes());
-                    let missing = &path[existing.len()..];
                     return Ok(Directory {
-                        mount: mount_id(&fd).context("cannot read a directory's mount id")?,
-                        missing: missing.to_owned(),
-                        real: format!("{}{missing}", real.trim_end_matches('/')),
+                        mount: mount_of(&fd).context("cannot read a directory's mount id")?,
+                        missing: path[existing.len()..].to_owned(),
                         fd,
                     });
                 }
@@ -488,6 +483,16 @@ fn is_the_machines(errno: Errno) -> bool {
     )
 }
 
+/// The id of the mount that an entry is on (statx(2), STATX_MNT_ID), without asking the server of a network
+/// file system (AT_STATX_DONT_SYNC). Before Linux 5.8 /proc alone has it.
+fn mount_of(entry: &OwnedFd) -> io::Result<u64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    match statx(entry, "", flags, StatxFlags::MNT_ID) {
+        Ok(stat) if stat.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(stat.stx_mnt_id),
+        _ => mount_id(entry),
+    }
+}
+
 /// How the file system of an entry is mounted (statfs(2)).
 fn mounted(entry: &OwnedFd) -> io::Result<Mounted> {
     let flags = fstatvfs(entry)?.f_flag;
@@ -515,17 +520,48 @@ impl Directory {
         mounted(&self.fd)
     }
 
+    /// The path in the container without links, with the missing part.
+    ///
+    /// # Errors
+    /// /proc cannot be read.
+    pub fn real(&self) -> io::Result<String> {
+        let existing = readlinkat(nix::fcntl::AT_FDCWD, &proc_path(&self.fd))?;
+        let existing = printable(existing.as_bytes());
+        Ok(format!(
+            "{}{}",
+            existing.trim_end_matches('/'),
+            self.missing
+        ))
+    }
+
     /// The paths of temporary files that a killed daemon has left in it.
     pub fn leftovers(&self, path: &str) -> anyhow::Result<Vec<String>> {
-        let entries = fs::read_dir(proc_path(&self.fd))
-            .with_context(|| format!("cannot list {path} in the container"))?;
-        let leftovers = entries.filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            let ours = name.starts_with(TEMPORARY_PREFIX) && !entry.file_type().ok()?.is_dir();
-            ours.then(|| format!("{path}/{name}"))
-        });
-        Ok(leftovers.take(MOST_LEFTOVERS).collect())
+        self.temporary_names()
+            .map(|names| names.iter().map(|name| format!("{path}/{name}")).collect())
+            .with_context(|| format!("cannot list {path} in the container"))
+    }
+
+    fn temporary_names(&self) -> io::Result<Vec<String>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let list = openat(&self.fd, ".", flags, StatMode::empty())?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut entries = RawDir::new(list, &mut buffer);
+        let mut names = Vec::new();
+        while names.len() < MOST_LEFTOVERS {
+            let entry = match entries.next() {
+                Some(Ok(entry)) => entry,
+                // ENOENT: the directory was removed (getdents(2)).
+                None | Some(Err(rustix::io::Errno::NOENT)) => break,
+                Some(Err(error)) => return Err(error.into()),
+            };
+            let name = entry.file_name().to_str().ok();
+            let ours = name.filter(|name| name.starts_with(TEMPORARY_PREFIX));
+            names.extend(
+                ours.filter(|_| entry.file_type() != FileType::Directory)
+                    .map(str::to_owned),
+            );
+        }
+        Ok(names)
     }
 
     /// Looks up a name in it. A link is not followed.

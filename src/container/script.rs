@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::inventory::EngineName;
 use crate::model::{NodePath, TEMPORARY_PREFIX};
 use crate::plan::{Op, Plan};
 
@@ -234,15 +235,23 @@ pub struct Explained {
     pub fix: String,
 }
 
+fn not_executed(engine: &EngineName) -> String {
+    let log = engine.log();
+    format!(
+        "if /bin/sh is missing or denied, use an image with it and a security profile that allows it; \
+         otherwise {log}"
+    )
+}
+
 /// Explains a failed command by its exit status. Its output comes from the container: it is shown,
 /// and nothing depends on it.
-pub fn explain(status: i64, output: &str) -> Explained {
+pub fn explain(status: i64, output: &str, engine: &EngineName) -> Explained {
     let (cause, fix) = match (step_of(status), status) {
         (Some(step), _) => step.cause_and_fix(),
         // The engine could not execute the command (moby, daemon/exec.go, `ContainerExecStart`).
         (None, 126 | 127) => (
             "the engine could not execute /bin/sh in the container",
-            "if /bin/sh is missing or denied, use an image with it and a security profile that allows it; otherwise look at the engine's log: journalctl -u docker",
+            &*not_executed(engine),
         ),
         (None, 0) => ("the container undid it immediately", LOOK_IN_DEV),
         // Killed by a signal (POSIX.1-2017, Shell Command Language, 2.8.2).
@@ -697,7 +706,7 @@ mod tests {
             (1, "", "the command in the container failed (exit status 1)"),
             (0, "done", "the container undid it immediately"),
         ] {
-            assert_eq!(explain(status, said).cause, expected);
+            assert_eq!(explain(status, said, &EngineName::DOCKER).cause, expected);
         }
         assert_eq!(
             shorten("mknod: ./.ttyplugd.17: no"),

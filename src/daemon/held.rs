@@ -25,6 +25,15 @@ impl HeldByKeepers {
         self.0.retain(|_, keepers| !keepers.is_empty());
     }
 
+    /// A keeper's container turns out to be another one.
+    pub fn hand_over(&mut self, from: &ContainerId, to: &ContainerId, keeper: &OsStr) {
+        let keepers = self.0.get_mut(from);
+        if let Some(reported) = keepers.and_then(|keepers| keepers.remove(keeper)) {
+            *self.of(to, keeper) = reported;
+        }
+        self.0.retain(|_, keepers| !keepers.is_empty());
+    }
+
     pub fn has_keeper(&self, id: &ContainerId) -> bool {
         self.0.contains_key(id)
     }
@@ -64,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_keeper_changes_nothing_of_what_another_one_of_the_container_reports() {
-        let id = ContainerId("a".repeat(64));
+        let id = ContainerId::of_docker("a".repeat(64));
         let [old, new] = ["1", "2"].map(OsStr::new);
         let mut held = HeldByKeepers::default();
         held.of(&id, old).take_in(report(7), 0);
@@ -74,7 +83,11 @@ mod tests {
         held.forget(&id, old);
         assert_eq!(tids(&held), [8]);
         assert!(held.has_keeper(&id));
-        held.forget(&id, new);
+        let other = ContainerId::of_docker("b".repeat(64));
+        held.hand_over(&id, &other, new);
+        assert_eq!(tids(&held), [8]);
         assert!(!held.has_keeper(&id));
+        held.forget(&other, new);
+        assert!(!held.has_keeper(&other));
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::daemon::copies::Copies;
 use crate::daemon::shared::Shared;
 use crate::daemon::successor::{Successor, program};
+use crate::hold::description::{self, Description};
 use crate::hold::protocol::{FromKeeper, Handover, ToKeeper, VERSION, line, take};
 use crate::hold::run_dir::keepers;
 use crate::model::inventory::ContainerId;
@@ -67,6 +68,8 @@ pub(super) struct Keeper {
     path: PathBuf,
     shared: Rc<Shared>,
     copies: Rc<RefCell<Copies>>,
+    /// What the wrapper has told of its container.
+    described: Option<Description>,
     /// Known from its first report on.
     container: Option<ContainerId>,
     /// Takes over when the keeper has retired.
@@ -97,6 +100,7 @@ impl Keeper {
             name,
             shared,
             copies,
+            described: None,
             container: None,
             successor: None,
             retired: None,
@@ -116,10 +120,35 @@ impl Keeper {
             self.wait_for_end().await;
         }
         self.copies.borrow_mut().forget(&self.name);
-        if let Some(id) = &self.container {
-            self.shared.state.borrow_mut().held.forget(id, &self.name);
+        self.forget_held();
+        self.outlive().await;
+        // One that was killed has left it.
+        let _ = fs::remove_file(description::file(&self.path));
+        let told = self.shared.state.borrow().told.clone();
+        told.end(&self.name.to_string_lossy());
+    }
+
+    /// Waits for the end of a container that runs without a keeper: nobody else tells of that, and what it
+    /// was granted has to be revoked at the unplug.
+    async fn outlive(&self) {
+        let told = self.shared.state.borrow().told.clone();
+        while told.runs(&self.name.to_string_lossy()) {
+            sleep(AGAIN).await;
+        }
+    }
+
+    fn forget_held(&mut self) {
+        if let Some(id) = self.container.take() {
+            self.shared.state.borrow_mut().held.forget(&id, &self.name);
             self.shared.notifier.notify_watchers();
         }
+    }
+
+    /// Its container, of which it knows the id. An engine may say only later that it is one of its own.
+    fn identify(&self, container: &str) -> ContainerId {
+        let told = told(self.described.as_ref(), container);
+        let known = self.shared.state.borrow().identify(&told);
+        known.unwrap_or(told)
     }
 
     /// Connects to the keeper, or starts one that takes over. `None` if it has ended with its
@@ -207,7 +236,10 @@ impl Keeper {
     async fn exchange(&mut self, mut connection: Connection) -> io::Result<()> {
         connection.send(&FOLLOW_WITH_COPIES).await;
         let first = self.first_report(&mut connection).await?;
-        let id = ContainerId(first.container.clone());
+        self.described = described(&self.path);
+        let container = first.container.clone();
+        let mut id = self.identify(&container);
+        self.forget_held();
         self.container = Some(id.clone());
         let is_outdated = first.program.as_deref().is_some_and(is_outdated);
         self.note_takeover(&id);
@@ -218,6 +250,12 @@ impl Keeper {
         loop {
             if is_outdated {
                 self.replace_outdated(&mut connection).await;
+            }
+            let now = self.identify(&container);
+            if now != id {
+                self.hand_over(&id, &now);
+                changed = self.shared.notifier.container(&now);
+                (id, sent) = (now, None);
             }
             let ports = self.shared.state.borrow().ports(&id);
             if ports.is_some() && ports != sent {
@@ -242,6 +280,14 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Its container is one that another engine lists.
+    fn hand_over(&mut self, from: &ContainerId, to: &ContainerId) {
+        let held = &mut self.shared.state.borrow_mut().held;
+        held.hand_over(from, to, &self.name);
+        self.container = Some(to.clone());
+        self.shared.notifier.notify_watchers();
     }
 
     /// The keeper does not retire in time, and goes on.
@@ -287,12 +333,14 @@ impl Keeper {
         match cause {
             Cause::Killed => tracing::warn!(
                 message_id = kind::KEEPER_REPLACED,
-                container_id = id.0,
+                container_id = id.id,
+                engine = id.engine.unless_docker(),
                 "a keeper was killed; another one has taken over"
             ),
             Cause::Upgraded => tracing::info!(
                 message_id = kind::KEEPER_REPLACED,
-                container_id = id.0,
+                container_id = id.id,
+                engine = id.engine.unless_docker(),
                 "the program of a keeper was replaced; another keeper has taken over"
             ),
         }
@@ -322,6 +370,10 @@ impl Keeper {
             }
         }
         let state = &mut *self.shared.state.borrow_mut();
+        if let Some(described) = &self.described {
+            let keeper = self.name.to_string_lossy();
+            state.told.keep(&keeper, described, report.process);
+        }
         for ended in report.released.drain(..) {
             state.metrics.held(ended);
         }
@@ -329,6 +381,18 @@ impl Keeper {
         state.held.of(id, &self.name).take_in(report, now);
         self.shared.notifier.notify_watchers();
     }
+}
+
+/// What the wrapper has told of the container of a keeper. Older wrappers have told nothing.
+pub(super) fn described(socket: &Path) -> Option<Description> {
+    let text = fs::read(description::file(socket)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// The container of a keeper, as that and its wrapper know it.
+pub(super) fn told(described: Option<&Description>, container: &str) -> ContainerId {
+    let of_docker = || ContainerId::of_docker(container.to_owned());
+    described.map_or_else(of_docker, Description::id)
 }
 
 const FOLLOW_WITH_COPIES: ToKeeper = ToKeeper {

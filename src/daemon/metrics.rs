@@ -2,11 +2,11 @@
 //! caller's clock.
 //!
 //! The text has format 0.0.4 (prometheus.io, "Exposition formats"), and the names follow "Metric and
-//! label naming". All values of labels are words of this program: no container and no device can
-//! add a series.
+//! label naming". All values of labels are words of this program, and the names of engines that the
+//! operator has configured: no container, no namespace and no device can add a series.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::daemon::status::document::{PortState, Status};
@@ -198,18 +198,7 @@ struct Page(String);
 
 impl Page {
     fn gauges(&mut self, status: &Status) {
-        let in_state = |state| {
-            let ports = status.ports.iter();
-            ports
-                .filter(|port| port.state == state && !port.stopped)
-                .count()
-        };
-        let states = [
-            ("ready", in_state(PortState::Ready)),
-            ("waiting", in_state(PortState::Waiting)),
-            ("failed", in_state(PortState::Failed)),
-        ];
-        let up = status.engine && status.engine_error.is_none();
+        let states = states(status, None);
         self.head(
             "build_info",
             "gauge",
@@ -217,7 +206,14 @@ impl Page {
         );
         self.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.head("engine_up", "gauge", "Whether the engine answers.");
-        self.sample("engine_up", &[], u64::from(up));
+        for engine in &status.engines {
+            let name = [("engine", &*engine.name)];
+            self.sample("engine_up", &name, u64::from(engine.answers));
+        }
+        if status.engines.is_empty() {
+            let up = status.engine && status.engine_error.is_none();
+            self.sample("engine_up", &[], u64::from(up));
+        }
         let help = "Whether the state for the next boot cannot be written.";
         self.head("state_unwritten", "gauge", help);
         self.sample(
@@ -229,8 +225,21 @@ impl Page {
         for (state, number) in states {
             self.sample("ports", &[("state", state)], number as u64);
         }
+        self.ports_of_others(status);
         self.head("held_opens", "gauge", "Opens that wait for their port now.");
         self.sample("held_opens", &[], status.held.len() as u64);
+    }
+
+    /// The ports of containers of other engines than Docker.
+    fn ports_of_others(&mut self, status: &Status) {
+        let ports = status.ports.iter();
+        let engines = ports.filter_map(|port| port.engine.as_deref().map(kind_of_engine));
+        for engine in engines.collect::<BTreeSet<_>>() {
+            for (state, number) in states(status, Some(engine)) {
+                let labels = [("state", state), ("engine", engine)];
+                self.sample("ports", &labels, number as u64);
+            }
+        }
     }
 
     fn head(&mut self, name: &str, kind: &str, help: &str) {
@@ -241,7 +250,7 @@ impl Page {
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         let labels: Vec<String> = labels
             .iter()
-            .map(|(name, value)| format!("{name}=\"{value}\""))
+            .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
             .collect();
         let labels = match &labels[..] {
             [] => String::new(),
@@ -270,6 +279,35 @@ impl Page {
     }
 }
 
+/// An engine without its namespace, or the directory of a runtime: `containerd`, `oci`. Others are called
+/// after their socket.
+fn kind_of_engine(engine: &str) -> &str {
+    match engine.split_once('/') {
+        Some((kind, _)) if !kind.is_empty() => kind,
+        _ => engine,
+    }
+}
+
+/// How many ports of the running containers of a kind of engine are in each state.
+fn states(status: &Status, engine: Option<&str>) -> [(&'static str, usize); 3] {
+    let in_state = |state| {
+        let ports = status.ports.iter().filter(|port| !port.stopped);
+        let its = ports.filter(|port| port.engine.as_deref().map(kind_of_engine) == engine);
+        its.filter(|port| port.state == state).count()
+    };
+    [
+        ("ready", in_state(PortState::Ready)),
+        ("waiting", in_state(PortState::Waiting)),
+        ("failed", in_state(PortState::Failed)),
+    ]
+}
+
+/// The name of an engine may be any path.
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', r"\\").replace('"', "\\\"");
+    value.replace('\n', r"\n")
+}
+
 /// A time in seconds, the base unit of Prometheus.
 fn seconds(milliseconds: u64) -> String {
     let text = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
@@ -287,6 +325,7 @@ mod tests {
             version: "0".into(),
             engine: true,
             engine_error: None,
+            engines: Vec::new(),
             state_error: None,
             config_error: None,
             reloads: Some(0),
@@ -301,6 +340,7 @@ mod tests {
             port: "zwave".into(),
             container: "app".into(),
             container_id: "1".repeat(64),
+            engine: None,
             stopped,
             node: None,
             device: None,
@@ -376,5 +416,37 @@ mod tests {
         has(&text, "ttyplugd_holds_total{outcome=\"ready\"} 0");
         has(&text, "ttyplugd_engine_up 1");
         has(&text, "ttyplugd_ports{state=\"failed\"} 0");
+    }
+
+    #[test]
+    fn no_namespace_adds_a_series() {
+        let metrics = Metrics::default();
+        let engines = [
+            "containerd/a",
+            "containerd/b",
+            "oci/run/x",
+            "/run/x.sock",
+            "podman",
+        ];
+        let status = Status {
+            ports: engines
+                .map(|engine| PortStatus {
+                    engine: Some(engine.into()),
+                    ..port(PortState::Ready, false)
+                })
+                .into(),
+            ..empty()
+        };
+        let text = metrics.text(&status, 0);
+        for (engine, ready) in [
+            ("containerd", 2),
+            ("oci", 1),
+            ("/run/x.sock", 1),
+            ("podman", 1),
+        ] {
+            let labels = format!("state=\"ready\",engine=\"{engine}\"");
+            has(&text, &format!("ttyplugd_ports{{{labels}}} {ready}"));
+        }
+        assert_eq!(text.matches("state=\"ready\"").count(), 5);
     }
 }

@@ -15,7 +15,7 @@ use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::config;
@@ -23,6 +23,7 @@ use crate::config::settings::Settings;
 use crate::container::script;
 use crate::daemon::api::Api;
 use crate::daemon::copies::Copies;
+use crate::daemon::followed::Followed;
 use crate::daemon::problems::Source;
 use crate::daemon::reconcile::revoke;
 use crate::daemon::saver::{Saved, Saver};
@@ -32,11 +33,13 @@ use crate::daemon::state::State;
 use crate::daemon::status::{note, note_all};
 use crate::daemon::systemd::{Watchdog, notify};
 use crate::engine::Engine;
-use crate::engine::events::{News, watch};
+use crate::engine::error::EngineError;
+use crate::engine::events::Event;
 use crate::engine::exec::end_leftovers;
-use crate::engine::labels::Labels;
+use crate::engine::places::{Place, places};
+use crate::engine::watch::News;
 use crate::model::device::Device;
-use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::model::inventory::{Container, ContainerId, ContainerState, EngineName, Inventory};
 use crate::model::problem::Problem;
 use crate::monitor::{Monitor, Received};
 use crate::plan::assign::{Assignments, assign};
@@ -48,6 +51,9 @@ use crate::sys::logging::kind;
 pub mod api;
 pub mod blocking;
 pub mod copies;
+mod crew;
+pub mod engines;
+mod followed;
 pub mod held;
 mod keeper;
 pub mod keepers;
@@ -99,10 +105,7 @@ struct Daemon {
     directories: Directories,
     shared: Rc<Shared>,
     scheduler: Scheduler,
-    /// Those that `watch` keeps.
-    labels: Rc<Labels>,
-    /// Makes `watch` list the engine's containers again.
-    list_again: Rc<Notify>,
+    followed: Followed,
     next_resync: Instant,
     /// When the devices alone are looked at again.
     next_look: Option<Instant>,
@@ -128,7 +131,7 @@ struct Daemon {
 pub async fn run(
     directories: Directories,
     settings: Settings,
-    socket: String,
+    engines: Vec<Place>,
 ) -> anyhow::Result<()> {
     let _lock = lock(&directories.run)?;
     let copies = Copies::stored();
@@ -137,18 +140,15 @@ pub async fn run(
     let mut hangup = signal(SignalKind::hangup())?;
     let store = Store::open(&directories.run, &directories.state);
 
-    // Subscribe before listing, or what changes in between is missed. `watch` does so for the engine.
+    // Subscribe before listing, or what changes in between is missed. `Followed` does so for engines.
     let mut monitor = subscribe()?;
     let mut inventory = Inventory::default();
     inventory.replace_devices(monitor.enumerate()?);
 
-    let list_again = Rc::new(Notify::new());
     let (news_to, mut news) = mpsc::channel(64);
-    let labels = Rc::new(Labels::new(settings.needed_labels()));
-    let watching = watch(socket, labels.clone(), list_again.clone(), news_to);
-    tokio::task::spawn_local(watching);
     let state = State::new(settings, inventory, store);
-    let mut daemon = Daemon::new(directories, state, labels, list_again);
+    let mut daemon = Daemon::new(directories, state, Followed::new(news_to));
+    daemon.follow(engines);
     daemon.serve(copies)?;
     notify(&[NotifyState::Ready]);
     tokio::task::spawn_local(end_leftovers(script::MARK));
@@ -160,7 +160,7 @@ pub async fn run(
         let wake = daemon.next_wake(watchdog.as_ref());
         tokio::select! {
             received = monitor.next() => daemon.on_received(received),
-            Some(news) = news.recv() => daemon.on_news(news),
+            Some((engine, news)) = news.recv() => daemon.on_news(&engine, news),
             Some(done) = daemon.scheduler.next() => daemon.on_done(done?),
             Some(saved) = daemon.saver.next() => daemon.on_saved(saved),
             () = shared.notifier.stale() => {}
@@ -223,18 +223,12 @@ fn enumerate(monitor: &mut Monitor) -> anyhow::Result<Vec<Device>> {
 }
 
 impl Daemon {
-    fn new(
-        directories: Directories,
-        state: State,
-        labels: Rc<Labels>,
-        list_again: Rc<Notify>,
-    ) -> Self {
+    fn new(directories: Directories, state: State, followed: Followed) -> Self {
         Self {
             directories,
             shared: Rc::new(Shared::new(state)),
             scheduler: Scheduler::default(),
-            labels,
-            list_again,
+            followed,
             next_resync: Instant::now() + RESYNC,
             next_look: None,
             failed_looks: 0,
@@ -248,10 +242,12 @@ impl Daemon {
     }
 
     /// Opens the sockets for wrappers and for the API, and follows the keepers.
-    fn serve(&self, copies: Copies) -> anyhow::Result<()> {
+    fn serve(&mut self, copies: Copies) -> anyhow::Result<()> {
         let run_dir = &self.directories.run;
+        let told = self.shared.state.borrow().told.clone();
         wrappers::serve(run_dir, self.shared.clone())?;
         keepers::follow_all(run_dir, copies, self.shared.clone())?;
+        self.followed.listen(told);
         Api(self.shared.clone()).serve(run_dir)
     }
 
@@ -297,75 +293,132 @@ impl Daemon {
         self.next_look = Some(self.next_look.map_or(at, |next| next.min(at)));
     }
 
-    fn on_news(&mut self, news: News) {
+    /// Follows these engines, and no others any more.
+    fn follow(&mut self, places: Vec<Place>) {
+        let state = &mut *self.shared.state.borrow_mut();
+        let names: Vec<_> = places.iter().map(|place| place.name.clone()).collect();
+        let ended = self.followed.set(places, &state.settings);
+        for name in &ended {
+            state.engines.forget(name);
+            state.forget_listed(name);
+            state.stale = true;
+        }
+        for name in names {
+            state.engines.follow(name);
+        }
+    }
+
+    fn on_news(&mut self, name: &EngineName, news: News) {
+        // One that is followed no longer may have sent some before.
+        if !self.followed.has(name) {
+            return;
+        }
         match news {
-            News::Found {
-                engine,
-                version,
-                containers,
-            } => {
-                tracing::info!(
-                    message_id = kind::ENGINE_FOUND,
-                    engine_version = version,
-                    containers = containers.len(),
-                    "connected to the engine"
-                );
-                self.on_connected(engine);
-                self.on_listed(containers);
+            News::Found { engine, containers } => {
+                if *name != EngineName::TOLD {
+                    tracing::info!(
+                        message_id = kind::ENGINE_FOUND,
+                        engine = name.unless_docker(),
+                        engine_version = engine.known_version(),
+                        containers = containers.len(),
+                        "connected to the engine"
+                    );
+                }
+                self.on_connected(name, engine);
+                self.on_listed(name, containers);
                 self.mark_all();
-                self.look_again_soon();
+                self.look_again_soon(name);
+                self.hear_wrappers_again(name);
             }
-            News::Listed(containers) => self.on_listed(containers),
-            News::Changed(id, container) => self.on_changed(id, container),
-            News::Stopping(id) => {
+            News::Listed(containers) => self.on_listed(name, containers),
+            News::Event(Event::Created(id, container)) => {
+                self.on_changed(name, id, Some(container));
+            }
+            News::Event(Event::Changed(id, container)) => self.on_changed(name, id, container),
+            News::Event(Event::Stopping(id)) => {
                 if let Some(start) = self.shared.state.borrow().lives.start(&id) {
                     start.set_stopping();
                 }
             }
-            News::Lost(error) => self.on_lost(error.to_string()),
+            News::Lost(error) => self.on_lost(name, &error),
+            News::Absent => self.on_absent(name),
         }
     }
 
-    fn on_connected(&self, engine: Rc<Engine>) {
+    /// What wrappers tell of the containers of an engine counts once that has listed its own.
+    fn hear_wrappers_again(&self, engine: &EngineName) {
+        let told = self.followed.list_again(&EngineName::TOLD);
+        if let Some(told) = told.filter(|_| *engine != EngineName::TOLD) {
+            told.notify_one();
+        }
+    }
+
+    fn on_connected(&self, name: &EngineName, engine: Rc<Engine>) {
         let mut state = self.shared.state.borrow_mut();
-        let again = state.engine.connect(engine);
+        let again = state.engines.connect(name, engine);
         state.metrics.engine_reconnects.add(again.into());
     }
 
-    fn on_lost(&self, error: String) {
-        if self.shared.state.borrow_mut().engine.lose(error.clone()) {
+    fn on_lost(&self, name: &EngineName, error: &EngineError) {
+        let mut state = self.shared.state.borrow_mut();
+        if state.engines.lose(name, error.to_string()) {
+            let unit = name
+                .unit()
+                .map(|unit| format!(" (systemctl status {unit})"));
             tracing::warn!(
                 message_id = kind::ENGINE_LOST,
-                error,
-                "the engine does not answer; waiting for it (systemctl status docker)"
+                engine = name.unless_docker(),
+                %error,
+                "the engine does not answer; waiting for it{}",
+                unit.unwrap_or_default()
             );
         }
         self.shared.notifier.notify_watchers();
     }
 
-    fn on_listed(&mut self, containers: BTreeMap<ContainerId, Container>) {
+    fn on_absent(&self, name: &EngineName) {
+        self.shared.state.borrow_mut().engines.excuse(name);
+        self.shared.notifier.notify_watchers();
+    }
+
+    /// Takes in all containers of an engine.
+    fn on_listed(&mut self, name: &EngineName, containers: BTreeMap<ContainerId, Container>) {
         let state = &mut *self.shared.state.borrow_mut();
-        let recognise = |(id, container): (_, Container)| {
-            let container = container.recognised(state.store.known.own_labels(&id));
-            (id, container)
-        };
-        state.inventory.containers = containers.into_iter().map(recognise).collect();
+        state.forget_listed(name);
+        for (id, container) in containers {
+            if state.hear(name, &id) {
+                let container = container.recognised(state.store.known.own_labels(&id));
+                state.inventory.containers.insert(id, container);
+            }
+        }
         state.stale = true;
-        for (id, _) in state.inventory.alive() {
+        let alive = state.inventory.alive().map(|(id, _)| id);
+        for id in alive.filter(|id| state.engine_of(id) == name) {
             self.scheduler.revisit(id);
         }
         self.shared.notifier.notify_all();
     }
 
     /// `None` if the container was removed.
-    fn on_changed(&mut self, id: ContainerId, container: Option<Container>) {
+    fn on_changed(&mut self, name: &EngineName, id: ContainerId, container: Option<Container>) {
         let mut state = self.shared.state.borrow_mut();
-        self.shared.notifier.notify_container(&id);
-        state.stale = true;
         let Some(container) = container else {
-            state.inventory.containers.remove(&id);
+            if state.hear_end(name, &id) {
+                state.stale = true;
+                state.inventory.containers.remove(&id);
+                self.shared.notifier.notify_container(&id);
+            }
             return;
         };
+        if !state.hear(name, &id) {
+            return;
+        }
+        state.stale = true;
+        match state.inventory.containers.contains_key(&id) {
+            true => self.shared.notifier.notify_container(&id),
+            // Its keeper may have taken it for another one's.
+            false => self.shared.notifier.notify_all(),
+        }
         match container.state {
             ContainerState::Running => self.scheduler.changed(&id),
             ContainerState::Paused => {}
@@ -376,11 +429,11 @@ impl Daemon {
     }
 
     /// See [`SECOND_LOOK`].
-    fn look_again_soon(&self) {
-        let list_again = self.list_again.clone();
+    fn look_again_soon(&self, name: &EngineName) {
+        let list_again = self.followed.list_again(name);
         tokio::task::spawn_local(async move {
             sleep(SECOND_LOOK).await;
-            list_again.notify_one();
+            list_again.iter().for_each(|again| again.notify_one());
         });
     }
 
@@ -420,13 +473,12 @@ impl Daemon {
         notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]);
         let loaded = config::load(&self.directories.config);
         match &loaded {
-            Ok(settings) => {
-                self.labels.need(settings.needed_labels());
-                tracing::info!("configuration reloaded");
-            }
+            Ok(_) => tracing::info!("configuration reloaded"),
             Err(errors) => problems::rejected(errors),
         }
         self.shared.state.borrow_mut().reload(loaded);
+        let engines = places(self.shared.state.borrow().settings.engines.as_ref());
+        self.follow(engines?);
         self.shared.notifier.notify_watchers();
         self.mark_all();
         self.resync(monitor);
@@ -447,7 +499,7 @@ impl Daemon {
     /// them.
     fn resync(&mut self, monitor: &mut Monitor) {
         self.shared.state.borrow().metrics.resyncs.add(1);
-        self.list_again.notify_one();
+        self.followed.list_all_again();
         self.next_resync = Instant::now() + RESYNC;
         self.events_lost = false;
         self.look(monitor);
@@ -524,10 +576,7 @@ impl Daemon {
             self.shared.notifier.notify_container(id);
         }
         note_all(state);
-        // Until the engine has listed them, a missing container may still exist.
-        if state.engine.connection().is_some() {
-            self.unsaved = !keep_state(state);
-        }
+        self.unsaved = !keep_state(state);
         self.shared.notifier.notify_assigned();
         self.shared.notifier.notify_watchers();
     }
@@ -548,9 +597,9 @@ impl Daemon {
         let state = self.shared.state.borrow();
         let devices = state.inventory.devices.values();
         let offered = devices.filter(|device| device.is_offered()).count();
-        let engine = match state.engine.connection() {
-            Some(_) => "",
-            None => "waiting for the engine; ",
+        let engine = match state.engines.any_answers() {
+            true => "",
+            false => "waiting for the engine; ",
         };
         let status = format!(
             "{engine}{offered} USB ports, {} containers served, {} nodes and links made, {} \
@@ -619,10 +668,16 @@ fn report_definition(state: &mut State, id: &ContainerId) {
 /// Tells the store who the containers are, and forgets those that are gone. Returns whether the
 /// records are written.
 fn keep_state(state: &mut State) -> bool {
-    let containers = &state.inventory.containers;
-    state.store.known.put(&state.inventory, &state.assigned);
+    let (containers, engines) = (&state.inventory.containers, &state.engines);
+    let is_gone = |id: &ContainerId| !containers.contains_key(id) && engines.knows_all(&id.engine);
+    let known = &mut state.store.known;
+    let is_told = |id: &ContainerId| state.only_told.contains(id);
+    known.put(&state.inventory, &state.assigned, is_gone, is_told);
     state.problems.retain(containers);
-    let written = state.store.records.retain(containers);
+    // An engine that the configuration does not name any more may be named again, and its containers run.
+    let is_left = |id: &ContainerId| id.engine.has_socket() && !engines.asks(&id.engine);
+    let records = &mut state.store.records;
+    let written = records.retain(|id| is_gone(id) && !is_left(id));
     state.problems.report_records(&written);
     written.is_ok()
 }

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_change_for_one_container_wakes_no_other_keeper() {
         let notifier = Notifier::default();
-        let ids = ["a", "b"].map(|id| ContainerId(id.into()));
+        let ids = ["a", "b"].map(|id| ContainerId::of_docker(id.into()));
         let mut changed = ids.each_ref().map(|id| notifier.container(id));
         let mut watcher = notifier.watchers();
         notifier.notify_container(&ids[0]);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_of_a_connection_that_has_ended() {
         let notifier = Notifier::default();
-        let id = ContainerId("a".into());
+        let id = ContainerId::of_docker("a".into());
         drop(notifier.container(&id));
         notifier.notify_container(&id);
         assert!(notifier.containers.borrow().is_empty());

@@ -58,10 +58,12 @@ impl Problems {
             tracing::warn!(
                 message_id = kind::TROUBLE,
                 container_name = name,
-                container_id = %id.0,
+                container_id = id.id,
+                engine = id.engine.unless_docker(),
                 port = problem.port.as_deref().unwrap_or_default(),
                 remedy = problem.fix,
-                "{}", problem.cause
+                "{}",
+                problem.cause
             );
         }
         *known = problems;

@@ -70,15 +70,18 @@ impl Work {
         }
     }
 
-    /// Begins the work if it is due. Returns since when.
-    pub fn begin(&mut self, now: Instant) -> Option<Instant> {
-        let since = match self.stage {
-            Stage::Due { since } => since,
-            Stage::Waiting { until } | Stage::Expecting { until } if until <= now => now,
-            _ => return None,
-        };
+    /// Since when the work is due.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        match self.stage {
+            Stage::Due { since } => Some(since),
+            Stage::Waiting { until } | Stage::Expecting { until } if until <= now => Some(now),
+            _ => None,
+        }
+    }
+
+    /// The work begins.
+    pub fn begin(&mut self) {
         self.stage = Stage::Running { again: None };
-        Some(since)
     }
 
     /// The work has ended.
@@ -123,22 +126,29 @@ impl Work {
 mod tests {
     use super::*;
 
+    /// Begins the work if it is due.
+    fn begin(work: &mut Work, now: Instant) -> Option<Instant> {
+        let since = work.due(now)?;
+        work.begin();
+        Some(since)
+    }
+
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_change_during_the_work_is_worked_on_after_it() {
         let start = Instant::now();
         let mut work = Work::default();
-        assert_eq!(work.begin(start), None);
+        assert_eq!(begin(&mut work, start), None);
         work.changed(start);
-        assert_eq!(work.begin(start + SECOND), Some(start));
-        assert_eq!(work.begin(start + SECOND), None);
+        assert_eq!(begin(&mut work, start + SECOND), Some(start));
+        assert_eq!(begin(&mut work, start + SECOND), None);
         work.changed(start + SECOND);
         work.changed(start + 2 * SECOND);
         work.end(start + 3 * SECOND, Next::Nothing);
-        assert_eq!(work.begin(start + 3 * SECOND), Some(start + SECOND));
+        assert_eq!(begin(&mut work, start + 3 * SECOND), Some(start + SECOND));
         work.end(start + 4 * SECOND, Next::Nothing);
-        assert_eq!(work.begin(start + 9 * SECOND), None);
+        assert_eq!(begin(&mut work, start + 9 * SECOND), None);
     }
 
     #[test]
@@ -146,21 +156,21 @@ mod tests {
         let start = Instant::now();
         let mut work = Work::default();
         work.changed(start);
-        work.begin(start);
+        begin(&mut work, start);
         work.end(start, Next::Retry);
         assert_eq!(work.wake(start), Some(start + SECOND));
         assert_eq!(work.wake(start + SECOND), None);
         work.revisit(start);
-        assert_eq!(work.begin(start), None);
-        assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
+        assert_eq!(begin(&mut work, start), None);
+        assert_eq!(begin(&mut work, start + SECOND), Some(start + SECOND));
         work.end(start + SECOND, Next::Retry);
         assert_eq!(work.wake(start), Some(start + 2 * SECOND));
         work.changed(start + SECOND);
-        assert_eq!(work.begin(start + SECOND), Some(start + SECOND));
+        assert_eq!(begin(&mut work, start + SECOND), Some(start + SECOND));
         work.end(start + SECOND, Next::Nothing);
         assert_eq!(work.wake(start), None);
         work.changed(start);
-        work.begin(start);
+        begin(&mut work, start);
         work.end(start, Next::Retry);
         assert_eq!(work.wake(start), Some(start + SECOND));
     }
@@ -174,7 +184,7 @@ mod tests {
         for _ in 0..13 {
             for _ in 0..9 {
                 work.changed(now);
-                work.begin(now);
+                begin(&mut work, now);
                 work.end(now, Next::Retry);
             }
             let next = work.wake(now).unwrap();
@@ -189,14 +199,17 @@ mod tests {
         let start = Instant::now();
         let mut work = Work::default();
         work.changed(start);
-        work.begin(start);
+        begin(&mut work, start);
         work.end(start, Next::LookAgain);
-        assert_eq!(work.begin(start), None);
+        assert_eq!(begin(&mut work, start), None);
         assert_eq!(work.wake(start), Some(start + LOOK_AGAIN));
-        assert_eq!(work.begin(start + LOOK_AGAIN), Some(start + LOOK_AGAIN));
+        assert_eq!(
+            begin(&mut work, start + LOOK_AGAIN),
+            Some(start + LOOK_AGAIN)
+        );
         work.end(start, Next::LookAgain);
         work.revisit(start);
-        assert_eq!(work.begin(start), Some(start));
+        assert_eq!(begin(&mut work, start), Some(start));
         // The first failure is followed by the shortest pause.
         work.end(start, Next::Retry);
         assert_eq!(work.wake(start), Some(start + SECOND));

@@ -70,13 +70,14 @@ impl Scheduler {
     /// no command.
     pub fn start(&mut self, shared: &Rc<Shared>, now: Instant) {
         let state = shared.state.borrow();
-        for (id, container) in state.inventory.alive() {
-            let Some(work) = self.work.get_mut(id) else {
+        for (id, work) in &mut self.work {
+            let Some(since) = work.due(now.into_std()) else {
                 continue;
             };
-            let Some(since) = work.begin(now.into_std()) else {
+            let Some(container) = state.inventory.get_alive(id) else {
                 continue;
             };
+            work.begin();
             // A container whose ports are all unplugged is worked on too: it is known then when they
             // are plugged in.
             if !state.assigned.by_container.contains_key(id) && !state.store.records.has(id) {
@@ -87,7 +88,7 @@ impl Scheduler {
             let slots = (!from_outside).then(|| self.slots.clone());
             let job = run(
                 shared.clone(),
-                state.engine.connection().cloned(),
+                state.engines.get(state.engine_of(id)).cloned(),
                 id.clone(),
                 container.name.clone(),
                 since,

@@ -17,6 +17,8 @@ use crate::container::uevent::Announcement;
 use crate::engine::container::Running;
 use crate::model::inventory::{ContainerId, ContainerState};
 use crate::model::on_plug::Signal;
+#[cfg(test)]
+use crate::model::start::StartId;
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
 use crate::plan::{Note, Record, merged};
@@ -45,16 +47,29 @@ impl Life {
 
 /// The containers that the daemon has worked on, each with its life.
 #[derive(Debug, Default)]
-pub struct Lives(BTreeMap<ContainerId, Life>);
+pub struct Lives {
+    lives: BTreeMap<ContainerId, Life>,
+    /// Entries that a command of an earlier daemon may still make, in whichever start the container
+    /// is by then: the engine carries a command out after the one who has sent it has died.
+    earlier: BTreeMap<ContainerId, Record>,
+}
 
 impl Lives {
+    /// None is known yet. An earlier daemon has these entries on record.
+    pub fn after(earlier: BTreeMap<ContainerId, Record>) -> Self {
+        Self {
+            lives: BTreeMap::new(),
+            earlier,
+        }
+    }
+
     pub fn get(&self, id: &ContainerId) -> Option<&Life> {
-        self.0.get(id)
+        self.lives.get(id)
     }
 
     /// The start in which a container runs, if it is known.
     pub fn start(&self, id: &ContainerId) -> Option<&Rc<Start>> {
-        match self.0.get(id)? {
+        match self.lives.get(id)? {
             Life::Running(start) => Some(start),
             Life::NotStarted { .. } => None,
         }
@@ -68,23 +83,25 @@ impl Lives {
     /// A container was started. Returns the entries that a command of an earlier start may have made
     /// in this one.
     pub fn begin(&mut self, id: &ContainerId, start: Rc<Start>) -> Record {
-        let before = self.0.insert(id.clone(), Life::Running(start));
-        before.map(Life::into_unfinished).unwrap_or_default()
+        let before = self.lives.insert(id.clone(), Life::Running(start));
+        let unfinished = before.map(Life::into_unfinished).unwrap_or_default();
+        let earlier = self.earlier.remove(id).unwrap_or_default();
+        merged(unfinished, earlier)
     }
 
     /// A container has stopped, or is being created.
     pub fn end(&mut self, id: &ContainerId) {
-        let before = self.0.remove(id);
+        let before = self.lives.remove(id);
         let unfinished = before.map(Life::into_unfinished).unwrap_or_default();
         let life = Life::NotStarted { unfinished };
-        self.0.insert(id.clone(), life);
+        self.lives.insert(id.clone(), life);
     }
 
     /// Forgets removed containers, for which `state` is `None`, and ends the starts of stopped ones.
     pub fn update(&mut self, state: impl Fn(&ContainerId) -> Option<ContainerState>) {
-        self.0.retain(|id, _| state(id).is_some());
+        self.lives.retain(|id, _| state(id).is_some());
         let stopped = |id: &&ContainerId| state(id) == Some(ContainerState::Stopped);
-        let stopped: Vec<_> = self.0.keys().filter(stopped).cloned().collect();
+        let stopped: Vec<_> = self.lives.keys().filter(stopped).cloned().collect();
         for id in stopped {
             self.end(&id);
         }
@@ -148,7 +165,7 @@ impl Start {
     /// Takes in the engine's description of the container. Returns whether it is of this start.
     pub fn describe(&self, now: &Running) -> bool {
         let known = self.running();
-        let same = known.started_at == now.started_at && known.pid == now.pid;
+        let same = known.start.is(&now.start) && known.pid == now.pid;
         if same {
             self.running.replace(Rc::new(now.clone()));
         }
@@ -368,14 +385,14 @@ impl Start {
         let pid = std::process::id();
         let running = Running {
             pid: pid.into(),
-            started_at: started_at.to_owned(),
+            start: StartId::at(started_at),
             ..Running::default()
         };
         let number = i32::try_from(pid).expect("it is a process id");
         let process = pidfd::open(number).expect("this process runs");
         let entrance = Entrance {
             pid: pid.into(),
-            id: ContainerId(String::new()),
+            id: ContainerId::of_docker(String::new()),
             process: Arc::new(process),
             rootfs: Arc::new(Rootfs::own()),
             group: None,
@@ -401,12 +418,16 @@ mod tests {
         assert!(start.is_looked_at() && start.set_ready(ready));
     }
 
-    #[test]
-    fn entries_that_a_command_may_still_make_pass_to_the_next_start() {
-        let id = ContainerId("1".repeat(64));
+    /// Of one node.
+    fn record() -> Record {
         let node = "/dev/zwave".parse().expect("it is a path");
         let made = Made::node("188:0".parse().expect("it is a number"), None);
-        let unfinished = Record::from([(node, BTreeSet::from([made]))]);
+        Record::from([(node, BTreeSet::from([made]))])
+    }
+
+    #[test]
+    fn entries_that_a_command_may_still_make_pass_to_the_next_start() {
+        let (id, unfinished) = (ContainerId::of_docker("1".repeat(64)), record());
 
         let mut lives = Lives::default();
         let first = Start::own("1");
@@ -428,5 +449,17 @@ mod tests {
         assert_eq!(lives.begin(&id, Start::own("4")), Record::new());
         lives.update(|_| None);
         assert!(lives.get(&id).is_none());
+    }
+
+    #[test]
+    fn entries_that_a_command_of_an_earlier_daemon_may_still_make_pass_to_the_next_start() {
+        let id = ContainerId::of_docker("1".repeat(64));
+        let mut lives = Lives::after(BTreeMap::from([(id.clone(), record())]));
+
+        // No container is known until the engine answers.
+        lives.update(|_| None);
+        lives.update(|_| Some(ContainerState::Stopped));
+        assert_eq!(lives.begin(&id, Start::own("2")), record());
+        assert_eq!(lives.begin(&id, Start::own("3")), Record::new());
     }
 }

@@ -5,17 +5,20 @@ use std::rc::Rc;
 
 use crate::config::ConfigError;
 use crate::config::settings::Settings;
+use crate::daemon::engines::Engines;
 use crate::daemon::held::HeldByKeepers;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::problems::Problems;
 use crate::daemon::start::{Entrance, Life, Lives, Start};
 use crate::daemon::timeline::Timeline;
-use crate::engine::Engine;
 use crate::engine::container::Running;
+use crate::engine::told::Told;
 use crate::hold::ContainerPorts;
 use crate::hold::run_dir::is_keeper_of;
 use crate::model::device::Device;
-use crate::model::inventory::{ContainerId, ContainerState, DeviceEvent, Hotplug, Inventory};
+use crate::model::inventory::{
+    ContainerId, ContainerState, DeviceEvent, EngineName, Hotplug, Inventory,
+};
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::{Assignments, WantedPort};
 use crate::plan::{Made, merged};
@@ -34,7 +37,10 @@ pub struct State {
     /// The inventory or the configuration may have changed since `assigned` was computed.
     pub stale: bool,
     pub store: Store,
-    pub engine: EngineState,
+    pub engines: Engines,
+    /// What wrappers have told, and the containers that no engine lists.
+    pub told: Rc<Told>,
+    pub only_told: BTreeSet<ContainerId>,
     pub lives: Lives,
     pub held: HeldByKeepers,
     pub problems: Problems,
@@ -43,60 +49,6 @@ pub struct State {
     pub plugged: BTreeSet<String>,
     pub clock: Clock,
     pub metrics: Rc<Metrics>,
-}
-
-/// The connection to the engine.
-#[derive(Debug)]
-pub enum EngineState {
-    /// It has not answered this daemon yet. Containers are known from the state directory.
-    Unknown {
-        error: Option<String>,
-    },
-    Connected(Rc<Engine>),
-    /// It has listed its containers, and does not answer any more.
-    Lost {
-        error: String,
-    },
-}
-
-impl EngineState {
-    pub fn connection(&self) -> Option<&Rc<Engine>> {
-        match self {
-            Self::Connected(engine) => Some(engine),
-            Self::Unknown { .. } | Self::Lost { .. } => None,
-        }
-    }
-
-    /// Whether it has listed its containers.
-    pub fn has_listed(&self) -> bool {
-        !matches!(self, Self::Unknown { .. })
-    }
-
-    /// Why it does not answer now.
-    pub fn error(&self) -> Option<&str> {
-        match self {
-            Self::Unknown { error } => error.as_deref(),
-            Self::Connected(_) => None,
-            Self::Lost { error } => Some(error),
-        }
-    }
-
-    /// The engine answers. Returns whether it has done so before.
-    pub fn connect(&mut self, engine: Rc<Engine>) -> bool {
-        let again = self.has_listed();
-        *self = Self::Connected(engine);
-        again
-    }
-
-    /// The engine does not answer. Returns whether that, or the error, is new.
-    pub fn lose(&mut self, error: String) -> bool {
-        let news = self.error() != Some(&error);
-        *self = match self.has_listed() {
-            true => Self::Lost { error },
-            false => Self::Unknown { error: Some(error) },
-        };
-        news
-    }
 }
 
 impl State {
@@ -110,9 +62,11 @@ impl State {
             inventory,
             assigned: Assignments::default(),
             stale: true,
+            lives: Lives::after(store.records.all_entries()),
             store,
-            engine: EngineState::Unknown { error: None },
-            lives: Lives::default(),
+            engines: Engines::default(),
+            told: Rc::default(),
+            only_told: BTreeSet::new(),
             held: HeldByKeepers::default(),
             problems: Problems::new(metrics.clone()),
             timeline: Timeline::default(),
@@ -174,13 +128,13 @@ impl State {
     /// Begins a new start of a container. Its record has what a command of an earlier start may have
     /// made in it.
     pub fn begin(&mut self, id: &ContainerId, running: Running, entrance: Entrance) -> Rc<Start> {
-        let started_at = running.started_at.clone();
+        let start_id = running.start.clone();
         let start = Rc::new(Start::new(running, entrance));
         let unfinished = self.lives.begin(id, start.clone());
         if !unfinished.is_empty() {
             let records = &mut self.store.records;
-            let record = merged(records.entries(id, &started_at), unfinished);
-            records.put_entries(id, &started_at, record);
+            let record = merged(records.entries(id, &start_id), unfinished);
+            records.put_entries(id, &start_id, record);
         }
         start
     }
@@ -196,7 +150,7 @@ impl State {
             .store
             .known
             .container(id)
-            .filter(|_| !self.engine.has_listed())
+            .filter(|_| !self.engines.has_listed(&id.engine))
         {
             self.inventory.containers.insert(id.clone(), known);
             self.stale = true;
@@ -234,7 +188,7 @@ impl State {
             return false;
         };
         let wants = self.assigned.wants(id);
-        let grants = self.store.records.grants(id, &start.running().started_at);
+        let grants = self.store.records.grants(id, &start.running().start);
         let is_wanted = |devnum| wants.iter().any(|want| want.devnum == devnum);
         grants.into_keys().any(|devnum| !is_wanted(devnum))
     }
@@ -244,9 +198,91 @@ impl State {
         let Some(start) = self.lives.start(id) else {
             return false;
         };
-        let record = self.store.records.entries(id, &start.running().started_at);
+        let record = self.store.records.entries(id, &start.running().start);
         let made = record.get(node).into_iter().flatten();
         made.into_iter().any(|made| matches!(made, Made::Bound(_)))
+    }
+
+    /// The name of the engine that describes a container, and executes commands in it.
+    pub fn engine_of<'a>(&self, id: &'a ContainerId) -> &'a EngineName {
+        match self.only_told.contains(id) {
+            true => &EngineName::TOLD,
+            false => &id.engine,
+        }
+    }
+
+    /// The container that a wrapper or a keeper means. One that an engine lists, or has listed before the
+    /// daemon was started, is that engine's, whatever the wrapper takes for its engine.
+    pub fn identify(&self, told: &ContainerId) -> Option<ContainerId> {
+        if self.inventory.containers.contains_key(told) {
+            return Some(told.clone());
+        }
+        let known = self.store.known.ids().find(|known| known.may_be(told));
+        self.listed(told).or(known).cloned()
+    }
+
+    /// The container with this id that an engine lists.
+    fn listed(&self, told: &ContainerId) -> Option<&ContainerId> {
+        let mut all = self.inventory.containers.keys();
+        all.find(|listed| listed.may_be(told) && !self.only_told.contains(*listed))
+    }
+
+    /// Whether an engine may list a container that has not listed all yet. It has before the daemon was
+    /// started.
+    fn may_be_listed(&self, told: &ContainerId) -> bool {
+        let mut known = self.store.known.ids().filter(|known| known.may_be(told));
+        known.any(|known| {
+            self.engines.asks(&known.engine) && !self.engines.has_listed(&known.engine)
+        })
+    }
+
+    /// An engine tells of one of its containers. Returns whether it is to be believed: what wrappers tell
+    /// counts only where no engine lists the container.
+    pub fn hear(&mut self, engine: &EngineName, id: &ContainerId) -> bool {
+        if *engine != EngineName::TOLD {
+            self.claim(id);
+            self.store.records.find(id);
+            return true;
+        }
+        let is_left = self.engines.is_left_to_wrappers(&id.engine);
+        let is_told = is_left && self.listed(id).is_none() && !self.may_be_listed(id);
+        if is_told {
+            self.only_told.insert(id.clone());
+            self.store.records.find(id);
+        }
+        is_told
+    }
+
+    /// An engine tells that a container is gone. Returns whether it is to be believed.
+    pub fn hear_end(&mut self, engine: &EngineName, id: &ContainerId) -> bool {
+        match *engine == EngineName::TOLD {
+            true => self.only_told.remove(id),
+            false => !self.only_told.contains(id),
+        }
+    }
+
+    /// Forgets what an engine has listed.
+    pub fn forget_listed(&mut self, engine: &EngineName) {
+        let told = match *engine == EngineName::TOLD {
+            true => std::mem::take(&mut self.only_told),
+            false => BTreeSet::new(),
+        };
+        let only_told = &self.only_told;
+        let is_its = |id: &ContainerId| id.engine == *engine && !only_told.contains(id);
+        let containers = &mut self.inventory.containers;
+        containers.retain(|id, _| !told.contains(id) && !is_its(id));
+    }
+
+    /// A container is an engine's of which a wrapper has told.
+    fn claim(&mut self, id: &ContainerId) {
+        let told = self.only_told.iter().filter(|told| told.may_be(id));
+        for told in told.cloned().collect::<Vec<_>>() {
+            self.only_told.remove(&told);
+            if told != *id {
+                self.inventory.containers.remove(&told);
+                self.lives.end(&told);
+            }
+        }
     }
 
     /// The container of a keeper, by the name of that one's socket. If it is not known, its id is the
@@ -257,8 +293,9 @@ impl State {
             .known
             .ids()
             .chain(self.inventory.containers.keys());
-        let found = known.find(|id| is_keeper_of(name, id));
-        let beginning = || ContainerId(name.split('-').next().unwrap_or(name).into());
+        let found = known.find(|id| is_keeper_of(name, &id.id));
+        let beginning = name.split('-').next().unwrap_or(name);
+        let beginning = || ContainerId::of_docker(beginning.to_owned());
         found.cloned().unwrap_or_else(beginning)
     }
 

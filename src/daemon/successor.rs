@@ -36,7 +36,7 @@ impl Successor {
             .env_clear()
             .arg("--run-dir")
             .arg(run_dir)
-            .args(["keeper", "start", &id.0])
+            .args(["keeper", "start", &id.id])
             .arg(path);
         // A thread of its own: those of the pool may hang in containers.
         let (answer, started) = oneshot::channel();

@@ -118,7 +118,7 @@ mod tests {
             state,
             ..container("app", &[])
         };
-        (ContainerId("1".repeat(64)), container)
+        (ContainerId::of_docker("1".repeat(64)), container)
     }
 
     fn plugged(sysname: &str) -> BTreeSet<String> {

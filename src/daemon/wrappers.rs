@@ -17,7 +17,7 @@ use crate::daemon::line::next;
 use crate::daemon::shared::Shared;
 use crate::hold::protocol::{Created, Creating, NodeToMake, VERSION, line};
 use crate::hold::run_dir::wrapper_socket;
-use crate::model::inventory::ContainerId;
+use crate::model::inventory::{ContainerId, EngineName};
 use crate::model::{Account, Hold, NodePath, Permissions};
 use crate::plan::Made;
 use crate::plan::assign::WantedPort;
@@ -33,6 +33,10 @@ const KNOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// The same while the engine does not answer. It may be booting, and send no events yet.
 const KNOWN_LIMIT_AT_BOOT: Duration = Duration::from_millis(300);
+
+/// The same of Podman's, whose service is started by our connection, beside the containers of units
+/// (podman-system-service(1)). It is less than a wrapper waits for us.
+const KNOWN_LIMIT_OF_PODMAN: Duration = Duration::from_secs(4);
 
 /// Answers wrappers as long as the daemon runs.
 ///
@@ -59,30 +63,78 @@ pub fn serve(run_dir: &Path, shared: Rc<Shared>) -> anyhow::Result<()> {
 async fn answer(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
     let mut received = Vec::new();
     let question = timeout(QUESTION_LIMIT, next::<Creating>(&mut stream, &mut received));
-    let id = ContainerId(question.await??.container);
-    // Subscribed before anything changes.
-    let mut assigned = shared.notifier.assigned();
-    shared.state.borrow_mut().being_created(&id);
-    shared.notifier.notify_stale();
-    shared.notifier.notify_container(&id);
-    let known = async {
-        while shared.state.borrow().ports(&id).is_none() {
-            if assigned.next().await.is_none() {
-                break;
-            }
-        }
+    let question = question.await??;
+    // Not known in time: the wrapper uses the configuration alone, and the keeper gets the ports later.
+    let Some(id) = known(shared, question).await else {
+        return Ok(());
     };
-    let limit = match shared.state.borrow().engine.connection() {
-        Some(_) => KNOWN_LIMIT,
-        None => KNOWN_LIMIT_AT_BOOT,
-    };
-    let _ = timeout(limit, known).await;
     match prepare(shared, &id) {
         Some(created) => stream.write_all(&line(&created)).await,
-        // Not known in time: the wrapper uses the configuration alone, and the keeper gets the ports
-        // later.
         None => Ok(()),
     }
+}
+
+/// Waits until the container that is being created is known, and its ports.
+async fn known(shared: &Shared, question: Creating) -> Option<ContainerId> {
+    // Subscribed before anything changes.
+    let mut assigned = shared.notifier.assigned();
+    let told = match &question.description {
+        Some(description) => description.id(),
+        None => ContainerId::of_docker(question.container),
+    };
+    let identify = || shared.state.borrow().identify(&told);
+    let mut found = identify();
+    if let Some(id) = &found {
+        begin(shared, id);
+    }
+    let is_told = is_told(shared, &told, found.as_ref());
+    if let Some(description) = question.description.filter(|_| is_told) {
+        shared.state.borrow().told.create(description);
+    }
+    let limit = match is_told || answers(shared, found.as_ref()) {
+        _ if awaits_podman(shared, &told) => KNOWN_LIMIT_OF_PODMAN,
+        true => KNOWN_LIMIT,
+        false => KNOWN_LIMIT_AT_BOOT,
+    };
+    let known = async {
+        let has_ports = |id: &ContainerId| shared.state.borrow().ports(id).is_some();
+        while !found.as_ref().is_some_and(has_ports) && assigned.next().await.is_some() {
+            found = found.take().or_else(identify);
+        }
+    };
+    let _ = timeout(limit, known).await;
+    found
+}
+
+/// Whether nothing is known of a container but what its wrapper tells. An engine that is followed has
+/// announced its own before it has started the wrapper.
+fn is_told(shared: &Shared, told: &ContainerId, found: Option<&ContainerId>) -> bool {
+    let state = shared.state.borrow();
+    match found {
+        Some(id) => state.only_told.contains(id),
+        None => state.engines.is_left_to_wrappers(&told.engine),
+    }
+}
+
+/// Whether the engine of a container answers, or any where that is not known.
+fn answers(shared: &Shared, found: Option<&ContainerId>) -> bool {
+    let state = shared.state.borrow();
+    match found {
+        Some(id) => state.engines.get(&id.engine).is_some(),
+        None => state.engines.any_answers(),
+    }
+}
+
+/// Whether it is one of Podman's, whose service is being started.
+fn awaits_podman(shared: &Shared, told: &ContainerId) -> bool {
+    told.engine == EngineName::PODMAN && shared.state.borrow().engines.awaits_podman()
+}
+
+/// A container that was known before is being created.
+fn begin(shared: &Shared, id: &ContainerId) {
+    shared.state.borrow_mut().being_created(id);
+    shared.notifier.notify_stale();
+    shared.notifier.notify_container(id);
 }
 
 /// The answer. The nodes that the wrapper will make, and the access that it grants, are put on
@@ -98,8 +150,15 @@ fn prepare(shared: &Shared, id: &ContainerId) -> Option<Created> {
         nodes: nodes.collect(),
         placeholders: placeholders.flat_map(placeholder_at_all_names).collect(),
         rights: state.settings.grant == GrantPolicy::Auto,
+        supervised: state.only_told.contains(id) && state.assigned.by_container.contains_key(id),
         ports: state.ports(id)?,
     };
+    if id.engine.keeps_bundles() {
+        // What is put into config.json would be a part of the next start's definition.
+        created.nodes.clear();
+        created.placeholders.clear();
+        created.rights = false;
+    }
     let records = &mut state.store.records;
     records.put_created(id, on_record(&created));
     let written = records.write(id);

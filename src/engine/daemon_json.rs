@@ -47,6 +47,16 @@ pub struct Registration {
     pub runtime_args: Vec<String>,
 }
 
+impl Registration {
+    /// That of a program without arguments.
+    pub fn of(path: String) -> Self {
+        Self {
+            path,
+            runtime_args: Vec::new(),
+        }
+    }
+}
+
 /// A text that is a daemon.json.
 #[derive(Debug)]
 pub struct EngineFile<'t> {

@@ -1,196 +1,151 @@
-//! The engine: the only room that uses `bollard`.
+//! The container engines: what the daemon needs of one, and those that there are.
 //!
-//! Its answers become plain data here, and every call has a time limit.
+//! [`Engine`] is the shape that all of them have: list, events, describe, and commands where there are
+//! any. Nothing after this room knows which one it has. [`api`] is Docker's API, which Podman has too,
+//! and the only user of `bollard`; [`told`] has the containers of all others, as far as their wrappers
+//! tell. Answers are plain data, and every call has a time limit.
 //!
-//! Imports: `model`, `sys`.
+//! Imports: `model`, `hold`, `sys`.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::SystemTime;
 
-use bollard::API_DEFAULT_VERSION;
-use bollard::errors::Error as ApiError;
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::{ListContainersOptions, RestartContainerOptions};
-use tokio::time::timeout;
+use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::Notify;
 
-use crate::engine::container::Cache;
-use crate::engine::error::{CALL_LIMIT, EngineError};
-use crate::engine::labels::Labels;
-use crate::model::inventory::{Container, ContainerId, ContainerState};
+use crate::engine::api::Api;
+use crate::engine::container::{Described, Running};
+use crate::engine::error::EngineError;
+use crate::engine::events::Event;
+use crate::engine::exec::Executed;
+use crate::engine::runtimes::EngineInfo;
+use crate::engine::told::Told;
+use crate::model::inventory::{Container, ContainerId};
 
+pub mod api;
 pub mod container;
+pub mod containers_conf;
 pub mod daemon_json;
 pub mod dockerd;
 pub mod error;
 pub mod events;
 pub mod exec;
-mod inspect;
 pub mod labels;
+pub mod places;
+pub mod podman;
+mod process;
 pub mod runtimes;
-
-/// The engine's socket where DOCKER_HOST is not set.
-const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+pub mod told;
+pub mod watch;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
-/// How long a restart may take. The engine waits for 10 s by default until it kills a container that
-/// does not end, and for longer if the definition says so (docker-run(1), --stop-timeout).
-const RESTART_LIMIT: Duration = Duration::from_secs(60);
-
-/// A connection to the engine.
+/// A connection to an engine.
 #[derive(Debug)]
-pub struct Engine {
-    docker: bollard::Docker,
-    socket: String,
-    labels: Rc<Labels>,
-    described: RefCell<Cache>,
-}
-
-/// The socket of the engine: DOCKER_HOST, which must be a unix socket, or Docker's own default.
-///
-/// # Errors
-/// It is another kind of address; only containers of this machine can be served.
-pub fn socket_path() -> anyhow::Result<String> {
-    match std::env::var("DOCKER_HOST") {
-        Err(_) => Ok(DEFAULT_SOCKET.to_owned()),
-        Ok(host) if host.is_empty() => Ok(DEFAULT_SOCKET.to_owned()),
-        Ok(host) => match host.strip_prefix("unix://") {
-            Some(path) => Ok(path.to_owned()),
-            None => anyhow::bail!(
-                "DOCKER_HOST is {host:?}; only a unix socket of this machine can be used, \
-                 e.g. unix://{DEFAULT_SOCKET}"
-            ),
-        },
-    }
+pub enum Engine {
+    /// By Docker's API.
+    Api(Box<Api>),
+    /// Nobody is asked.
+    Told(Rc<Told>),
 }
 
 impl Engine {
-    /// Connects and agrees on an API version, which engines of different age need.
+    /// All its containers, running or not.
     ///
     /// # Errors
-    /// No engine listens there, or it does not answer.
-    pub async fn connect(socket: &str, labels: Rc<Labels>) -> Result<Self> {
-        let limit = CALL_LIMIT.as_secs();
-        let docker = bollard::Docker::connect_with_unix(socket, limit, API_DEFAULT_VERSION);
-        let docker = docker.map_err(|error| EngineError::new(error, socket))?;
-        let docker = limited(socket, CALL_LIMIT, docker.negotiate_version()).await?;
-        Ok(Self {
-            docker,
-            socket: socket.to_owned(),
-            labels,
-            described: RefCell::default(),
-        })
-    }
-
-    /// A call with the time limit that bollard's own does not give: for a connection, or for the rest
-    /// of an answer.
-    async fn call<T>(
-        &self,
-        call: impl Future<Output = std::result::Result<T, ApiError>>,
-    ) -> Result<T> {
-        limited(&self.socket, CALL_LIMIT, call).await
-    }
-
-    /// All containers, running or not.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn containers(&self) -> Result<BTreeMap<ContainerId, Container>> {
-        let containers = self.list(None).await?;
-        let images: BTreeSet<_> = containers
-            .iter()
-            .filter_map(|c| c.image_id.clone())
-            .collect();
-        self.labels.retain(&images);
-        let mut known = BTreeMap::new();
-        for summary in containers {
-            known.extend(self.container_from(summary).await);
+    /// It does not answer.
+    pub async fn list(&self) -> Result<BTreeMap<ContainerId, Container>> {
+        match self {
+            Self::Api(api) => api.list().await,
+            Self::Told(told) => Ok(told.list()),
         }
-        Ok(known)
     }
 
-    /// One container, from the list: unlike `inspect`, that does not wait for the lock that the
-    /// engine holds while the container is being created.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn container(&self, id: &ContainerId) -> Result<Option<Container>> {
-        for summary in self.list(Some(id)).await? {
-            if let Some((found, container)) = self.container_from(summary).await {
-                if found == *id {
-                    return Ok(Some(container));
-                }
+    /// What happens to its containers from `since` on, without a gap to a list that is asked for later.
+    pub fn events(&self, since: SystemTime) -> impl Stream<Item = Result<Event>> + '_ {
+        match self {
+            Self::Api(api) => api.events(since).left_stream(),
+            Self::Told(told) => {
+                unfold((), async |()| Some((Ok(told.next_event().await), ()))).right_stream()
             }
         }
-        Ok(None)
     }
 
-    async fn list(&self, id: Option<&ContainerId>) -> Result<Vec<ContainerSummary>> {
-        let options = ListContainersOptions {
-            all: true,
-            filters: id.map(|id| HashMap::from([("id".to_owned(), vec![id.0.clone()])])),
-            ..ListContainersOptions::default()
-        };
-        self.call(self.docker.list_containers(Some(options))).await
+    /// How a container runs, as it was last described: no plug waits for the engine unless something
+    /// has happened to the container. `None` where it does not run.
+    ///
+    /// # Errors
+    /// The engine has to be asked and does not answer.
+    pub async fn last_known(&self, id: &ContainerId) -> Result<Option<Running>> {
+        match self {
+            Self::Api(api) => api.last_known(id).await,
+            Self::Told(told) => Ok(told.describe(id).and_then(|described| described.running)),
+        }
     }
 
-    async fn container_from(&self, summary: ContainerSummary) -> Option<(ContainerId, Container)> {
-        let id = summary.id?;
-        let labels = self.labels.kept(summary.labels);
-        let image_labels = match &summary.image_id {
-            Some(image) if !labels.is_empty() => self.image_labels(image).await,
-            _ => Some(BTreeMap::new()),
-        };
-        let names = summary.names.unwrap_or_default();
-        // A container that others are linked to has further names, of the form /other/alias.
-        let mut own = names.iter().filter_map(|name| name.strip_prefix('/'));
-        let name = own.find(|name| !name.contains('/'));
-        let container = Container {
-            name: name.unwrap_or(&id).to_owned(),
-            state: match summary.state {
-                Some(ContainerSummaryStateEnum::RUNNING) => ContainerState::Running,
-                Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
-                _ => ContainerState::Stopped,
-            },
-            labels,
-            image_labels,
-        };
-        Some((ContainerId(id), container))
+    /// The runtime of a container, and how it runs now; `None` where there is no such container.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn describe(&self, id: &ContainerId) -> Result<Option<Described>> {
+        match self {
+            Self::Api(api) => api.describe(id).await,
+            Self::Told(told) => Ok(told.describe(id)),
+        }
+    }
+
+    /// Its version, e.g. `20.10.24`, as far as it was asked for it.
+    pub fn known_version(&self) -> Option<&str> {
+        match self {
+            Self::Api(api) => api.known_version(),
+            Self::Told(_) => None,
+        }
+    }
+
+    /// Its version and its runtimes; `None` where nobody is asked.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn info(&self) -> Result<Option<EngineInfo>> {
+        match self {
+            Self::Api(api) => api.info().await.map(Some),
+            Self::Told(_) => Ok(None),
+        }
+    }
+
+    /// Whether it executes commands in its containers, and restarts them.
+    pub fn takes_commands(&self) -> bool {
+        matches!(self, Self::Api(_))
+    }
+
+    /// Runs a command in a container as its user 0 and waits for its end; see [`Api::exec`].
+    ///
+    /// # Errors
+    /// It refuses, the container is gone, or it is paused.
+    pub async fn exec(
+        &self,
+        id: &ContainerId,
+        environment: &BTreeSet<String>,
+        argv: Vec<String>,
+        said: &Notify,
+        paused: impl Future<Output = ()>,
+    ) -> Result<Executed> {
+        match self {
+            Self::Api(api) => api.exec(id, environment, argv, said, paused).await,
+            Self::Told(_) => Err(EngineError::Unknown),
+        }
     }
 
     /// Restarts a container. It gets its stop signal, and the time that its definition gives it.
     ///
     /// # Errors
-    /// The engine refuses, or does not answer in time. It goes on with it then (moby, daemon/restart.go).
+    /// It refuses, or does not answer in time. It goes on with it then (moby, daemon/restart.go).
     pub async fn restart(&self, id: &ContainerId) -> Result<()> {
-        let docker = self.docker.clone().with_timeout(RESTART_LIMIT);
-        let restart = docker.restart_container(&id.0, None::<RestartContainerOptions>);
-        limited(&self.socket, RESTART_LIMIT, restart).await
-    }
-
-    /// The labels that an image carries; `None` where the image is gone or the engine does not
-    /// tell. That concerns the containers of that image alone.
-    async fn image_labels(&self, image: &str) -> Option<BTreeMap<String, String>> {
-        if let Some(known) = self.labels.of_image(image) {
-            return Some(known);
+        match self {
+            Self::Api(api) => api.restart(id).await,
+            Self::Told(_) => Err(EngineError::Unknown),
         }
-        let inspected = self.call(self.docker.inspect_image(image)).await.ok()?;
-        let labels = inspected.config.and_then(|config| config.labels);
-        let labels = self.labels.kept(labels);
-        self.labels.remember(image, &labels);
-        Some(labels)
-    }
-}
-
-async fn limited<T>(
-    socket: &str,
-    limit: Duration,
-    call: impl Future<Output = std::result::Result<T, ApiError>>,
-) -> Result<T> {
-    match timeout(limit, call).await {
-        Ok(result) => result.map_err(|error| EngineError::new(error, socket)),
-        Err(_) => Err(EngineError::Silent),
     }
 }

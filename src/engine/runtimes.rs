@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bollard::models::Runtime;
-
 use crate::engine::daemon_json::{RUNTIME, is_wrapper};
-use crate::engine::error::EngineError;
-use crate::engine::{Engine, Result};
 
 /// An engine and its runtimes.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +14,8 @@ pub struct EngineInfo {
     pub cgroup_driver: String,
     /// `1` or `2`.
     pub cgroup_version: String,
+    /// It is a user's own, whose wrappers cannot reach the daemon.
+    pub is_rootless: bool,
     pub runtimes: BTreeMap<String, Registered>,
 }
 
@@ -25,7 +23,16 @@ impl EngineInfo {
     /// Whether a runtime of this name is the wrapper, or was while it was registered.
     pub fn is_ours(&self, runtime: &str) -> bool {
         let registered = self.runtimes.get(runtime);
-        runtime == RUNTIME || registered.is_some_and(|its| is_wrapper(&its.path))
+        runtime == RUNTIME
+            || is_wrapper(runtime)
+            || registered.is_some_and(|its| is_wrapper(&its.path))
+    }
+
+    /// The name of a runtime that may be told by its program.
+    pub fn name_of<'a>(&'a self, runtime: &'a str) -> &'a str {
+        let mut registered = self.runtimes.iter();
+        let found = registered.find(|(_, its)| its.path == runtime);
+        found.map_or(runtime, |(name, _)| name)
     }
 }
 
@@ -63,88 +70,5 @@ impl fmt::Display for User {
             runtime,
         } = self;
         write!(f, "{name} ({state}, runtime: {runtime})")
-    }
-}
-
-impl Engine {
-    /// The engine's own version, e.g. `20.10.24`.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn version(&self) -> Result<String> {
-        let version = self.call(self.docker.version()).await?;
-        Ok(version.version.unwrap_or_default())
-    }
-
-    /// The engine and its runtimes.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn info(&self) -> Result<EngineInfo> {
-        let info = self.call(self.docker.info()).await?;
-        let runtimes = info.runtimes.unwrap_or_default();
-        let registered = |(name, runtime): (String, Runtime)| {
-            let registered = Registered {
-                path: runtime.path.unwrap_or_default(),
-                arguments: runtime.runtime_args.unwrap_or_default(),
-            };
-            (name, registered)
-        };
-        let text = |text: Option<String>| text.unwrap_or_default();
-        Ok(EngineInfo {
-            version: text(info.server_version),
-            cgroup_driver: text(info.cgroup_driver.map(|driver| driver.to_string())),
-            cgroup_version: text(info.cgroup_version.map(|version| version.to_string())),
-            runtimes: runtimes.into_iter().map(registered).collect(),
-        })
-    }
-
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn about(&self, runtime: &str) -> Result<About> {
-        let version = self.call(self.docker.version()).await?;
-        let info = self.call(self.docker.info()).await?;
-        let mut parts = version.components.iter().flatten();
-        let mut options = info.security_options.iter().flatten();
-        let other = if parts.any(|part| part.name == "Podman Engine") {
-            Some("Podman")
-        } else if options.any(|option| option == "name=rootless") {
-            Some("a rootless Docker")
-        } else {
-            None
-        };
-        let mut runtimes = info.runtimes.unwrap_or_default();
-        Ok(About {
-            version: version.version.unwrap_or_default(),
-            other,
-            runtime: runtimes.remove(runtime).map(|r| r.path.unwrap_or_default()),
-        })
-    }
-
-    /// The containers, running or not, whose runtime is the wrapper under any name, which lists do
-    /// not tell.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub async fn users(&self) -> Result<Vec<User>> {
-        let info = self.info().await?;
-        let mut users = Vec::new();
-        for id in self.list(None).await?.into_iter().filter_map(|c| c.id) {
-            let container = match self.call(self.docker.inspect_container(&id, None)).await {
-                Err(EngineError::Gone) => continue,
-                container => container?,
-            };
-            let its = container.host_config.and_then(|config| config.runtime);
-            if let Some(runtime) = its.filter(|runtime| info.is_ours(runtime)) {
-                let name = container.name.unwrap_or(id);
-                let state = container.state.and_then(|state| state.status);
-                users.push(User {
-                    name: name.trim_start_matches('/').to_owned(),
-                    state: state.map(|state| state.to_string()).unwrap_or_default(),
-                    runtime,
-                });
-            }
-        }
-        Ok(users)
     }
 }

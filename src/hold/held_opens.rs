@@ -172,6 +172,11 @@ impl HeldOpens {
         self.held.values()
     }
 
+    /// Whether there is none, and none has ended of which [`Self::take_gone`] is still to tell.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.interrupted.is_empty() && self.gone.is_empty()
+    }
+
     /// The open in which a thread waits.
     pub fn of_thread(&self, tid: u32) -> Option<&Held> {
         self.held.get(&tid)

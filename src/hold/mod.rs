@@ -9,6 +9,7 @@ use crate::model::match_key::LINK_DIRECTORIES;
 use crate::model::{Hold, Holds, NodePath};
 
 pub mod changes;
+pub mod description;
 pub mod ended_opens;
 pub mod held_opens;
 pub mod in_vain;
@@ -100,6 +101,12 @@ impl ContainerPorts {
     /// Whether any open may be held, now or later.
     pub fn may_hold(&self) -> bool {
         let holds = |port: &ContainerPort| port.hold != Hold::Off;
+        self.hold_of_every() != Hold::Off || self.ports.iter().any(holds)
+    }
+
+    /// Whether there is a path of which [`Self::hold`] holds an open.
+    pub fn holds_any(&self) -> bool {
+        let holds = |port: &ContainerPort| !port.ready && port.hold != Hold::Off;
         self.hold_of_every() != Hold::Off || self.ports.iter().any(holds)
     }
 
@@ -269,6 +276,8 @@ mod tests {
         ] {
             assert_eq!(every.hold(path), None, "{path}");
         }
+        assert!(waiting.holds_any() && every.holds_any());
+        assert!(!ports(true, DEFAULT_HOLD).holds_any() && !ports(false, Hold::Off).holds_any());
     }
 
     #[test]

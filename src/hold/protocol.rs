@@ -8,7 +8,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::hold::ContainerPorts;
+use crate::hold::description::Description;
 use crate::hold::held_opens::Reason;
+use crate::model::start::FirstProcess;
 use crate::model::{Account, DevNum, Mode, NodePath};
 
 pub const VERSION: u32 = 1;
@@ -70,6 +72,9 @@ pub struct FromKeeper {
     /// cannot be replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+    /// Of the container, once the runtime has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<FirstProcess>,
 }
 
 /// A descriptor of a keeper, without which no other can take over.
@@ -132,6 +137,9 @@ fn one() -> u64 {
 pub struct Creating {
     pub ttyplugd: u32,
     pub container: String,
+    /// For the case that no engine knows the container. Older wrappers do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
 }
 
 /// The daemon's answer.
@@ -145,6 +153,9 @@ pub struct Created {
     pub placeholders: Vec<NodeToMake>,
     /// Whether the container is granted access to them.
     pub rights: bool,
+    /// The container has a keeper even if nothing is held: nobody else tells when it has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub supervised: bool,
     pub ports: ContainerPorts,
 }
 

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::inventory::ContainerId;
-
 /// Where the daemon answers wrappers.
 pub fn wrapper_socket(run_dir: &Path) -> PathBuf {
     run_dir.join("runtime.sock")
@@ -17,14 +15,23 @@ pub fn keepers(run_dir: &Path) -> PathBuf {
 
 /// The name of a keeper's socket. A container has a new one at every start, since the one before
 /// may still be in use.
-pub fn keeper_name(id: &ContainerId, random: u64) -> String {
-    format!("{}-{random:016x}", id.short())
+pub fn keeper_name(id: &str, random: u64) -> String {
+    format!("{}-{random:016x}", beginning(id))
 }
 
-/// Whether a socket is that of a keeper of this container.
-pub fn is_keeper_of(name: &str, id: &ContainerId) -> bool {
+/// Whether a socket may be that of a keeper of the container with this id.
+pub fn is_keeper_of(name: &str, id: &str) -> bool {
     name.rsplit_once('-')
-        .is_some_and(|(short, _)| short == id.short())
+        .is_some_and(|(first, _)| first == beginning(id))
+}
+
+/// What a name has of a container's id: twelve plain characters tell Docker's ids apart.
+fn beginning(id: &str) -> String {
+    let plain = |c: char| match c.is_ascii_alphanumeric() || c == '-' {
+        true => c,
+        false => '_',
+    };
+    id.chars().take(12).map(plain).collect()
 }
 
 /// Where a keeper's socket is until it can be connected to.
@@ -43,11 +50,14 @@ mod tests {
 
     #[test]
     fn a_keepers_socket_is_known_by_its_name() {
-        let id = |text: &str| ContainerId(text.into());
-        let name = keeper_name(&id("0123456789abcdef"), 7);
+        let name = keeper_name("0123456789abcdef", 7);
         assert_eq!(name, "0123456789ab-0000000000000007");
-        assert!(is_keeper_of(&name, &id("0123456789abcdef")));
-        assert!(!is_keeper_of(&name, &id("0123456789a")));
+        assert!(is_keeper_of(&name, "0123456789abcdef"));
+        assert!(!is_keeper_of(&name, "0123456789a"));
+        // An id is what its maker chooses (containerd, pkg/identifiers).
+        let strange = keeper_name("../a.b", 7);
+        assert_eq!(strange, "___a_b-0000000000000007");
+        assert!(is_keeper_of(&strange, "../a.b"));
         assert!(is_ready(Path::new(&name)));
         assert!(!is_ready(&unready(Path::new(&name))));
     }

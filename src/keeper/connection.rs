@@ -28,7 +28,11 @@ pub(super) struct Connection {
 
 pub(super) enum Received {
     Nothing,
-    Listener(OwnedFd),
+    /// With the number of the process that the runtime has put under its filter.
+    Listener {
+        fd: OwnedFd,
+        process: Option<u32>,
+    },
     Messages(Vec<ToKeeper>),
 }
 
@@ -127,7 +131,8 @@ impl Connection {
             other => other?,
         };
         if let Some(fd) = fds.into_iter().next() {
-            return Ok(Received::Listener(fd));
+            let process = process_of(&buffer[..length]);
+            return Ok(Received::Listener { fd, process });
         }
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -152,8 +157,36 @@ impl Connection {
     }
 }
 
+/// The process of which a runtime tells with a listener, by the beginning of its message (OCI
+/// runtime-spec, config-linux.md, "The Container Process State"). In a string of JSON no such key can be:
+/// its quotation marks would be escaped.
+fn process_of(message: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(message);
+    let (_, rest) = text.split_once("\"pid\":")?;
+    let rest = rest.trim_start();
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
+
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_the_first_that_the_runtimes_message_names() {
+        let runc =
+            br#"{"ociVersion":"1.0.2","fds":["seccompFd"],"pid":4711,"metadata":"\"pid\":7","sta"#;
+        assert_eq!(process_of(runc), Some(4711));
+        let crun = br#"{"ociVersion": "1.0", "metadata": "\"pid\": 7", "pid": 4711, "state": {"#;
+        assert_eq!(process_of(crun), Some(4711));
+        for other in [&b"{\"pid\":\"7\"}"[..], b"{\"pid\":7", b"{}", b"\xff"] {
+            assert_eq!(process_of(other), None);
+        }
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::hold::description;
 use crate::hold::protocol::ToKeeper;
 use crate::keeper::connection::{Connection, Received};
 use crate::keeper::state_file::{KeeperRecord, StateFile};
@@ -42,10 +43,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// How many connections there may be at once. More of them wait in the socket's queue.
 const MOST_CONNECTIONS: usize = 64;
-
-/// How many notifications are taken before connections are looked at again, in which the message
-/// may be that a port is ready.
-const MOST_OPENS: usize = 64;
 
 /// How often a connection is read before others have their turn.
 const MOST_READS: usize = 16;
@@ -107,6 +104,7 @@ pub fn run(birth: Birth) -> io::Result<()> {
     let path = birth.path.clone();
     let mut keeper = Keeper::begin(birth)?;
     if keeper.run()? == End::Container {
+        let _ = fs::remove_file(description::file(&path));
         let _ = fs::remove_file(&path);
     }
     Ok(())
@@ -123,6 +121,7 @@ impl Keeper {
                     container,
                     cgroup: fs::read_to_string("/proc/self/cgroup")?,
                     let_all_go: false,
+                    process: None,
                 };
                 let state = StateFile::create(&record)?;
                 let supervisor = Supervisor::new(record, state, copy);
@@ -245,28 +244,23 @@ impl Keeper {
     fn wait(&self) -> io::Result<Vec<Ready>> {
         // poll looks at one after the other. If the starter had ended when it was looked at, then
         // what it sent before is seen at the socket.
-        let mut what = Vec::new();
-        let mut fds: Vec<BorrowedFd> = Vec::new();
+        let (mut what, mut polled) = (Vec::new(), Vec::new());
+        let mut wait_for = |ready, fd| {
+            what.push(ready);
+            polled.push(PollFd::new(fd, self.events(ready)));
+        };
         if let (false, Some(starter)) = (self.supervisor.has_had_listeners(), &self.starter) {
-            what.push(Ready::StarterEnded);
-            fds.push(starter.as_fd());
+            wait_for(Ready::StarterEnded, starter.as_fd());
         }
         if self.accepts() {
-            what.push(Ready::Socket);
-            fds.push(self.socket.as_fd());
+            wait_for(Ready::Socket, self.socket.as_fd());
         }
         for (number, listener) in self.supervisor.listeners() {
-            what.push(Ready::Listener(*number));
-            fds.push(listener.as_fd());
+            wait_for(Ready::Listener(*number), listener.as_fd());
         }
         for (number, connection) in self.connections.iter().enumerate() {
-            what.push(Ready::Connection(number));
-            fds.push(connection.as_fd());
+            wait_for(Ready::Connection(number), connection.as_fd());
         }
-        let fds = what.iter().zip(fds);
-        let mut polled: Vec<PollFd> = fds
-            .map(|(what, fd)| PollFd::new(fd, self.events(*what)))
-            .collect();
         match poll(&mut polled, self.idle()) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -349,11 +343,12 @@ impl Keeper {
             match self.connections[number].receive()? {
                 Received::Nothing => break,
                 Received::Messages(messages) => self.take_in(number, messages),
-                Received::Listener(fd) => {
+                Received::Listener { fd, process } => {
                     self.supervisor.add_listener(fd);
+                    self.supervisor.set_process(process);
                     self.last_change += 1;
                     self.connections.iter_mut().for_each(Connection::hurry);
-                    // The rest of the runtime's message is the container's state, which is known.
+                    // Nothing else of the runtime's message is needed.
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
             }
@@ -367,14 +362,13 @@ impl Keeper {
         }
     }
 
-    /// Takes the opens that are announced, some of each listener.
+    /// Takes one of the opens that each listener announces. Before the next, connections have their
+    /// turn, where the message may be that a port is ready.
     fn on_listeners(&mut self, ready: &[Ready]) -> io::Result<bool> {
-        let announcing = ready.iter().filter(|r| matches!(r, Ready::Listener(_)));
-        let most = (MOST_OPENS / announcing.count().max(1)).max(1);
         let mut changed = false;
         for what in ready {
             changed |= match what {
-                Ready::Listener(number) => self.supervisor.on_listener(*number, most)?,
+                Ready::Listener(number) => self.supervisor.on_listener(*number)?,
                 Ready::HungUp(number) => self.supervisor.remove_listener(*number),
                 _ => false,
             };

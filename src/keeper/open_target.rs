@@ -133,6 +133,12 @@ pub fn find_names(tid: u32, directory: i32, path: &[u8]) -> io::Result<Vec<NodeP
     Ok(names)
 }
 
+/// Whether a thread has the container's root. What one sees that has changed it (chroot(2)) has other
+/// names in the container.
+pub fn has_containers_root(tid: u32) -> bool {
+    readlink(format!("/proc/{tid}/root").as_str()).is_ok_and(|root| root == "/")
+}
+
 /// Where a relative path begins. The links of /proc are read, not followed, which asks nobody.
 fn base_of(tid: u32, directory: i32) -> io::Result<Vec<u8>> {
     let link = match directory {
@@ -206,6 +212,22 @@ mod tests {
             b"/dev/zwave"
         );
         assert!(read_path(std::process::id(), 1).is_err());
+    }
+
+    /// Whose instructions tests/instructions.sh counts. None of these has to be looked up.
+    #[test]
+    fn opens_of_what_no_port_can_be_are_told_by_their_path() {
+        let us = std::process::id();
+        let longest = format!("/dev/{}null", "./".repeat(500));
+        for path in ["/dev/null", "/dev/ptmx", "/dev/pts/7", "/dev/tty", &longest] {
+            let text = std::ffi::CString::new(path).unwrap();
+            let cwd = u64::from(u32::MAX - 99);
+            let arguments = [cwd, text.as_ptr() as u64, 2, 0, 0, 0];
+            let open = decode(&notification(0xC000_003E, 257, arguments)).unwrap();
+            let read = read_path(us, open.path).unwrap();
+            assert_eq!(read, path.as_bytes());
+            assert!(find_names(us, open.directory, &read).is_err(), "{path}");
+        }
     }
 
     proptest::proptest! {

@@ -2,8 +2,8 @@
 //!
 //! The container chooses the path, and makes the directories and links on its way. So the work is
 //! bounded, and nothing is asked that might never be answered. A path that takes more leads to no
-//! name, and its open goes on. These are never followed: the links of /proc, which mean something
-//! else for every thread, and any path of a thread that has changed its root.
+//! name, and its open goes on. The links of /proc, which mean something else for every thread, are
+//! never followed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Split};
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink, readlinkat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::Mode;
 
 use crate::model::NodePath;
@@ -219,14 +219,9 @@ impl Tree {
         }
     }
 
-    /// The container's root, as long as it is the thread's too: what a thread sees that has another
-    /// one (chroot(2)) has other names in the container.
     fn root(&mut self) -> io::Result<&OwnedFd> {
         if self.root.is_none() {
             let link = format!("/proc/{}/root", self.tid);
-            if readlink(link.as_str())? != "/" {
-                return Err(Errno::EXDEV.into());
-            }
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             self.root = Some(open(link.as_str(), flags, Mode::empty())?);
         }

@@ -59,21 +59,22 @@ impl Listener {
         &self.0
     }
 
-    /// Lets the call go on as if it had not been announced; the kernel makes all its checks then. A
-    /// call that is gone needs no answer.
-    pub fn resume(&self, id: u64) {
+    /// Lets the call go on as if it had not been announced; the kernel makes all its checks then.
+    /// Returns whether it was still waiting.
+    pub fn resume(&self, id: u64) -> bool {
         // SAFETY: the structure is made of integers, for which zero is valid.
         let mut answer: libc::seccomp_notif_resp = unsafe { zeroed() };
         answer.id = id;
         answer.flags = CONTINUE;
         // SAFETY: the descriptor is open, and the kernel reads one `seccomp_notif_resp`.
-        let _ = unsafe {
+        let result = unsafe {
             libc::ioctl(
                 self.0.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_SEND as _,
                 &raw mut answer,
             )
         };
+        result == 0
     }
 
     /// Whether the call still waits. To be checked after everything that was read by the thread's

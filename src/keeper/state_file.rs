@@ -25,6 +25,7 @@ use crate::hold::held_opens::{LONGEST_RECORD, MOST_HELD, OpenRecord};
 use crate::hold::in_vain::InVain;
 use crate::hold::protocol::{LONGEST_LINE, line};
 use crate::keeper::seccomp_notify::Inbox;
+use crate::model::start::FirstProcess;
 use crate::sys::process_lock;
 
 /// The smallest page of any machine.
@@ -54,6 +55,9 @@ pub(super) struct KeeperRecord {
     pub(super) cgroup: String,
     /// The container is being stopped, and nothing is held any more.
     pub(super) let_all_go: bool,
+    /// The container's first process.
+    #[serde(default)]
+    pub(super) process: Option<FirstProcess>,
 }
 
 /// The ports that the keeper was last told.

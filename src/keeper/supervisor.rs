@@ -3,12 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::mem::take;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
-
-use nix::poll::PollFlags;
 
 use crate::hold::ended_opens::EndedOpens;
 use crate::hold::held_opens::{
@@ -17,13 +14,14 @@ use crate::hold::held_opens::{
 use crate::hold::in_vain::InVain;
 use crate::hold::protocol::{Descriptor, FromKeeper, ReleasedOpen, ToKeeper, VERSION};
 use crate::hold::{ContainerPorts, DEFAULT_SECONDS};
-use crate::keeper::open_target::{decode, find_names, read_path};
+use crate::keeper::open_target::{decode, find_names, has_containers_root, read_path};
 use crate::keeper::seccomp_notify::{Listener, Notification};
 use crate::keeper::state_file::{KeeperRecord, Left, PortsRecord, StateFile};
 use crate::model::Hold;
+use crate::model::start::FirstProcess;
 use crate::sys::clock::monotonic;
 use crate::sys::logging::kind;
-use crate::sys::{proc_thread, process_lock, program, ready};
+use crate::sys::{proc_thread, process_lock, program};
 
 /// The interval of the checks whether held opens still wait: the kernel does not report that a
 /// waiting call was interrupted or its program killed. It looks through all of them to find one
@@ -122,6 +120,18 @@ impl Supervisor {
         self.state.inbox.clear();
     }
 
+    /// Takes in the process that a runtime has put under a filter: the container's first one, before any
+    /// that is executed in it. For those nothing is looked up: a listener can be lost until the daemon has a
+    /// copy of it.
+    pub(super) fn set_process(&mut self, pid: Option<u32>) {
+        let (None, Some(pid)) = (self.keeper.process, pid) else {
+            return;
+        };
+        let started = proc_thread::start_time(pid);
+        self.keeper.process = started.map(|started| FirstProcess { pid, started });
+        self.state.write_keeper(&self.keeper);
+    }
+
     /// Lets another keeper take over.
     pub(super) fn unlock(&self) {
         process_lock::unlock(self.state.file());
@@ -203,12 +213,19 @@ impl Supervisor {
     /// Does what is due by now. Returns whether that has changed which opens are held.
     pub(super) fn tick(&mut self) -> bool {
         let now = self.now();
-        let is_due = now >= self.next_sweep();
-        let swept = is_due && self.sweep();
         let provisional = self.told.provisional_until;
         if provisional.is_some_and(|until| until <= now) {
             self.put_ports(ContainerPorts::default(), None);
         }
+        let changed = !self.held.is_empty() && self.look_after_held(now);
+        self.ports_changed = false;
+        self.is_full &= self.held.held().len() > 0;
+        changed
+    }
+
+    fn look_after_held(&mut self, now: u64) -> bool {
+        let is_due = now >= self.next_sweep();
+        let swept = is_due && self.sweep();
         let is_late = |deadline| deadline <= now;
         if is_due || self.ports_changed || self.held.next_deadline().is_some_and(is_late) {
             self.follow_links();
@@ -238,54 +255,49 @@ impl Supervisor {
         }
     }
 
-    /// Takes so many notifications of a listener at most. Returns whether that has changed which
-    /// opens are held.
+    /// Takes a notification of a listener of which poll(2) says that it has one. Returns whether that
+    /// has changed which opens are held.
     ///
     /// # Errors
     /// A listener is of no use, though its programs live.
-    pub(super) fn on_listener(&mut self, number: u64, most: usize) -> io::Result<bool> {
-        let mut changed = false;
-        for _ in 0..most {
-            let Some(listener) = self.listeners.get(&number) else {
-                break;
-            };
-            if let Some(notification) = self.state.inbox.receive(number, listener)? {
-                changed |= self.on_open(number, &notification);
-                self.write();
-                self.state.inbox.clear();
-            }
-            if !self.listeners.get(&number).is_some_and(can_be_read) {
-                break;
-            }
-        }
+    pub(super) fn on_listener(&mut self, number: u64) -> io::Result<bool> {
+        let Some(listener) = self.listeners.get(&number) else {
+            return Ok(false);
+        };
+        let Some(notification) = self.state.inbox.receive(number, listener)? else {
+            return Ok(false);
+        };
+        let changed = self.on_open(number, &notification);
+        self.write();
+        self.state.inbox.clear();
         Ok(changed)
     }
 
     /// Decides about one open. After any error it is resumed, and the kernel decides.
     fn on_open(&mut self, number: u64, notification: &Notification) -> bool {
-        let found = self.find(notification);
         let (id, tid) = (notification.id, notification.tid);
-        // What was read belongs to this open only if it still waits.
-        if !self.listeners.get(&number).is_some_and(|l| l.waits(id)) {
-            return false;
-        }
-        let hold = match &found {
-            Some((_, path)) if !self.keeper.let_all_go => self.told.ports.hold(path),
-            _ => None,
-        };
-        match (found, hold) {
-            (Some((caller, path)), Some(_)) if self.held.restart(caller, &path, number, id) => {
-                false
-            }
-            (Some((caller, path)), Some(hold)) if !self.in_vain.has(&self.told.ports, &path) => {
+        match self.find(notification) {
+            // What was read belongs to this open only if it still waits.
+            Some(_) if !self.waits(number, id) => false,
+            Some((caller, path, _)) if self.held.restart(caller, &path, number, id) => false,
+            Some((caller, path, hold)) if !self.in_vain.has(&self.told.ports, &path) => {
                 self.hold(number, id, caller, path, hold)
             }
-            _ => self.resume(number, id, tid),
+            _ => self.answer(number, id) && self.held.other_open(tid, self.now()),
         }
     }
 
-    /// The caller of an open and the name by which it is known, if they can be read.
-    fn find(&self, notification: &Notification) -> Option<(Caller, String)> {
+    fn waits(&self, number: u64, id: u64) -> bool {
+        let listener = self.listeners.get(&number);
+        listener.is_some_and(|listener| listener.waits(id))
+    }
+
+    /// The caller of an open that is to wait, the name by which it is known, and for how long. Of all
+    /// others no more is read than tells that they are none.
+    fn find(&self, notification: &Notification) -> Option<(Caller, String, Hold)> {
+        if self.keeper.let_all_go || !self.told.ports.holds_any() {
+            return None;
+        }
         let open = decode(notification)?;
         let caller = Caller {
             tid: notification.tid,
@@ -295,7 +307,9 @@ impl Supervisor {
             flags: open.flags,
         };
         let path = read_path(caller.tid, caller.path).ok()?;
-        Some((caller, self.name(&caller, &path)?))
+        let name = self.name(&caller, &path)?;
+        let hold = self.told.ports.hold(&name)?;
+        has_containers_root(caller.tid).then_some((caller, name, hold))
     }
 
     fn name(&self, caller: &Caller, path: &[u8]) -> Option<String> {
@@ -303,11 +317,15 @@ impl Supervisor {
         self.told.ports.deciding(&names).map(ToString::to_string)
     }
 
+    /// Lets an open go on. Returns whether it was still waiting.
+    fn answer(&self, number: u64, id: u64) -> bool {
+        let listener = self.listeners.get(&number);
+        listener.is_some_and(|listener| listener.resume(id))
+    }
+
     /// Lets an open go on that is not held. Returns whether another one of its thread was.
     fn resume(&mut self, number: u64, id: u64, tid: u32) -> bool {
-        if let Some(listener) = self.listeners.get(&number) {
-            listener.resume(id);
-        }
+        self.answer(number, id);
         self.held.other_open(tid, self.now())
     }
 
@@ -411,7 +429,8 @@ impl Supervisor {
             let is_by_link = path != held.open.path.as_bytes();
             let name = is_by_link.then(|| self.name(caller, &path))??;
             // What was read belongs to this open only if it still waits.
-            waits(&self.listeners, held).then_some(name)
+            let is_its = waits(&self.listeners, held) && has_containers_root(caller.tid);
+            is_its.then_some(name)
         };
         let renamed: BTreeMap<u32, String> = self
             .held
@@ -432,10 +451,9 @@ impl Supervisor {
         if !released.is_empty() {
             self.state.write_in_vain(&self.in_vain);
         }
-        if take(&mut self.ports_changed) {
+        if self.ports_changed {
             released.extend(self.held.release(&self.told.ports, self.keeper.let_all_go));
         }
-        self.is_full &= self.held.held().len() > 0;
         self.resume_all(&released);
         for (held, reason) in &released {
             self.log_released(held, *reason, now);
@@ -468,9 +486,7 @@ impl Supervisor {
         let wake_here = |here| self.listeners.values().for_each(|l| l.wake_here(here));
         wake_here(false);
         for (held, _) in released {
-            if let Some(listener) = self.listeners.get(&held.open.listener) {
-                listener.resume(held.open.id);
-            }
+            self.answer(held.open.listener, held.open.id);
         }
         wake_here(true);
     }
@@ -495,6 +511,7 @@ impl Supervisor {
             ttyplugd: VERSION,
             container: self.keeper.container.clone(),
             program: self.program.clone(),
+            process: self.keeper.process,
             ..message
         }
     }
@@ -524,12 +541,6 @@ impl Supervisor {
 fn waits(listeners: &BTreeMap<u64, Listener>, held: &Held) -> bool {
     let listener = listeners.get(&held.open.listener);
     listener.is_some_and(|listener| listener.waits(held.open.id))
-}
-
-/// A listener must be polled before it is read: the read blocks whatever its flags are.
-fn can_be_read(listener: &Listener) -> bool {
-    let events = ready::wait(listener, PollFlags::POLLIN, Duration::ZERO);
-    events.is_ok_and(|events| events.contains(PollFlags::POLLIN))
 }
 
 #[cfg(test)]

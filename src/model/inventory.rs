@@ -3,6 +3,7 @@
 //! Events and enumerations change this state and do nothing else. After an enumeration it is right,
 //! whatever events were lost, repeated or late before.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -10,14 +11,138 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::device::Device;
 
-/// A container's id, 64 hexadecimal digits.
+/// The name of an engine, e.g. `docker`, `podman` or `containerd/k8s.io`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EngineName(Cow<'static, str>);
+
+impl EngineName {
+    pub const DOCKER: Self = Self(Cow::Borrowed("docker"));
+    pub const PODMAN: Self = Self(Cow::Borrowed("podman"));
+    /// All whose containers are known by the word of their wrappers alone. No container has this one.
+    pub const TOLD: Self = Self(Cow::Borrowed(""));
+
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(Cow::Owned(name.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The program that asks it to do something, if that is known.
+    pub fn command(&self) -> Option<&str> {
+        let is_known = *self == Self::DOCKER || *self == Self::PODMAN;
+        is_known.then_some(self.as_str())
+    }
+
+    /// Where the operator finds what it has to say.
+    pub fn log(&self) -> String {
+        match self.command() {
+            Some(unit) => format!("look at the engine's log: journalctl -u {unit}"),
+            None => "look at the engine's log".to_owned(),
+        }
+    }
+
+    /// The systemd unit that listens for it, if that is known.
+    pub fn unit(&self) -> Option<&'static str> {
+        match self.as_str() {
+            "docker" => Some("docker"),
+            "podman" => Some("podman.socket"),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be asked: it is called after its socket.
+    pub fn has_socket(&self) -> bool {
+        self.command().is_some() || self.as_str().starts_with('/')
+    }
+
+    /// Whether a config.json may be used for several starts: of a container of no engine that is known,
+    /// whose runtime somebody has executed by hand.
+    pub fn keeps_bundles(&self) -> bool {
+        self.as_str().starts_with("oci")
+    }
+
+    /// The control group that has all containers that are given no other one, where it may be called as
+    /// one of them: that of a namespace of containerd (containerd, pkg/oci/spec.go,
+    /// `populateDefaultUnixSpec`).
+    pub fn control_group(&self) -> String {
+        let namespace = self.as_str().strip_prefix("containerd/");
+        namespace.map_or_else(String::new, |namespace| format!("/{namespace}"))
+    }
+
+    /// `None` for Docker, which is not named where it is the only engine.
+    pub fn unless_docker(&self) -> Option<&str> {
+        (*self != Self::DOCKER).then_some(self.as_str())
+    }
+}
+
+impl fmt::Display for EngineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A container: its engine, and its id there. Two engines, and two namespaces of containerd, can have
+/// containers of the same id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ContainerId(pub String);
+#[serde(into = "String", from = "String")]
+pub struct ContainerId {
+    pub engine: EngineName,
+    /// Mostly 64 hexadecimal digits. It has no slash (runc, `validateID`).
+    pub id: String,
+}
 
 impl ContainerId {
-    /// The first twelve digits, as Docker's own tools print it.
+    pub fn new(engine: EngineName, id: String) -> Self {
+        Self { engine, id }
+    }
+
+    /// One of Docker's.
+    pub fn of_docker(id: String) -> Self {
+        Self::new(EngineName::DOCKER, id)
+    }
+
+    /// The first twelve of its digits, as Docker's own tools print it; all of another id.
     pub fn short(&self) -> &str {
-        self.0.get(..12).unwrap_or(&self.0)
+        if self.is_random() {
+            &self.id[..12]
+        } else {
+            &self.id
+        }
+    }
+
+    /// Whether both can be the same container, which two have told of. An id of random digits is not
+    /// given twice; another one may be, by two engines.
+    pub fn may_be(&self, other: &Self) -> bool {
+        self.id == other.id && (self.is_random() || self.engine == other.engine)
+    }
+
+    fn is_random(&self) -> bool {
+        self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    /// The text in files: the id alone for Docker's, else `ENGINE/ID`.
+    pub fn key(&self) -> String {
+        match self.engine.unless_docker() {
+            None => self.id.clone(),
+            Some(engine) => format!("{engine}/{}", self.id),
+        }
+    }
+}
+
+impl From<ContainerId> for String {
+    fn from(id: ContainerId) -> Self {
+        id.key()
+    }
+}
+
+impl From<String> for ContainerId {
+    fn from(key: String) -> Self {
+        match key.rsplit_once('/') {
+            None => Self::of_docker(key),
+            Some((engine, id)) => Self::new(EngineName::new(engine), id.to_owned()),
+        }
     }
 }
 
@@ -39,6 +164,11 @@ pub struct Container {
 }
 
 impl Container {
+    /// Whether it has a /dev.
+    pub fn is_alive(&self) -> bool {
+        self.state != ContainerState::Stopped
+    }
+
     /// Takes the container's own labels from what was known of it, where its image is gone: labels
     /// never change.
     pub fn recognised(self, known: Option<&BTreeMap<String, String>>) -> Self {
@@ -161,16 +291,42 @@ impl Inventory {
 
     /// The containers that have a /dev.
     pub fn alive(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
-        let alive = |(_, container): &(_, &Container)| container.state != ContainerState::Stopped;
-        self.containers.iter().filter(alive)
+        let containers = self.containers.iter();
+        containers.filter(|(_, container)| container.is_alive())
+    }
+
+    pub fn get_alive(&self, id: &ContainerId) -> Option<&Container> {
+        let container = self.containers.get(id);
+        container.filter(|container| container.is_alive())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::fixtures::device;
-    use proptest::prelude::*;
+
+    #[test]
+    fn a_container_is_known_in_files_by_its_engine_and_id_and_dockers_by_its_id_alone() {
+        let digits = "0123456789abcdef".repeat(4);
+        for (engine, id, key) in [
+            ("docker", &*digits, &*digits),
+            ("podman", "c0ffee", "podman/c0ffee"),
+            ("containerd/k8s.io", "zigbee", "containerd/k8s.io/zigbee"),
+            ("/run/user/1/docker.sock", "1", "/run/user/1/docker.sock/1"),
+        ] {
+            let container = ContainerId::new(EngineName::new(engine), id.to_owned());
+            assert_eq!(container.key(), key);
+            assert_eq!(ContainerId::from(key.to_owned()), container);
+        }
+        assert_eq!(ContainerId::of_docker(digits).short(), "0123456789ab");
+        assert_eq!(
+            ContainerId::of_docker("zigbee2mqtt-a".into()).short(),
+            "zigbee2mqtt-a"
+        );
+    }
 
     /// What happens to a tty, and whether it is heard of.
     #[derive(Debug, Clone)]

@@ -16,6 +16,9 @@ pub const LONGEST: usize = 4096;
 /// that there are too many.
 pub const MOST: usize = 256;
 
+/// How long they may be together, in bytes. What exceeds it is kept as far as that is known by it.
+pub const TOTAL: usize = 64 << 10;
+
 pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 pub const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 pub const COMPOSE_HASH: &str = "com.docker.compose.config-hash";
@@ -38,9 +41,16 @@ impl NeededLabels {
         let all = all.into_iter().filter(|(label, _)| self.has(label));
         let (own, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             all.partition(|(label, _)| label.starts_with(PREFIX));
-        let kept = own.into_iter().take(MOST + 1).chain(others);
-        kept.map(|(label, value)| (cut(label), cut(value)))
-            .collect()
+        let cut = |(label, value)| (cut(label), cut(value));
+        let mut total = 0;
+        let own = own.into_iter().take(MOST + 1).map(cut);
+        let own = own.take_while(|(label, value)| {
+            let before = total;
+            total += label.len() + value.len();
+            before <= TOTAL
+        });
+        let own: Vec<_> = own.collect();
+        own.into_iter().chain(others.into_iter().map(cut)).collect()
     }
 
     fn has(&self, label: &str) -> bool {
@@ -54,7 +64,9 @@ impl NeededLabels {
 /// sentence.
 pub fn excess<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<(&'a str, String)> {
     let own = labels.filter(|(label, _)| label.starts_with(PREFIX));
+    let mut total = 0;
     for (number, (label, value)) in own.enumerate() {
+        total += label.len() + value.len();
         if number == MOST {
             return Some((label, format!("is one of more than {MOST} ttyplugd labels")));
         }
@@ -64,6 +76,10 @@ pub fn excess<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<(&
                 .nth(100)
                 .map_or(label.len(), |(at, _)| at);
             return Some((&label[..begin], format!("is longer than {LONGEST} bytes")));
+        }
+        if total > TOTAL {
+            let reason = format!("is one of ttyplugd labels with more than {TOTAL} bytes");
+            return Some((label, reason));
         }
     }
     None
@@ -131,6 +147,17 @@ mod tests {
                 label.0.len()
             );
         }
+
+        let large = "x".repeat(LONGEST - 100);
+        let large: Vec<_> = (0..200)
+            .map(|n| (format!("ttyplugd.{n:04}"), large.clone()))
+            .collect();
+        let kept = needed.of(large);
+        assert!(
+            kept.len() < 20 && excess_of(&kept).is_some(),
+            "{}",
+            kept.len()
+        );
 
         let many: Vec<_> = (0..5000)
             .map(|n| (format!("ttyplugd.{n:04}"), String::new()))

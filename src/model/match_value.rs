@@ -24,7 +24,13 @@ pub(super) fn glob_for(key: MatchKey, text: &str) -> Result<Pattern, Invalid> {
         MatchKey::Link => below_dev(text)?,
         MatchKey::Serial | MatchKey::Driver => text,
     };
-    glob(text)
+    match plain(text.trim()) == text {
+        true => glob(text),
+        false => refuse(format!(
+            "{text:?} still has quotation marks or blanks around it; give it without them, \
+             or a ? for each that the device itself has"
+        )),
+    }
 }
 
 /// # Errors
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_value_that_no_device_has_is_refused_with_the_cause() {
-        use MatchKey::{ById, ByPath, Interface, Link, Product, Sysname, Vendor};
+        use MatchKey::{ById, ByPath, Interface, Link, Product, Serial, Sysname, Vendor};
         for (key, text, expected) in [
             (
                 Vendor,
@@ -169,6 +175,11 @@ mod tests {
             (ByPath, "by-path/x", "not a name in /dev/serial/by-path"),
             (ById, "/dev/serial/by-id/", "empty"),
             (ById, "\"\"", "empty"),
+            (Serial, "\"'0001'\"", "quotation marks"),
+            (Serial, "\"\u{b}0001\"", "blanks"),
+            (ById, "/dev/serial/by-id/\"usb-*\"", "quotation marks"),
+            (Sysname, "/dev/ ttyACM0", "blanks"),
+            (Link, "/dev/'modem'", "quotation marks"),
             (Link, "/run/serial0", "not below /dev"),
             (Link, "/dev/", "empty"),
         ] {

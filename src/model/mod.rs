@@ -54,6 +54,7 @@ pub mod on_plug;
 pub mod port;
 pub mod problem;
 pub mod selector;
+pub mod start;
 pub mod written;
 
 /// Why a value was refused, as the second half of a sentence: `mode "0999" {reason}`.

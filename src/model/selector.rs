@@ -111,6 +111,8 @@ pub enum ContainerMatch {
     Name(Pattern),
     /// Globs over a compose project and a service in it.
     Service { project: Pattern, service: Pattern },
+    /// Globs over the namespace of Kubernetes, the pod and the container.
+    Pod(Box<[Pattern; 3]>),
     /// A label that the container was created with.
     Label { key: String, value: String },
 }
@@ -134,7 +136,7 @@ impl ContainerMatch {
     pub fn label_key(&self) -> Option<&str> {
         match self {
             Self::Label { key, .. } => Some(key),
-            Self::Name(_) | Self::Service { .. } => None,
+            Self::Name(_) | Self::Service { .. } | Self::Pod(_) => None,
         }
     }
 
@@ -145,7 +147,13 @@ impl ContainerMatch {
         labels: &BTreeMap<String, String>,
     ) -> bool {
         match self {
-            Self::Name(glob) => glob.matches(name),
+            // The star of a name does not reach into the names of pods.
+            Self::Name(glob) => !name.contains('/') && glob.matches(name),
+            Self::Pod(globs) => {
+                let names: Vec<&str> = name.split('/').collect();
+                let mut pairs = globs.iter().zip(&names);
+                names.len() == globs.len() && pairs.all(|(glob, name)| glob.matches(name))
+            }
             Self::Service {
                 project,
                 service: s,
@@ -156,20 +164,26 @@ impl ContainerMatch {
 }
 
 /// A container's name has no slash (moby, `names.RestrictedNamePattern`), although `docker inspect`
-/// prints it after one. Text with one is a compose project and service.
+/// prints it after one. Text with one is a compose project and service, and text with two is a
+/// namespace, a pod and a container.
 impl FromStr for ContainerMatch {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let text = plain(text);
         let text = text.strip_prefix('/').unwrap_or(text);
-        match text.split_once('/') {
+        match *text.splitn(3, '/').collect::<Vec<_>>() {
+            [namespace, pod, container] => Ok(Self::Pod(Box::new([
+                glob_of_names(namespace)?,
+                glob_of_names(pod)?,
+                glob_of_names(container)?,
+            ]))),
             // Projects have lower-case names (compose-spec, "Project name").
-            Some((project, service)) => Ok(Self::Service {
+            [project, service] => Ok(Self::Service {
                 project: glob_of_names(&project.to_lowercase())?,
                 service: glob_of_names(service)?,
             }),
-            None => Ok(Self::Name(glob_of_names(text)?)),
+            _ => Ok(Self::Name(glob_of_names(text)?)),
         }
     }
 }
@@ -179,6 +193,10 @@ impl fmt::Display for ContainerMatch {
         match self {
             Self::Name(glob) => write!(f, "{glob}"),
             Self::Service { project, service } => write!(f, "{project}/{service}"),
+            Self::Pod(globs) => {
+                let [namespace, pod, container] = &**globs;
+                write!(f, "{namespace}/{pod}/{container}")
+            }
             Self::Label { key, value } => write!(f, "label {key}={value}"),
         }
     }
@@ -321,7 +339,21 @@ mod tests {
             assert_eq!(selector.matches("any", None, &labels), expected, "{text}");
         }
         assert!(ContainerMatch::label("role").is_err());
-        for text in ["[", "", "/", "zwave js", "a/b/c", "a:b"] {
+        for (text, expected) in [
+            ("home/zigbee-0/zigbee2mqtt", true),
+            ("home/zigbee-*/*", true),
+            ("*/*/zigbee2mqtt", true),
+            ("away/*/*", false),
+            ("home/*/mqtt", false),
+            ("*", false),
+            ("home*", false),
+            ("home/zigbee-0", false),
+        ] {
+            let selector: ContainerMatch = text.parse().unwrap();
+            let found = selector.matches("home/zigbee-0/zigbee2mqtt", None, &labels);
+            assert_eq!(found, expected, "{text}");
+        }
+        for text in ["[", "", "/", "zwave js", "a/b/c/d", "a//c", "a:b"] {
             assert!(text.parse::<ContainerMatch>().is_err(), "{text}");
         }
     }

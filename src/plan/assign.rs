@@ -252,7 +252,7 @@ impl<'a> Assigner<'a> {
             .iter()
             .filter(|PortDevice { port, .. }| requests.used.contains(&port.name) || matches(port));
         let own = requests.own.iter().map(|port| {
-            let key = format!("{}/{}", id.0, port.name);
+            let key = format!("{}/{}", id.key(), port.name);
             self.choose(key, port, Author::Labels)
         });
         let of_file = of_file.cloned().map(|of_file| PortDevice {

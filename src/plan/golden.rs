@@ -120,7 +120,7 @@ fn to_be_done(directory: &Path) -> String {
 }
 
 fn id(number: usize) -> ContainerId {
-    ContainerId(format!("{number:064x}"))
+    ContainerId::of_docker(format!("{number:064x}"))
 }
 
 impl Case {

@@ -400,3 +400,30 @@ fn a_node_on_record_has_its_number_and_what_was_set() {
         assert!(serde_json::from_str::<Made>(damaged).is_err(), "{damaged}");
     }
 }
+
+/// Whose instructions tests/instructions.sh counts: eight ports appear, are there, and go.
+#[test]
+fn many_ports_are_planned() {
+    let port = |n| ResolvedPort {
+        port: format!("p{n}"),
+        node: path(&format!("/dev/p{n}")),
+        devnum: number(n),
+        mode: Mode(0o660),
+        uid: 0,
+        gid: 20,
+        links: ["by-id", "by-path"]
+            .map(|directory| path(&format!("/dev/serial/{directory}/{n}")))
+            .into(),
+    };
+    let wanted: Vec<ResolvedPort> = (0..8).map(port).collect();
+    let paths = wanted.iter().flat_map(|w| w.links.iter().chain([&w.node]));
+    let nothing = fixtures::actual(paths.map(|p| (p.clone(), Found::Nothing)).collect());
+    let appear = plan(&wanted, &Record::new(), &nothing, &Record::new());
+    assert_eq!(appear.ops.len(), 24);
+    let mut there = nothing;
+    perform_some(&mut there, &appear, |_| true);
+    let stay = plan(&wanted, &Record::new(), &there, &appear.record);
+    assert_eq!(stay.ops, []);
+    let go = plan(&[], &Record::new(), &there, &appear.record);
+    assert_eq!(go.ops.len(), 24);
+}

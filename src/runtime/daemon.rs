@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::config;
 use crate::config::settings::LabelPolicy;
+use crate::hold::description::Description;
 use crate::hold::protocol::{Created, Creating, VERSION};
 use crate::hold::run_dir::wrapper_socket;
 use crate::hold::{ContainerPort, ContainerPorts, DEFAULT_HOLD};
-use crate::model::inventory::ContainerId;
 use crate::runtime::exchange::{exchange, is_timeout};
 use crate::runtime::options::Options;
 use crate::store::Known;
@@ -19,10 +19,15 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The daemon's answer; without one, the ports that are on record for the container or, for a new
 /// container, those of the configuration. The latter two are provisional.
-pub(super) fn created(options: &Options, id: &ContainerId) -> (Created, bool) {
+pub(super) fn created(
+    options: &Options,
+    id: &str,
+    description: Option<Description>,
+) -> (Created, bool) {
     let question = Creating {
         ttyplugd: VERSION,
-        container: id.0.clone(),
+        container: id.to_owned(),
+        description,
     };
     let error = match exchange(&wrapper_socket(&options.run_dir), &question, LIMIT) {
         Ok(created) => return (created, false),
@@ -32,7 +37,7 @@ pub(super) fn created(options: &Options, id: &ContainerId) -> (Created, bool) {
         short_lived(&options.run_dir);
         tracing::warn!(
             message_id = kind::DAEMON_SILENT,
-            container_id = id.0,
+            container_id = id,
             "ttyplugd did not answer within {} s; the container gets its ports once it runs",
             LIMIT.as_secs()
         );

@@ -8,11 +8,46 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
     /// `create` or `run`: a container comes to be from the bundle in this directory.
-    Create { bundle: Option<PathBuf>, id: String },
+    Create {
+        bundle: Option<PathBuf>,
+        container: Container,
+    },
     /// `kill` with a signal that asks a program to end.
-    AskToEnd { id: String },
+    AskToEnd { container: Container },
+    /// `update` with resources from a file.
+    Update { resources: Resources },
     /// Anything else.
     Other,
+}
+
+/// A container among all of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    pub id: String,
+    /// The directory in which the runtime keeps the containers of this engine, or of one of its
+    /// namespaces (runc(8), --root). Empty if it is the default one.
+    pub root: String,
+}
+
+/// The file of an `update`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resources {
+    /// `-` for standard input.
+    pub file: String,
+    /// Which argument ends with its name.
+    argument: usize,
+}
+
+impl Resources {
+    /// The arguments with another file in its place.
+    pub fn replaced(&self, arguments: &[String], file: &str) -> Vec<String> {
+        let mut arguments = arguments.to_vec();
+        if let Some(argument) = arguments.get_mut(self.argument) {
+            let option = argument.strip_suffix(self.file.as_str());
+            *argument = format!("{}{file}", option.unwrap_or_default());
+        }
+        arguments
+    }
 }
 
 /// Options before the verb, and of `create` and `run`, that have a value of their own
@@ -35,25 +70,53 @@ const WITH_VALUE: [&str; 13] = [
 
 /// Reads a runtime's arguments, without its own name.
 pub fn parse(arguments: &[String]) -> Verb {
-    let (_, rest) = options(arguments);
-    let Some((verb, rest)) = rest.split_first() else {
+    let (global, rest) = options(arguments);
+    let Some((verb, of_verb)) = rest.split_first() else {
         return Verb::Other;
     };
-    let (options, rest) = options(rest);
+    let (options, rest) = options(of_verb);
+    let container = |id: &String| Container {
+        id: id.clone(),
+        root: value(&global, &["root"]).unwrap_or_default().to_owned(),
+    };
     match (verb.as_str(), rest) {
-        ("create" | "run", [id, ..]) => {
-            let bundle = options
-                .iter()
-                .rfind(|(name, _)| *name == "bundle" || *name == "b");
-            Verb::Create {
-                bundle: bundle.and_then(|(_, value)| *value).map(PathBuf::from),
-                id: id.clone(),
-            }
-        }
-        ("kill", [id]) => Verb::AskToEnd { id: id.clone() },
-        ("kill", [id, signal, ..]) if asks_to_end(signal) => Verb::AskToEnd { id: id.clone() },
+        ("create" | "run", [id, ..]) => Verb::Create {
+            bundle: value(&options, &["bundle", "b"]).map(PathBuf::from),
+            container: container(id),
+        },
+        ("kill", [id]) => Verb::AskToEnd {
+            container: container(id),
+        },
+        ("kill", [id, signal, ..]) if asks_to_end(signal) => Verb::AskToEnd {
+            container: container(id),
+        },
+        ("update", _) => match resources(arguments, arguments.len() - of_verb.len()) {
+            Some(resources) => Verb::Update { resources },
+            None => Verb::Other,
+        },
         _ => Verb::Other,
     }
+}
+
+/// The file of resources among the arguments from this one on (runc-update(8); crun(1), update).
+fn resources(arguments: &[String], from: usize) -> Option<Resources> {
+    let names = ["--resources", "-resources", "--r", "-r"];
+    let mut numbered = arguments.iter().enumerate().skip(from);
+    numbered.find_map(|(at, argument)| {
+        let (option, file, argument) = match argument.split_once('=') {
+            Some((option, file)) => (option, file.to_owned(), at),
+            None => (argument.as_str(), arguments.get(at + 1)?.clone(), at + 1),
+        };
+        names
+            .contains(&option)
+            .then_some(Resources { file, argument })
+    })
+}
+
+/// The value of an option; the last one counts.
+fn value<'a>(options: &[(&str, Option<&'a str>)], names: &[&str]) -> Option<&'a str> {
+    let found = options.iter().rfind(|(name, _)| names.contains(name));
+    found.and_then(|(_, value)| *value)
 }
 
 fn asks_to_end(signal: &str) -> bool {
@@ -135,23 +198,32 @@ mod tests {
 
     #[test]
     fn the_engines_own_command_lines_are_understood() {
-        let create = |bundle: Option<&str>| Verb::Create {
-            bundle: bundle.map(PathBuf::from),
+        let container = |root: &str| Container {
             id: "ID".into(),
+            root: root.into(),
+        };
+        let create = |root: &str, bundle: Option<&str>| Verb::Create {
+            bundle: bundle.map(PathBuf::from),
+            container: container(root),
+        };
+        let ask_to_end = |root: &str| Verb::AskToEnd {
+            container: container(root),
         };
         for (line, expected) in [
             (
                 "--root /run/r --log /b/log.json --log-format json --systemd-cgroup create \
                  --bundle /b --pid-file /b/init.pid ID",
-                create(Some("/b")),
+                create("/run/r", Some("/b")),
             ),
-            ("create --bundle=/b ID", create(Some("/b"))),
-            ("create -b /b --no-pivot ID", create(Some("/b"))),
-            ("--debug run ID", create(None)),
-            ("--root=/x run --detach -- ID", create(None)),
-            ("kill ID", Verb::AskToEnd { id: "ID".into() }),
-            ("--root /x kill ID 15", Verb::AskToEnd { id: "ID".into() }),
-            ("kill --all ID SIGTERM", Verb::AskToEnd { id: "ID".into() }),
+            ("create --bundle=/b ID", create("", Some("/b"))),
+            ("create -b /b --no-pivot ID", create("", Some("/b"))),
+            ("--debug run ID", create("", None)),
+            ("--root=/x run --detach -- ID", create("/x", None)),
+            ("kill ID", ask_to_end("")),
+            ("--root /x kill ID 15", ask_to_end("/x")),
+            ("kill --all ID SIGTERM", ask_to_end("")),
+            ("update --memory 1 ID", Verb::Other),
+            ("update --resources", Verb::Other),
             ("kill ID KILL", Verb::Other),
             ("kill ID 9", Verb::Other),
             ("start ID", Verb::Other),
@@ -163,6 +235,32 @@ mod tests {
             ("", Verb::Other),
         ] {
             assert_eq!(parsed(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_an_update_can_be_another_one() {
+        for (line, file, expected) in [
+            (
+                "--root /r --systemd-cgroup update --resources=/f ID",
+                "/f",
+                "--root /r --systemd-cgroup update --resources=/new ID",
+            ),
+            ("update --resources - ID", "-", "update --resources /new ID"),
+            ("update -r ID ID", "ID", "update -r /new ID"),
+            (
+                "update --cpus 1 -r=/f ID",
+                "/f",
+                "update --cpus 1 -r=/new ID",
+            ),
+        ] {
+            let Verb::Update { resources } = parsed(line) else {
+                panic!("{line}");
+            };
+            assert_eq!(resources.file, file, "{line}");
+            let arguments: Vec<String> = line.split_whitespace().map(String::from).collect();
+            let replaced = resources.replaced(&arguments, "/new").join(" ");
+            assert_eq!(replaced, expected);
         }
     }
 

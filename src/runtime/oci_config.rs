@@ -2,10 +2,12 @@
 //!
 //! Everything unknown stays as it is.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use crate::model::{DevNum, Holds, Mode, NodePath};
-use crate::runtime::seccomp_profile::{Untouched, notify_of_serial_opens};
+use crate::runtime::seccomp_profile::{Untouched, notify_no_more, notify_of_serial_opens};
 
 /// A node that is to exist before the container's first instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +90,15 @@ pub fn supervise(
         .and_then(|config| section(config, "linux"))
         .ok_or(Untouched::Malformed)?;
     notify_of_serial_opens(linux, holds, listener, machine)
+}
+
+/// Takes out what [`supervise`] has put in, if the listener is in the directory `keepers`. Returns
+/// whether there was anything.
+pub fn forget_supervisor(config: &mut Value, keepers: &Path) -> bool {
+    let linux = config.get_mut("linux").and_then(Value::as_object_mut);
+    linux.is_some_and(|linux| {
+        notify_no_more(linux, |listener| Path::new(listener).starts_with(keepers))
+    })
 }
 
 fn section<'a>(

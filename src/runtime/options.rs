@@ -5,7 +5,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub run_dir: PathBuf,
-    pub runtime: PathBuf,
+    /// The real runtime, if it was named.
+    pub runtime: Option<PathBuf>,
     pub config: PathBuf,
     pub state_dir: PathBuf,
     /// What follows them.
@@ -17,20 +18,19 @@ impl Options {
     pub fn parse(arguments: Vec<String>) -> Self {
         let mut options = Self {
             run_dir: "/run/ttyplugd".into(),
-            runtime: "runc".into(),
+            runtime: None,
             config: "/etc/ttyplugd/config.toml".into(),
             state_dir: "/var/lib/ttyplugd".into(),
             arguments,
         };
         while let [name, value, ..] = options.arguments.as_slice() {
-            let option = match name.as_str() {
-                "--run-dir" => &mut options.run_dir,
-                "--runtime" => &mut options.runtime,
-                "--config" => &mut options.config,
-                "--state-dir" => &mut options.state_dir,
+            match name.as_str() {
+                "--run-dir" => options.run_dir = value.into(),
+                "--runtime" => options.runtime = Some(value.into()),
+                "--config" => options.config = value.into(),
+                "--state-dir" => options.state_dir = value.into(),
                 _ => break,
-            };
-            *option = value.into();
+            }
             options.arguments.drain(..2);
         }
         options

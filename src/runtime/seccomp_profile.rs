@@ -195,6 +195,42 @@ fn edit(seccomp: &mut Value, opens: &Rules, listener: &str) -> Result<(), Untouc
     Ok(())
 }
 
+/// Takes our edit out of a profile, if `is_ours` says so of its listener: the calls that notified it are
+/// allowed again. Returns whether there was one.
+pub fn notify_no_more(
+    linux: &mut serde_json::Map<String, Value>,
+    is_ours: impl Fn(&str) -> bool,
+) -> bool {
+    let Some(profile) = linux.get_mut("seccomp").and_then(Value::as_object_mut) else {
+        return false;
+    };
+    let listener = profile.get("listenerPath").and_then(Value::as_str);
+    if !listener.is_some_and(is_ours) {
+        return false;
+    }
+    profile.remove("listenerPath");
+    let default_allows = profile.get("defaultAction") == Some(&json!(ALLOW));
+    if let Some(rules) = profile.get_mut("syscalls").and_then(Value::as_array_mut) {
+        for (call, argument) in CALLS {
+            let before = rules.len();
+            rules.retain(|its| !is_of_edit(its, call, argument));
+            if rules.len() < before && !default_allows {
+                rules.push(json!({ "names": [call], "action": ALLOW }));
+            }
+        }
+    }
+    true
+}
+
+/// Whether a rule is one of those that [`edit`] makes of a call.
+fn is_of_edit(its: &Value, call: &str, argument: u64) -> bool {
+    [SERIAL, WIDE].iter().any(|opens| {
+        let is = |action, flags: &_| *its == rule(call, action, argument, *flags);
+        opens.ask.iter().any(|flags| is(NOTIFY, flags))
+            || opens.let_pass.iter().any(|flags| is(ALLOW, flags))
+    })
+}
+
 fn empty(args: Option<&Value>) -> bool {
     match args {
         None | Some(Value::Null) => true,
@@ -383,6 +419,39 @@ mod tests {
         ] {
             assert_eq!(edited(profile.clone()), Err(why), "{profile}");
         }
+    }
+
+    #[test]
+    fn the_edit_can_be_taken_out_and_be_made_again() {
+        let is_ours = |listener: &str| listener == LISTENER;
+        for default in ["SCMP_ACT_ERRNO", ALLOW] {
+            let original = match default {
+                ALLOW => json!([{ "names": ["mount"], "action": "SCMP_ACT_ERRNO" }]),
+                _ => json!([
+                    { "names": ["read"], "action": ALLOW },
+                    { "names": ["open"], "action": ALLOW },
+                    { "names": ["openat"], "action": ALLOW },
+                ]),
+            };
+            let original = json!({ "defaultAction": default, "syscalls": original });
+            for holds in [Holds::Serial, Holds::Wide] {
+                let profile = edited_for(holds, original.clone()).unwrap();
+                let mut linux = json!({ "seccomp": profile });
+                let linux = linux.as_object_mut().unwrap();
+                assert!(!notify_no_more(linux, |_| false));
+                assert_eq!(linux["seccomp"], profile);
+                assert!(notify_no_more(linux, is_ours));
+                assert_eq!(linux["seccomp"], original);
+                assert!(!notify_no_more(linux, is_ours));
+            }
+        }
+        let denied = json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{ "names": ["openat"], "action": ALLOW }],
+        });
+        let mut linux = json!({ "seccomp": edited(denied.clone()).unwrap() });
+        assert!(notify_no_more(linux.as_object_mut().unwrap(), is_ours));
+        assert_eq!(linux["seccomp"], denied);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::runtime::oci_args;
 use crate::runtime::options::Options;
+use crate::runtime::{oci_args, real};
 use crate::sys::child;
 use crate::sys::replacement::replace;
 
@@ -18,8 +18,9 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// The runtime is asked once for its version, and again when its file has changed.
 pub(super) fn check(options: &Options) -> anyhow::Result<()> {
-    let path = child::find(&options.runtime)
-        .with_context(|| format!("there is no {}", options.runtime.display()))?;
+    let runtime = real::find(options.runtime.as_deref())?;
+    let path =
+        child::find(&runtime).with_context(|| format!("there is no {}", runtime.display()))?;
     let stat = fs::metadata(&path)?;
     let key = format!("{} {} {}", path.display(), stat.size(), stat.mtime());
     let cache = options.run_dir.join("runtime-version");

@@ -159,9 +159,10 @@ impl Known {
         })
     }
 
-    /// The ports of a container as it was last assigned any.
-    pub fn ports(&self, id: &ContainerId) -> Option<ContainerPorts> {
-        let known = self.containers.containers.get(id)?;
+    /// The ports of the container with this id, of whichever engine, as it was last assigned any.
+    pub fn ports(&self, id: &str) -> Option<ContainerPorts> {
+        let mut containers = self.containers.containers.iter();
+        let (_, known) = containers.find(|(known, _)| known.id == id)?;
         let ports = known.assignments.iter().map(|known| {
             let paths = known.node.iter().chain(&known.links);
             ContainerPort::waiting(&known.port, paths, known.hold)
@@ -185,20 +186,44 @@ impl Known {
         &self.ports
     }
 
-    /// Takes in who the containers are and what they are assigned; see [`Self::begin_write`].
-    pub fn put(&mut self, inventory: &Inventory, assigned: &Assignments) {
-        let known = inventory.containers.iter().map(|(id, container)| {
+    /// Takes in who the containers are and what they are assigned, and forgets those that are gone; see
+    /// [`Self::begin_write`].
+    pub fn put(
+        &mut self,
+        inventory: &Inventory,
+        assigned: &Assignments,
+        is_gone: impl Fn(&ContainerId) -> bool,
+        is_told: impl Fn(&ContainerId) -> bool,
+    ) {
+        // Nobody would say at the next boot that one is gone of which a wrapper has told.
+        let listed = inventory.containers.iter().filter(|(id, _)| !is_told(id));
+        let known = listed.map(|(id, container)| {
             let assignment = assigned.by_container.get(id);
             let assignment = assignment.and_then(|assignment| assignment.as_ref().ok());
             (id.clone(), KnownContainer::new(container, assignment))
         });
+        let before = self.containers.containers.iter();
+        let left = before.filter(|(id, _)| !is_gone(id));
+        let left = left.map(|(id, known)| (id.clone(), known.clone()));
         let containers = Containers {
-            containers: known.collect(),
+            containers: left.chain(known).collect(),
         };
         if set(&mut self.containers, containers) {
             self.unwritten.insert(CONTAINERS);
         }
-        if set(&mut self.ports, assigned.last_devices.clone()) {
+        let mut ports = assigned.last_devices.clone();
+        let is_left = |key: &String| {
+            let of_label = key.rsplit_once('/');
+            of_label.is_some_and(|(id, _)| !is_gone(&ContainerId::from(id.to_owned())))
+        };
+        let left = self.ports.ports.iter().filter(|(key, _)| is_left(key));
+        for (key, last) in left {
+            ports
+                .ports
+                .entry(key.clone())
+                .or_insert_with(|| last.clone());
+        }
+        if set(&mut self.ports, ports) {
             self.unwritten.insert(PORTS);
         }
     }

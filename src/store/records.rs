@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::DevNum;
 use crate::model::device_access::{Grant, Grants, Origin};
-use crate::model::inventory::{Container, ContainerId};
+use crate::model::inventory::ContainerId;
+use crate::model::start::StartId;
 use crate::plan::{Record, merged};
 use crate::store::document::{self, Document};
 
@@ -45,7 +46,8 @@ pub(super) struct Owned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastPlug {
     /// The start in which it has had it.
-    pub started_at: String,
+    #[serde(flatten)]
+    pub start: StartId,
     /// [`Device::plugged`](crate::model::device::Device::plugged).
     pub plugged: u64,
     /// When the container was last restarted or signalled for this port, in whichever start, by
@@ -56,7 +58,8 @@ pub struct LastPlug {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct OfStart {
-    started_at: String,
+    #[serde(flatten)]
+    start: StartId,
     entries: Record,
     #[serde(rename = "given", default)]
     grants: Grants,
@@ -100,26 +103,34 @@ impl Records {
         }
     }
 
-    /// What we made in a container in its start at `started_at`.
-    pub fn entries(&self, id: &ContainerId, started_at: &str) -> Record {
-        let of_start = self.of_start(id, started_at);
+    /// What we made in a container in this start.
+    pub fn entries(&self, id: &ContainerId, start: &StartId) -> Record {
+        let of_start = self.of_start(id, start);
         of_start.map(|of| of.entries.clone()).unwrap_or_default()
     }
 
-    /// What a container was granted for its start at `started_at`, revoked since or not.
-    pub fn grants(&self, id: &ContainerId, started_at: &str) -> Grants {
+    /// What we made in every container, in whichever start.
+    pub fn all_entries(&self) -> BTreeMap<ContainerId, Record> {
+        let containers = self.owned.containers.iter();
+        containers
+            .map(|(id, of)| (id.clone(), of.entries.clone()))
+            .collect()
+    }
+
+    /// What a container was granted for this start, revoked since or not.
+    pub fn grants(&self, id: &ContainerId, start: &StartId) -> Grants {
         let created = self.owned.created.get(id).into_iter();
         let by_wrapper = created.flat_map(|created| &created.granted);
-        let of_start = self.of_start(id, started_at).into_iter();
+        let of_start = self.of_start(id, start).into_iter();
         by_wrapper
             .map(|devnum| (*devnum, Grant::by(Origin::Wrapper)))
             .chain(of_start.flat_map(|of| of.grants.clone()))
             .collect()
     }
 
-    fn of_start(&self, id: &ContainerId, started_at: &str) -> Option<&OfStart> {
+    fn of_start(&self, id: &ContainerId, start: &StartId) -> Option<&OfStart> {
         let of_start = self.owned.containers.get(id)?;
-        (of_start.started_at == started_at).then_some(of_start)
+        of_start.start.is(start).then_some(of_start)
     }
 
     /// The last plug of a port of a container.
@@ -151,21 +162,21 @@ impl Records {
     }
 
     /// Puts on record what is made in a container; see [`Self::write`].
-    pub fn put_entries(&mut self, id: &ContainerId, started_at: &str, entries: Record) {
-        let of_start = self.of_start(id, started_at);
+    pub fn put_entries(&mut self, id: &ContainerId, start: &StartId, entries: Record) {
+        let of_start = self.of_start(id, start);
         let grants = of_start.map(|of| of.grants.clone()).unwrap_or_default();
-        self.put(id, started_at, entries, grants);
+        self.put(id, start, entries, grants);
     }
 
     /// Puts on record what a container is granted; see [`Self::write`].
-    pub fn put_grants(&mut self, id: &ContainerId, started_at: &str, grants: Grants) {
-        let entries = self.entries(id, started_at);
-        self.put(id, started_at, entries, grants);
+    pub fn put_grants(&mut self, id: &ContainerId, start: &StartId, grants: Grants) {
+        let entries = self.entries(id, start);
+        self.put(id, start, entries, grants);
     }
 
-    fn put(&mut self, id: &ContainerId, started_at: &str, entries: Record, grants: Grants) {
+    fn put(&mut self, id: &ContainerId, start: &StartId, entries: Record, grants: Grants) {
         let new = OfStart {
-            started_at: started_at.to_owned(),
+            start: start.clone(),
             entries,
             grants,
         };
@@ -193,12 +204,27 @@ impl Records {
         };
     }
 
+    /// Takes over what is on record of a container under the name of another engine: its wrapper had named
+    /// that, or the configuration names the engine in another way. See [`Self::write`].
+    pub fn find(&mut self, id: &ContainerId) {
+        let owned = &mut self.owned;
+        let keys = owned.containers.keys().chain(owned.created.keys());
+        let keys = keys.chain(owned.plugs.keys());
+        let others = keys.filter(|other| *other != id && other.may_be(id));
+        for other in others.cloned().collect::<BTreeSet<_>>() {
+            rename(&mut owned.containers, &other, id);
+            rename(&mut owned.created, &other, id);
+            rename(&mut owned.plugs, &other, id);
+            self.unwritten.extend([other, id.clone()]);
+        }
+    }
+
     /// Moves what the wrapper made to the record of the start that followed; see [`Self::write`].
-    pub fn begin(&mut self, id: &ContainerId, started_at: &str, grant: impl Fn(&DevNum) -> Grant) {
+    pub fn begin(&mut self, id: &ContainerId, start: &StartId, grant: impl Fn(&DevNum) -> Grant) {
         let Some(created) = self.owned.created.remove(id) else {
             return;
         };
-        let before = self.of_start(id, started_at).cloned();
+        let before = self.of_start(id, start).cloned();
         let (mut entries, mut grants) =
             before.map_or_else(Default::default, |of| (of.entries, of.grants));
         entries = merged(entries, created.entries);
@@ -209,7 +235,11 @@ impl Records {
                 .map(|devnum| (*devnum, grant(devnum))),
         );
         self.unwritten.insert(id.clone());
-        self.put(id, started_at, entries, grants);
+        self.put(id, start, entries, grants);
+    }
+
+    pub fn is_written(&self, id: &ContainerId) -> bool {
+        !self.unwritten.contains(id)
     }
 
     /// Writes the record of a container if it is not written yet, and those of all others with it.
@@ -217,9 +247,9 @@ impl Records {
     /// # Errors
     /// The file cannot be written. The container must not be changed then.
     pub fn write(&mut self, id: &ContainerId) -> anyhow::Result<()> {
-        match self.unwritten.contains(id) {
-            true => self.write_all(),
-            false => Ok(()),
+        match self.is_written(id) {
+            true => Ok(()),
+            false => self.write_all(),
         }
     }
 
@@ -234,7 +264,7 @@ impl Records {
     /// # Errors
     /// The file cannot be written.
     pub fn forget(&mut self, id: &ContainerId) -> anyhow::Result<()> {
-        self.put_entries(id, "", Record::new());
+        self.put_entries(id, &StartId::default(), Record::new());
         self.write(id)
     }
 
@@ -243,18 +273,25 @@ impl Records {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn retain(&mut self, there: &BTreeMap<ContainerId, Container>) -> anyhow::Result<()> {
-        let is_gone = |id: &&ContainerId| !there.contains_key(id);
+    pub fn retain(&mut self, is_gone: impl Fn(&ContainerId) -> bool) -> anyhow::Result<()> {
         let owned = &mut self.owned;
         let gone = owned.containers.keys().chain(owned.created.keys());
         let gone = gone.chain(owned.plugs.keys());
-        self.unwritten.extend(gone.filter(is_gone).cloned());
-        owned.containers.retain(|id, _| there.contains_key(id));
-        owned.created.retain(|id, _| there.contains_key(id));
-        owned.plugs.retain(|id, _| there.contains_key(id));
-        match self.unwritten.iter().any(|id| is_gone(&id)) {
+        let gone = gone.filter(|id| is_gone(id)).cloned();
+        self.unwritten.extend(gone);
+        owned.containers.retain(|id, _| !is_gone(id));
+        owned.created.retain(|id, _| !is_gone(id));
+        owned.plugs.retain(|id, _| !is_gone(id));
+        match self.unwritten.iter().any(is_gone) {
             true => self.write_all(),
             false => Ok(()),
         }
+    }
+}
+
+/// Gives the entry of a container to another one that has none.
+fn rename<T>(entries: &mut BTreeMap<ContainerId, T>, from: &ContainerId, to: &ContainerId) {
+    if let Some(entry) = entries.remove(from) {
+        entries.entry(to.clone()).or_insert(entry);
     }
 }

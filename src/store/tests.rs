@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde::Serialize;
@@ -11,13 +11,22 @@ use crate::hold::ContainerPorts;
 use crate::model::DevNum;
 use crate::model::device_access::{Grant, Grants, Origin};
 use crate::model::fixtures::container;
-use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::model::inventory::{ContainerId, EngineName, Inventory};
+use crate::model::start::{FirstProcess, StartId};
 use crate::plan::assign::{Assignments, assign};
 use crate::plan::last_devices::LastDevices;
 use crate::plan::{Made, Record};
 
 fn id(character: &str) -> ContainerId {
-    ContainerId(character.repeat(64))
+    ContainerId::of_docker(character.repeat(64))
+}
+
+fn monday() -> StartId {
+    StartId::at("monday")
+}
+
+fn tuesday() -> StartId {
+    StartId::at("tuesday")
 }
 
 fn number(minor: u32) -> DevNum {
@@ -35,20 +44,15 @@ fn a_record_holds_for_one_start_of_one_container_and_survives_the_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let id = id("a");
     let mut records = Records::read(directory.path());
-    records.put_entries(&id, "monday", node(0));
+    records.put_entries(&id, &monday(), node(0));
     records.write(&id).unwrap();
 
     let again = Records::read(directory.path());
-    assert_eq!(again.entries(&id, "monday"), node(0));
-    assert_eq!(again.entries(&id, "tuesday"), Record::new());
-    // Whether it runs is another matter.
-    let stopped = Container {
-        state: ContainerState::Stopped,
-        ..container("zwave", &[])
-    };
-    records.retain(&[(id.clone(), stopped)].into()).unwrap();
+    assert_eq!(again.entries(&id, &monday()), node(0));
+    assert_eq!(again.entries(&id, &tuesday()), Record::new());
+    records.retain(|_| false).unwrap();
     assert!(Records::read(directory.path()).has(&id));
-    records.retain(&BTreeMap::new()).unwrap();
+    records.retain(|gone| *gone == id).unwrap();
     assert!(!Records::read(directory.path()).has(&id));
 }
 
@@ -58,17 +62,17 @@ fn what_could_not_be_written_is_written_the_next_time_and_with_it_all_that_has_c
     let run = directory.path().join("run");
     let [first, second] = ["a", "b"].map(id);
     let mut records = Records::read(&run);
-    records.put_entries(&first, "monday", node(0));
+    records.put_entries(&first, &monday(), node(0));
     records.write(&first).unwrap_err();
     // Nothing is to be written for it.
     records.write(&second).unwrap();
     fs::create_dir(&run).unwrap();
-    records.put_entries(&second, "monday", node(0));
-    records.put_entries(&first, "monday", node(0));
+    records.put_entries(&second, &monday(), node(0));
+    records.put_entries(&first, &monday(), node(0));
     records.write(&first).unwrap();
     let again = Records::read(&run);
-    assert_eq!(again.entries(&first, "monday"), node(0));
-    assert_eq!(again.entries(&second, "monday"), node(0));
+    assert_eq!(again.entries(&first, &monday()), node(0));
+    assert_eq!(again.entries(&second, &monday()), node(0));
 }
 
 #[test]
@@ -86,37 +90,61 @@ fn what_the_wrapper_makes_belongs_to_the_start_that_follows() {
     };
     let mut records = Records::read(directory.path());
     records.put_created(&id, created(0));
-    records.begin(&id, "monday", grant);
+    records.begin(&id, &monday(), grant);
     // It is created anew while work of the last start goes on, which then writes what it knows.
-    let mondays = records.grants(&id, "monday");
+    let mondays = records.grants(&id, &monday());
     records.put_created(&id, created(1));
-    records.put_grants(&id, "monday", mondays);
-    records.put_entries(&id, "monday", Record::new());
+    records.put_grants(&id, &monday(), mondays);
+    records.put_entries(&id, &monday(), Record::new());
     records.write(&id).unwrap();
 
     let mut again = Records::read(directory.path());
-    assert_eq!(again.entries(&id, "tuesday"), Record::new());
-    again.begin(&id, "tuesday", grant);
-    assert_eq!(again.entries(&id, "tuesday"), node(1));
+    assert_eq!(again.entries(&id, &tuesday()), Record::new());
+    again.begin(&id, &tuesday(), grant);
+    assert_eq!(again.entries(&id, &tuesday()), node(1));
     let granted = Grants::from([(number(1), grant(&number(1)))]);
-    assert_eq!(again.grants(&id, "tuesday"), granted);
+    assert_eq!(again.grants(&id, &tuesday()), granted);
     again.write(&id).unwrap();
     assert_eq!(
-        Records::read(directory.path()).grants(&id, "tuesday"),
+        Records::read(directory.path()).grants(&id, &tuesday()),
         granted
     );
+}
+
+/// As by its wrapper's word at first, and then by an engine's list.
+#[test]
+fn what_is_on_record_of_a_start_is_found_whichever_engine_it_is_known_by() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = FirstProcess { pid: 7, started: 1 };
+    let told = ContainerId::new(EngineName::new("containerd/x"), "a".repeat(64));
+    let grants = Grants::from([(number(0), Grant::by(Origin::Daemon))]);
+    let mut records = Records::read(directory.path());
+    records.put_entries(&told, &StartId::of(process), node(0));
+    records.put_grants(&told, &StartId::of(process), grants.clone());
+
+    let listed = |started| StartId {
+        process: Some(FirstProcess { pid: 7, started }),
+        ..monday()
+    };
+    records.find(&id("a"));
+    records.write(&id("a")).unwrap();
+    let again = Records::read(directory.path());
+    assert_eq!(again.entries(&id("a"), &listed(1)), node(0));
+    assert_eq!(again.grants(&id("a"), &listed(1)), grants);
+    assert_eq!(again.entries(&id("a"), &listed(2)), Record::new());
+    assert!(!again.has(&told));
 }
 
 #[test]
 fn a_record_of_an_earlier_version_moves_to_the_run_directory() {
     let [run, state] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let mut earlier = Records::read(state.path());
-    earlier.put_entries(&id("a"), "monday", node(0));
+    earlier.put_entries(&id("a"), &monday(), node(0));
     earlier.write(&id("a")).unwrap();
     fs::write(run.path().join("owned.json.new-ttyplugd-7"), "").unwrap();
     for _ in 0..2 {
         let store = Store::open(run.path(), state.path());
-        assert_eq!(store.records.entries(&id("a"), "monday"), node(0));
+        assert_eq!(store.records.entries(&id("a"), &monday()), node(0));
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
         assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1);
     }
@@ -141,12 +169,12 @@ fn a_write_that_fails_is_made_up_for_with_all_that_has_come_since() {
     let mut known = Known::read(&state);
     // No directory can be made below a file.
     fs::write(&state, "").unwrap();
-    known.put(&inventory, &Assignments::default());
+    known.put(&inventory, &Assignments::default(), |_| true, |_| false);
     let files = known.begin_write().unwrap();
     inventory
         .containers
         .insert(id("b"), container("second", &[]));
-    known.put(&inventory, &Assignments::default());
+    known.put(&inventory, &Assignments::default(), |_| true, |_| false);
     files.write().unwrap_err();
     known.end_write(false);
     fs::remove_file(&state).unwrap();
@@ -266,9 +294,9 @@ fn ports_without_the_daemon(config: &str, labels: &[(&str, &str)]) -> ContainerP
     let settings = crate::config::fixtures::settings(config);
     let assigned = assign(&settings, &inventory, &LastDevices::default());
     let mut known = Known::read(directory.path());
-    known.put(&inventory, &assigned);
+    known.put(&inventory, &assigned, |_| true, |_| false);
     write(&mut known);
-    Known::read(directory.path()).ports(&id("a")).unwrap()
+    Known::read(directory.path()).ports(&id("a").id).unwrap()
 }
 
 #[test]
@@ -313,7 +341,7 @@ fn a_label_of_the_image_does_not_become_the_containers_own_when_the_policy_chang
     let settings = crate::config::fixtures::settings("labels = \"image\"");
     let assigned = assign(&settings, &inventory, &LastDevices::default());
     let mut known = Known::read(directory.path());
-    known.put(&inventory, &assigned);
+    known.put(&inventory, &assigned, |_| true, |_| false);
     write(&mut known);
 
     let known = Known::read(directory.path());

@@ -40,9 +40,9 @@ pub fn join(text: &str) -> io::Result<()> {
     joined.fold(Ok(()), Result::and)
 }
 
-/// Whether the process is in the container with this id.
-pub fn is_in_container(text: &str, id: &str) -> bool {
-    memberships(text).any(|its| its.container(id).is_some())
+/// Whether the process is in a container, see [`Membership::container`].
+pub fn is_in_container(text: &str, parent: &str, id: &str) -> bool {
+    memberships(text).any(|its| its.container(parent, id).is_some())
 }
 
 /// The ids of the containers that a process is in, from the outermost inwards in each hierarchy.
@@ -82,15 +82,16 @@ impl<'a> Membership<'a> {
         controllers.all(|controller| mount.has_option(controller))
     }
 
-    /// The part of the path that is the container's own group. It is named after the container,
-    /// `ID` or `docker-ID.scope` (moby, daemon/oci_linux.go, `WithCgroups`), and what is below may
-    /// be made by the container.
-    pub fn container(self, id: &str) -> Option<&'a str> {
-        let mut end = 0;
-        for name in self.path.split('/') {
+    /// The part of the path that is the container's own group. It is named after the container, and is
+    /// the first such group: what is below may be made by the container. The group `parent` has all
+    /// containers of an engine, and may have the name of one of them.
+    pub fn container(self, parent: &str, id: &str) -> Option<&'a str> {
+        let is_below = |rest: &&str| rest.starts_with('/');
+        let below = self.path.strip_prefix(parent).filter(is_below);
+        let mut end = self.path.len() - below.unwrap_or(self.path).len();
+        for name in self.path[end..].split('/') {
             end += name.len();
-            let unit = name.strip_suffix(".scope").unwrap_or(name);
-            if unit == id || unit.rsplit_once('-').is_some_and(|(_, last)| last == id) {
+            if is_named_after(name, id) {
                 return Some(&self.path[..end]);
             }
             end += 1;
@@ -99,13 +100,26 @@ impl<'a> Membership<'a> {
     }
 }
 
+/// Whether a group is named after a container: `ID`, or `PREFIX-ID.scope` (moby, daemon/oci_linux.go,
+/// `WithCgroups`; runc, libcontainer/cgroups/systemd, `getUnitName`), or with a prefix but no suffix
+/// (podman, libpod/container_internal_linux.go; cri-o, internal/config/cgmgr).
+fn is_named_after(name: &str, id: &str) -> bool {
+    let scope = name.strip_suffix(".scope");
+    let prefix = scope.unwrap_or(name).strip_suffix(id);
+    let is_prefix = |prefix: &str| match scope {
+        Some(_) => prefix.is_empty() || prefix.ends_with('-'),
+        None => ["libpod-", "libpod-payload-", "crio-"].contains(&prefix),
+    };
+    name == id || prefix.is_some_and(is_prefix)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn own<'a>(path: &'a str, id: &str) -> Option<&'a str> {
         let controllers = "";
-        Membership { controllers, path }.container(id)
+        Membership { controllers, path }.container("", id)
     }
 
     #[test]
@@ -130,6 +144,20 @@ mod tests {
         }
     }
 
+    /// An id is what its maker chooses, and so are the groups above it.
+    #[test]
+    fn an_id_of_any_form_is_found_in_the_name_of_a_scope_as_a_whole() {
+        let path = "/system.slice/runc-my-own.a.scope";
+        assert_eq!(own(path, "my-own.a"), Some(path));
+        assert_eq!(own("/x/a.scope", "a.scope"), Some("/x/a.scope"));
+        assert_eq!(own("/team-a/b", "a"), None);
+        assert_eq!(own("/team-a/a", "a"), Some("/team-a/a"));
+        for name in ["libpod-payload-a", "libpod-a", "crio-a", "a.scope"] {
+            let path = format!("/x.service/{name}");
+            assert_eq!(own(&path, "a"), Some(path.as_str()));
+        }
+    }
+
     #[test]
     fn the_groups_of_both_versions_are_read() {
         let text = "9:cpu,cpuacct:/a\n4:misc,devices:/docker/x:y\n0::/z\nnonsense\n";
@@ -137,14 +165,14 @@ mod tests {
         assert_eq!(path(|its| its.has_controller("devices")), "/docker/x:y");
         assert_eq!(path(|its| its.is_v2()), "/z");
         assert_eq!(memberships(text).count(), 3);
-        assert!(is_in_container(text, "x:y"));
-        assert!(!is_in_container(text, "devices"));
+        assert!(is_in_container(text, "", "x:y"));
+        assert!(!is_in_container(text, "", "devices"));
     }
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic(text: String, id: String) {
-            let _ = is_in_container(&text, &id);
+        fn no_text_makes_the_reader_panic(text: String, parent: String, id: String) {
+            let _ = is_in_container(&text, &parent, &id);
         }
     }
 }

@@ -16,14 +16,15 @@ use nix::unistd::Pid;
 
 use crate::sys::pidfd;
 
-/// How much of each stream is kept.
-const OUTPUT_LIMIT: usize = 1 << 16;
+/// How much of each stream is kept: the ids of 16,000 containers.
+const OUTPUT_LIMIT: usize = 1 << 20;
 
 /// Runs a program and returns its status and output. At the time limit it is killed together with
 /// its children. A child that outlives it is not waited for.
 ///
 /// # Errors
-/// It cannot be executed, or has not ended in time ([`io::ErrorKind::TimedOut`]).
+/// It cannot be executed, has not ended in time ([`io::ErrorKind::TimedOut`]), or its output was cut: the
+/// beginning of a list is not the list.
 pub fn output(command: &mut Command, limit: Duration) -> io::Result<Output> {
     let end = Instant::now() + limit;
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -39,14 +40,21 @@ pub fn output(command: &mut Command, limit: Duration) -> io::Result<Output> {
     });
     let status = child.wait()?;
     let [stdout, stderr] = read?;
+    if stdout.is_cut {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     Ok(Output {
         status,
-        stdout,
-        stderr,
+        stdout: stdout.text,
+        stderr: stderr.text,
     })
 }
 
-/// The program of that name in PATH, or at that path.
+/// Where programs are looked for after PATH: that of a user names no sbin, and an engine executes its
+/// runtime with any, or none.
+const DIRECTORIES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The program of that name in PATH or where programs are usually, or at that path.
 pub fn find(program: &Path) -> Option<PathBuf> {
     let is_executable = |file: &PathBuf| {
         let found = fs::metadata(file);
@@ -55,22 +63,27 @@ pub fn find(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return Some(program.to_owned()).filter(is_executable);
     }
-    let path = std::env::var_os("PATH")?;
-    let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(std::env::split_paths(DIRECTORIES));
+    // An empty one is the working directory (environ(7)), which may be anybody's.
+    let directories = directories.filter(|directory| directory.is_absolute());
+    let mut places = directories.map(|directory| directory.join(program));
     places.find(is_executable)
 }
 
 struct Stream {
     pipe: Option<File>,
     text: Vec<u8>,
+    is_cut: bool,
 }
 
 /// Reads both streams until the process has ended and they have nothing more to give.
-fn read_until_end(pid: i32, pipes: [Option<OwnedFd>; 2], end: Instant) -> io::Result<[Vec<u8>; 2]> {
+fn read_until_end(pid: i32, pipes: [Option<OwnedFd>; 2], end: Instant) -> io::Result<[Stream; 2]> {
     let process = pidfd::open(pid)?;
     let mut streams = pipes.map(|pipe| Stream {
         pipe: pipe.map(File::from),
         text: Vec::new(),
+        is_cut: false,
     });
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -88,7 +101,7 @@ fn read_until_end(pid: i32, pipes: [Option<OwnedFd>; 2], end: Instant) -> io::Re
         let ready = polled.iter().map(|fd| fd.any().unwrap_or(false));
         let ready: Vec<bool> = ready.collect();
         if ready[0] && !ready[1..].contains(&true) {
-            return Ok(streams.map(|stream| stream.text));
+            return Ok(streams);
         }
         let open = streams.iter_mut().filter(|stream| stream.pipe.is_some());
         for (stream, ready) in open.zip(&ready[1..]) {
@@ -109,6 +122,7 @@ impl Stream {
         let length = pipe.read(&mut buffer)?;
         let room = OUTPUT_LIMIT.saturating_sub(self.text.len());
         self.text.extend(&buffer[..length.min(room)]);
+        self.is_cut |= length > room;
         if length == 0 {
             self.pipe = None;
         }
@@ -148,10 +162,21 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_pipe_has_room_for_is_read_and_the_beginning_kept() {
+    fn more_than_a_pipe_has_room_for_is_read() {
         let output = sh("head -c 1000000 /dev/zero; echo end >&2", LONG).unwrap();
-        assert_eq!(output.stdout.len(), OUTPUT_LIMIT);
+        assert_eq!(output.stdout.len(), 1_000_000);
         assert_eq!(output.stderr, b"end\n");
+    }
+
+    /// The beginning of a list would be taken for all of it.
+    #[test]
+    fn output_that_was_cut_is_an_error_and_a_message_that_was_cut_is_none() {
+        let script = "head -c 2000000 /dev/zero";
+        let cut = sh(script, LONG).map(|output| output.stdout.len());
+        assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let output = sh(&format!("{script} >&2; exit 3"), LONG).unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(output.stderr.len(), OUTPUT_LIMIT);
     }
 
     #[test]

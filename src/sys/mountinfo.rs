@@ -54,8 +54,7 @@ pub fn id_and_kind(line: &str) -> Option<(u64, &str)> {
     Some((id, after.split(' ').next()?))
 }
 
-/// The id of the mount that a file is on (proc(5), /proc/PID/fdinfo). statx(2) would ask the file
-/// server of a network file system.
+/// The id of the mount that a file is on (proc(5), /proc/PID/fdinfo). No file system is asked.
 ///
 /// # Errors
 /// /proc cannot be read.

@@ -16,6 +16,28 @@ pub(crate) fn command(tid: u32) -> String {
     name.trim_end().to_owned()
 }
 
+/// When it was started, in the kernel's ticks since the boot (proc(5), stat). With its number this
+/// names one thread, as long as the machine runs.
+pub(crate) fn start_time(tid: u32) -> Option<u64> {
+    Some(stat(tid)?.1)
+}
+
+/// Whether the one that was started then has not ended: one that nobody has waited for yet is a zombie
+/// (proc(5), stat).
+pub(crate) fn lives(tid: u32, started: u64) -> bool {
+    stat(tid).is_some_and(|(state, its)| its == started && !matches!(state, 'Z' | 'X'))
+}
+
+/// Its state, and when it was started.
+fn stat(tid: u32) -> Option<(char, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    // Its name is in brackets, and may have some in it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
 /// Its real user.
 pub(crate) fn user(tid: u32) -> Option<u32> {
     Status::of(tid)?.first_number("Uid:")
@@ -52,6 +74,29 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_told_from_a_later_one_by_its_start() {
+        let own = start_time(std::process::id());
+        assert!(own.is_some_and(|own| own > 0));
+        assert_eq!(own, start_time(std::process::id()));
+        assert_eq!(start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_does_not_live_though_nobody_has_waited_for_it() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        let started = start_time(pid).unwrap();
+        while lives(pid, started) {
+            std::thread::yield_now();
+        }
+        assert_eq!(start_time(pid), Some(started));
+        child.wait().unwrap();
+        let us = std::process::id();
+        let own = start_time(us).unwrap();
+        assert!(!lives(pid, started) && lives(us, own) && !lives(us, own + 1));
+    }
 
     fn process(tid: u32) -> Option<u32> {
         Status::of(tid)?.process()

@@ -3,5 +3,6 @@
 memory=1536
 boot_limit=1500
 patience=4
+reboots=1
 scenarios=(the-first-open-is-held reboot-with-a-plugged-stick
     unplugged-while-open-and-back-under-another-number)

@@ -1,4 +1,17 @@
-# What the scenarios are written with. Sourced by scenario, in the machine.
+# What the scenarios are written with. Sourced by scenario, in the machine, and after it the file of the
+# machine's engine (engines/), which has
+#
+#   start NAME [OPTION...] -- COMMAND...    a container of the image e2e/busybox with opens held
+#   remove NAME...                          ends it and removes it
+#   running NAME                            it runs
+#   pid_of NAME                             its first process
+#   logs_of NAME                            what it has said
+#   enter NAME COMMAND...                   runs COMMAND in it
+#   name_of NAME                            what the daemon calls it
+#   as_zwave                                the options of start for the port of most scenarios
+#   definition, update NAME...              for rights_stay, where there are such options
+#   engine_shows                            what somebody who has to find out why would ask the engine
+#   engine_begins_afresh                    no container is left, nor what a scenario has set
 #
 # Nothing waits for a time: what is waited for is a condition, with a limit. The limits are generous,
 # because an emulated machine is slow, and multiplied by $patience, because some are slower.
@@ -48,11 +61,7 @@ look_around() {
     echo "--- what the machine looks like after a failure"
     timeout 20 ttyplugd status
     timeout 60 ttyplugd check
-    timeout 20 docker ps --all
-    for container in $(timeout 20 docker ps --all --quiet); do
-        echo "--- docker logs $container"
-        timeout 20 docker logs --tail 20 "$container"
-    done
+    engine_shows
     ls -l /dev/serial/* /dev/ttyACM*
     echo "--- journal since the scenario began"
     journalctl --no-pager -o short-precise --since "@$began" | tail -n 150
@@ -114,7 +123,8 @@ END
 
 listeners=()
 
-# listen N: keeps in /run/e2e/peer.N all that comes out of stick N at its other end.
+# listen N: keeps in /run/e2e/peer.N all that comes out of stick N at its other end. What it said before may
+# be lost, so an application that finds its port at once is started later.
 listen() {
     local tty
     tty=$(peer "$1")
@@ -131,30 +141,15 @@ heard() {
 
 # -- containers ------------------------------------------------------------------------------------
 
-# The port of most scenarios, which is held longer than any scenario waits. No container is given a
-# right to it by its definition.
-as_zwave=(--label ttyplugd.port.zwave.match=vendor=0658,product=0200
-    --label ttyplugd.port.zwave.node=/dev/zwave --label ttyplugd.port.zwave.hold=30m)
-
-# start NAME [OPTION...] -- COMMAND...: a container of the image e2e/busybox with opens held.
-start() {
-    local container=$1 options=()
-    shift
-    while [ "$1" != -- ]; do
-        options+=("$1")
-        shift
-    done
-    shift
-    timeout $((120 * patience)) docker run --detach --name "$container" --network none --runtime ttyplug \
-        "${options[@]}" "${image:-e2e/busybox}" "$@" >/dev/null ||
-        fail "docker run of $container fails"
-}
-
-# with_applications: containers that are started from here on have the image of real applications.
-with_applications() {
-    image=e2e/applications
-    docker image inspect $image >/dev/null 2>&1 ||
-        timeout 300 docker import --change 'WORKDIR /app' - $image </e2e/applications.tar >/dev/null
+# busybox_root DIRECTORY: the root of the image e2e/busybox: one busybox under all its names. Its dialout
+# is 77, which is not the machine's.
+busybox_root() {
+    local applet
+    mkdir -p "$1"/{bin,dev,etc,proc,sys,tmp}
+    cp /bin/busybox "$1/bin/"
+    for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$1/bin/$applet"; done
+    printf '%s\n' root:x:0:0:root:/:/bin/sh app:x:1000:1000:app:/:/bin/sh >"$1/etc/passwd"
+    printf '%s\n' root:x:0: dialout:x:77: app:x:1000: >"$1/etc/group"
 }
 
 # A line of shell for an application that opens a port once, says something, prints what it hears,
@@ -169,21 +164,17 @@ start_user() {
 }
 
 root_of() {
-    echo "/proc/$(docker inspect --format '{{.State.Pid}}' "$1")/root"
-}
-
-running() {
-    [ "$(docker inspect --format '{{.State.Running}}' "$1" 2>/dev/null)" = true ]
+    echo "/proc/$(pid_of "$1")/root"
 }
 
 logged() {
-    docker logs "$1" 2>&1 | grep -q -- "$2"
+    logs_of "$1" | grep -q -- "$2"
 }
 
 # can_open CONTAINER NODE: not by the command's first process, which leads a session and would get the
 # port as its terminal, and hang it up for everybody at its end (tty_ioctl(4), TIOCSCTTY).
 can_open() {
-    docker exec "$1" sh -c 'stty -F "$0" && true' "$2" >/dev/null
+    enter "$1" sh -c 'stty -F "$0" && true' "$2" >/dev/null
 }
 
 # -- ttyplugd --------------------------------------------------------------------------------------
@@ -199,23 +190,34 @@ ask() {
 
 # holds CONTAINER: an open of it waits.
 holds() {
-    [ "$(ask '[.held[] | select(.container == $c)] | length > 0' --arg c "$1")" = true ]
+    [ "$(ask '[.held[] | select(.container == $c)] | length > 0' --arg c "$(name_of "$1")")" = true ]
 }
 
 # state CONTAINER: of its port, or of its ports.
 state() {
-    ask '.ports[] | select(.container == $c) | .state' --arg c "$1"
+    ask '.ports[] | select(.container == $c) | .state' --arg c "$(name_of "$1")"
 }
 
 is_ready() {
     [ "$(state "$1" | sort -u)" = ready ]
 }
 
-# docker_setting FILTER: has jq edit Docker's configuration, and Docker read it.
-docker_setting() {
-    jq "$1" /etc/docker/daemon.json >/run/daemon.json
-    mv /run/daemon.json /etc/docker/daemon.json
-    systemctl reload docker
+# keepers: their processes.
+keepers() {
+    pgrep -f '^/proc/self/exe --run-dir [^ ]* keeper '
+}
+
+# install_newer: a package with the same programs and another version.
+install_newer() {
+    local newer work
+    newer=$(dpkg-query --show --showformat '${Version}' ttyplugd)+e2e$RANDOM
+    work=$(mktemp -d)
+    dpkg-deb --raw-extract /e2e/ttyplugd_*.deb "$work/package"
+    sed -i "s/^Version: .*/Version: $newer/" "$work/package/DEBIAN/control"
+    dpkg-deb --build -Znone "$work/package" "$work/ttyplugd.deb" >/dev/null
+    timeout 300 apt-get -q install -y --no-install-recommends "$work/ttyplugd.deb"
+    rm -r "$work"
+    expect "the installed version" "$newer" "$(dpkg-query --show --showformat '${Version}' ttyplugd)"
 }
 
 # ports_below ROOT: the names of the ports in a container's /dev, in their order.
@@ -245,8 +247,7 @@ journal() {
 
 # -- what a container may do with all sorts of devices ------------------------------------------------
 
-# What a definition grants beyond the engine's own list, and some of what nobody grants.
-definition=(--device /dev/fuse --device-cgroup-rule 'c 13:* r' --device-cgroup-rule 'c 1:11 w')
+# Some of what an engine or a definition grants, and some of what nobody does.
 devices=(c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:5:0 c:5:1 c:5:2 c:10:229 c:13:63 c:1:11 c:1:1 c:4:0 c:10:237
     c:166:31 c:188:0 b:7:0)
 
@@ -254,7 +255,7 @@ devices=(c:1:3 c:1:5 c:1:7 c:1:8 c:1:9 c:5:0 c:5:1 c:5:2 c:10:229 c:13:63 c:1:11
 # node may be made; r, w and rw, it may be opened so. A refusal is seen by EPERM, which comes before the
 # driver's own word.
 rights() {
-    docker exec "$1" sh -c 'for device; do
+    enter "$1" sh -c 'for device; do
         IFS=: && set -- $device && unset IFS
         rm -f /tmp/node
         may=
@@ -276,19 +277,17 @@ $(diff <(echo "$2") <(rights "$container"))"
     say "what ${*:3} may do $1 is what it should be"
 }
 
+is_revoked() {
+    rights "$1" | grep -qx "$own m"
+}
+
 # they_stay WHEN RIGHTS CONTAINER...: also when systemd and the engine put their lists in force again.
 they_stay() {
     they_are "$@"
     systemctl daemon-reload
     they_are "$1, after a daemon-reload" "${@:2}"
-    # Docker 20.10 gives crun a memory limit of 0 at an update, which ends the container.
-    case $runtime/$(docker version --format '{{.Server.Version}}') in crun*/20.10.*) return ;; esac
-    docker update --cpu-shares $((RANDOM + 2)) "${@:3}" >/dev/null
-    they_are "$1, after docker update" "${@:2}"
-}
-
-is_revoked() {
-    rights "$1" | grep -qx "$own m"
+    update "${@:3}"
+    they_are "$1, after an update" "${@:2}"
 }
 
 # rights_stay RUNTIME: what the definition of its containers grants stays as it is, bit for bit, whatever
@@ -321,7 +320,7 @@ rights_stay() {
     plug 0 "${zwave[@]}"
     for container in early late; do within 60 "$container has it again" is_ready $container; done
     they_stay "after a plug" "$with_port" early late
-    docker rm --force early late >/dev/null
+    remove early late
 }
 
 # -- an open that is held while something happens ----------------------------------------------------
@@ -340,15 +339,15 @@ start_reopening() {
 hold_an_open() {
     start_user app /dev/zwave "${as_zwave[@]}" "$@"
     within 60 "the open is held" holds app
-    pid=$(docker inspect --format '{{.State.Pid}}' app)
+    pid=$(pid_of app)
     listen 0
 }
 
 # it_is_still_held: by the same process, which noticed nothing.
 it_is_still_held() {
     within 120 "the daemon answers, and the open is held still" holds app
-    expect "what the application has said" "" "$(docker logs app 2>&1)"
-    expect "its process" "$pid" "$(docker inspect --format '{{.State.Pid}}' app)"
+    expect "what the application has said" "" "$(logs_of app)"
+    expect "its process" "$pid" "$(pid_of app)"
 }
 
 # it_goes_on: the stick is plugged in, the open succeeds, and bytes go both ways.
@@ -363,15 +362,9 @@ it_goes_on() {
 
 begin_afresh() {
     local n
-    if [ "$(docker info --format '{{.Swarm.LocalNodeState}}')" = active ]; then
-        timeout 60 docker swarm leave --force >/dev/null
-    fi
-    docker ps --all --quiet | xargs -r timeout 120 docker rm --force >/dev/null
+    engine_begins_afresh
     for n in 0 1 2 3; do unplug $n; done
     rm -f /etc/e2e/at-boot
-    if grep -qsE 'live-restore|: "ttyplug"|crun-with-holds' /etc/docker/daemon.json; then
-        docker_setting 'del(."live-restore", .runtimes."crun-with-holds") | ."default-runtime" = "runc"'
-    fi
     began=$(date +%s)
 }
 

@@ -5,7 +5,9 @@
 #   tests/e2e/run.sh [--machine MACHINE] [SCENARIO...]
 #
 # MACHINE is a file of machines/, trixie-amd64 unless another is named. SCENARIO is a file of
-# scenarios/, with or without its number; without any all that the machine is meant for are run.
+# scenarios/, with or without its number; without any all that the machine is meant for are run: those
+# from 51 to 59 are about Podman and those from 60 to 79 about containerd, both without Docker, all
+# others about Docker.
 # Installing comes first always. Prints a line per scenario and what came out last; everything else
 # is kept below target/e2e/MACHINE.
 #
@@ -40,7 +42,10 @@ fi
 memory=2048
 boot_limit=600
 patience=1
-scenarios=('*')
+reboots=3
+engine=docker
+first=install
+scenarios=('[0-4]?-*' '50-*' '9?-*')
 . "$here/machines/$machine.sh"
 
 # all SCENARIO...: the files of these names, each once and in their own order.
@@ -59,16 +64,25 @@ all() {
 if [ ${#names[@]} = 0 ]; then
     names=("${scenarios[@]}")
 fi
-chosen=$(all install "${names[@]}")
-# The random test takes as long as it is told to, and is left out where nothing is said.
-if [ -z "${TTYPLUGD_TEST_SECONDS:-}" ]; then
-    chosen=$(grep -v '^50-' <<<"$chosen")
-fi
+chosen=$(all "$first" "${names[@]}")
 
 deb=$(ls -t target/debian/ttyplugd_*_"$arch".deb 2>/dev/null | head -n 1)
 if [ -z "$deb" ]; then
     echo "run: there is no package: make deb ARCHS=$arch" >&2
     exit 1
+fi
+cri=target/cri/debug/cri
+if [ "$engine" = containerd ] && [ ! -e $cri ]; then
+    echo "run: there is no CRI client: make e2e-engines" >&2
+    exit 1
+fi
+random_test=
+if grep -q '^50-' <<<"$chosen"; then
+    random_test=target/e2e/chaos
+    [ -e $random_test ] || {
+        echo "run: the random test is not packed: make e2e" >&2
+        exit 1
+    }
 fi
 
 out=target/e2e/$machine
@@ -100,7 +114,7 @@ ssh-keygen -q -t ed25519 -N '' -f "$work/key"
 luggage=$work/luggage
 install -D -m 600 "$work/key.pub" "$luggage/root/.ssh/authorized_keys"
 mkdir -p "$luggage/e2e"
-cp -r "$here"/{lib.sh,gadget,scenario,scenarios} "$luggage/e2e"
+cp -r "$here"/{lib.sh,engines,gadget,scenario,scenarios} "$luggage/e2e"
 cp "$deb" "$luggage/e2e/"
 # A repository with it, signed with a key of this run.
 export GNUPGHOME=$work/gpg
@@ -109,10 +123,13 @@ gpg --batch --quiet --passphrase '' --quick-generate-key e2e@ttyplugd.example ed
 packaging/apt-repository.sh e2e@ttyplugd.example "$luggage/e2e/apt" "$deb" >/dev/null
 gpgconf --kill all
 [ -z "$applications" ] || cp "$applications" "$luggage/e2e/applications.tar"
-if grep -q '^50-' <<<"$chosen"; then
-    cp -r target/e2e/chaos/. "$luggage"
+[ -z "$random_test" ] || cp -r $random_test/. "$luggage"
+if [ "$engine" = containerd ]; then
+    strip -o "$luggage/e2e/cri" "$cri"
+    cp -r examples/kubernetes "$luggage/e2e"
 fi
-printf '%s\n' "patience=$patience" "chaos_seconds=${TTYPLUGD_TEST_SECONDS:-}" >"$luggage/e2e/settings"
+printf '%s\n' "patience=$patience" "engine=$engine" "reboots=${TTYPLUGD_TEST_REBOOTS:-$reboots}" \
+    "random_seconds=${TTYPLUGD_TEST_SECONDS:-300}" "random_seed=${TTYPLUGD_TEST_SEED:-}" >"$luggage/e2e/settings"
 tar -C "$luggage" --owner=0 --group=0 -cf "$work/luggage.tar" .
 
 began=$SECONDS

@@ -22,6 +22,7 @@ fn series() -> BTreeMap<String, Vec<Labels>> {
         version: String::new(),
         engine: true,
         engine_error: None,
+        engines: Vec::new(),
         state_error: None,
         config_error: None,
         reloads: None,

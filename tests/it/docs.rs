@@ -17,7 +17,7 @@ use crate::papers::{blocks, known_keys, known_labels, read};
 const INSTALLED: &str = "usr/share/doc/ttyplugd";
 
 /// The programs that the pages have their readers call, beside ttyplugd and make.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 14] = [
     "apt",
     "cp",
     "curl",
@@ -25,9 +25,12 @@ const PROGRAMS: [&str; 11] = [
     "echo",
     "grep",
     "journalctl",
+    "kubectl",
+    "mkdir",
     "modprobe",
     "systemctl",
     "systemd-tmpfiles",
+    "tee",
     "udevadm",
 ];
 
@@ -46,7 +49,7 @@ fn markdown(directory: &str) -> Vec<String> {
 
 /// Every page that a user or a contributor reads.
 fn all_pages() -> Vec<String> {
-    ["", "docs", "examples"]
+    ["", "docs", "examples", "examples/kubernetes"]
         .into_iter()
         .flat_map(markdown)
         .collect()
@@ -435,7 +438,8 @@ fn is_understood(words: &[String]) -> Result<(), String> {
 #[test]
 fn every_command_that_a_page_has_its_reader_type_is_one() {
     let mut seen = 0;
-    for page in pages().into_iter().chain(markdown("examples")) {
+    let examples = ["examples", "examples/kubernetes"].into_iter();
+    for page in pages().into_iter().chain(examples.flat_map(markdown)) {
         for words in typed(&page).iter().flat_map(|line| commands(line)) {
             is_command(&words).unwrap_or_else(|error| panic!("{page}: {words:?}: {error}"));
             seen += 1;

@@ -278,7 +278,7 @@ fn the_manual_page_of_the_runtime_has_every_option() {
     let source = read("src/runtime/options.rs");
     let options = source.lines().filter_map(|line| {
         let (option, rest) = line.trim().strip_prefix("\"--")?.split_once('"')?;
-        rest.starts_with(" => &mut options").then_some(option)
+        rest.starts_with(" => options.").then_some(option)
     });
     let options: Vec<_> = options.collect();
     assert!(options.contains(&"runtime"), "{options:?}");

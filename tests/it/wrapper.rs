@@ -38,10 +38,13 @@ impl Wrapper {
     }
 
     fn script(&self, at_version: &str) {
-        let script = format!(
+        self.program(&format!(
             "#!/bin/sh\nif [ \"$*\" = --version ]; then {at_version}; fi\n\
              printf '%s\\n' \"$@\"\nexit 7\n"
-        );
+        ));
+    }
+
+    fn program(&self, script: &str) {
         // Written beside and renamed: a file that is open for writing cannot be executed.
         let new = self.file("runtime.new");
         fs::write(&new, script).expect("a file can be written");
@@ -54,6 +57,11 @@ impl Wrapper {
         self.script("sleep 1000; exit 1");
     }
 
+    /// Makes the runtime say what is in the file that the second argument names.
+    fn shows_resources(&self) {
+        self.program("#!/bin/sh\ncat \"${2#--resources=}\"\n");
+    }
+
     fn bundle(&self, text: impl AsRef<[u8]>) {
         fs::write(self.file("bundle/config.json"), text).expect("a file can be written");
     }
@@ -63,15 +71,20 @@ impl Wrapper {
     }
 
     fn call(&self, arguments: &[&str]) -> Output {
+        let called = self.command(arguments).output();
+        called.expect("timeout, of coreutils, runs")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Command::new("timeout")
+        let mut command = Command::new("timeout");
+        command
             .args(["20", RUNTIME, "--run-dir", &text(&self.run_dir)])
             .args(["--state-dir", &text(&self.file("state"))])
             .args(["--config", &text(&self.file("config.toml"))])
             .args(["--runtime", &text(&self.file("runtime"))])
-            .args(arguments)
-            .output()
-            .expect("timeout, of coreutils, runs")
+            .args(arguments);
+        command
     }
 
     /// Calls it and sees that the runtime was called in the same way, and its status returned.
@@ -114,6 +127,8 @@ fn what_is_not_understood_is_passed_on() {
         &["--a-new-option", "a value", "a-new-verb", ""],
         &["kill", "c0ffee", "TERM"],
         &["kill", "--all", "c0ffee", "9"],
+        &["update", "--memory", "1", "c0ffee"],
+        &["update", "--resources=/missing", "c0ffee"],
         &["delete", "--force", "c0ffee"],
         &["create"],
         &["create", "--bundle"],
@@ -121,6 +136,26 @@ fn what_is_not_understood_is_passed_on() {
         wrapper.passes_on(arguments);
     }
     assert!(!wrapper.run_dir.join("runtime.log").exists());
+}
+
+#[test]
+fn an_update_leaves_devices_alone() {
+    let wrapper = Wrapper::new();
+    wrapper.shows_resources();
+    let file = wrapper.file("resources");
+    let text = r#"{"cpu":{"shares":2},"devices":[{"allow":false,"access":"rwm"}]}"#;
+    fs::write(&file, text).expect("a file can be written");
+    let option = format!("--resources={}", file.display());
+    for arguments in [
+        ["update", option.as_str(), "c0ffee"],
+        ["update", "--resources=-", "c0ffee"],
+    ] {
+        let input = fs::File::open(&file).expect("it is there");
+        let output = wrapper.command(&arguments).stdin(input).output();
+        let output = output.expect("timeout, of coreutils, runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said, r#"{"cpu":{"shares":2}}"#, "{output:?}");
+    }
 }
 
 #[test]
@@ -189,6 +224,36 @@ fn a_container_that_cannot_have_a_port_is_not_asked_to_hold() {
     wrapper.bundle(json!({ "linux": {} }).to_string());
     wrapper.creates();
     assert!(!wrapper.run_dir.join("runtime.log").exists());
+}
+
+/// As with `runc run`, by hand: nobody writes its config.json anew.
+#[test]
+fn a_bundle_that_is_used_again_has_the_listener_of_its_own_keeper() {
+    let wrapper = Wrapper::new();
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{ "names": ["open", "openat", "read"], "action": "SCMP_ACT_ALLOW" }],
+    });
+    wrapper.bundle(json!({ "linux": { "seccomp": profile } }).to_string());
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        wrapper.creates();
+        let config: Value = serde_json::from_slice(&wrapper.bundled()).expect("it is JSON");
+        let profile = &config["linux"]["seccomp"];
+        let listener = profile["listenerPath"].as_str().expect("opens are held");
+        assert!(Path::new(listener).starts_with(wrapper.run_dir.join("k")));
+        assert!(!seen.contains(&listener.to_owned()), "{listener}");
+        seen.push(listener.to_owned());
+        let rules = profile["syscalls"].as_array().map(Vec::len);
+        assert_eq!(rules, Some(19), "{profile}");
+    }
+    fs::write(wrapper.file("config.toml"), "labels = \"off\"").expect("a file can be written");
+    wrapper.creates();
+    let text = String::from_utf8(wrapper.bundled()).expect("it is JSON");
+    assert!(
+        !text.contains("listenerPath") && !text.contains("NOTIFY"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -15,9 +15,8 @@ use crate::cli::output::{EXIT_USAGE, print, print_config_errors, print_error, pr
 use crate::cli::questions::{self, confirm, show};
 use crate::cli::reload::reload;
 use crate::cli::root::require_root;
-use crate::cli::snapshot::look;
+use crate::cli::snapshot::{Engines, look};
 use crate::cli::wait::wait;
-use crate::engine::Engine;
 use crate::model::Hold;
 use crate::model::inventory::{ContainerState, Inventory};
 use crate::sys::trusted_file::WholeFile;
@@ -49,8 +48,8 @@ async fn add(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Ok(configuration) => configuration,
         Err(errors) => return Ok(print_config_errors(&errors)),
     };
-    let (inventory, engine) = look(&configuration.settings).await?;
-    if let Err(error) = &engine {
+    let (inventory, engines) = look(&configuration.settings).await?;
+    if let Err(error) = &engines {
         print_error(&format!("nothing is known of containers: {error:#}"));
     }
     let choice = choose(arguments, &inventory, questions::possible())?;
@@ -62,13 +61,13 @@ async fn add(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         choice: &choice,
         plan: &plan,
     };
-    addition.warn(engine.is_ok());
+    addition.warn(engines.is_ok());
     if arguments.dry_run {
         print(&plan.text)?;
         return Ok(ExitCode::SUCCESS);
     }
     addition.agree()?;
-    addition.carry_out(engine).await?;
+    addition.carry_out(engines).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -129,18 +128,18 @@ impl Addition<'_> {
         Ok(())
     }
 
-    async fn carry_out(&self, engine: anyhow::Result<Engine>) -> anyhow::Result<()> {
+    async fn carry_out(&self, engines: anyhow::Result<Engines>) -> anyhow::Result<()> {
         // From here on Ctrl-C ends the waiting, and nothing before it.
         let interrupt = signal(SignalKind::interrupt())?;
         self.file.replace(&self.plan.text, |_| Ok(()))?;
         reload(&self.arguments.run.run_dir, &self.file).await?;
         print(&format!("{}: written\n", self.file.path().display()))?;
-        let waited = match self.has_running_users() || engine.is_err() {
+        let waited = match self.has_running_users() || engines.is_err() {
             true => self.wait(interrupt).await,
             false => Ok(()),
         };
-        if let Ok(engine) = engine {
-            print(&self.left_to_do(&engine).await?)?;
+        if let Ok(engines) = engines {
+            print(&self.left_to_do(&engines).await?)?;
         }
         waited
     }
@@ -164,12 +163,12 @@ impl Addition<'_> {
     }
 
     /// What is left to do to the definitions of its containers.
-    async fn left_to_do(&self, engine: &Engine) -> anyhow::Result<String> {
+    async fn left_to_do(&self, engines: &Engines) -> anyhow::Result<String> {
         let containers = self.inventory.containers.iter();
         let users = containers.filter(|(id, _)| self.plan.users.contains(id));
-        let mut definitions = Definition::read(engine, users).await?;
+        let mut definitions = Definition::read(engines, users).await?;
         if definitions.is_empty() {
-            definitions.push(Definition::of_none(engine, &self.choice.container).await?);
+            definitions.push(Definition::of_none(engines, &self.choice.container).await?);
         }
         let Choice { device, node, .. } = self.choice;
         let changes = definitions.iter().map(|its| its.to_use(device, node));

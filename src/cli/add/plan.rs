@@ -162,7 +162,7 @@ mod tests {
 
     fn inventory(devices: &[Device], containers: &[Container]) -> Inventory {
         let devices = devices.iter().map(|d| (d.sysname.clone(), d.clone()));
-        let id = |container: &Container| ContainerId(container.name.clone());
+        let id = |container: &Container| ContainerId::of_docker(container.name.clone());
         Inventory {
             devices: devices.collect(),
             containers: containers.iter().map(|c| (id(c), c.clone())).collect(),
@@ -246,7 +246,7 @@ mod tests {
             let arguments = format!("zwave --device {named} --container app");
             let plan = plan_of(&arguments, &[], &inventory).unwrap();
             assert_eq!(plan.file, Path::new("/etc/conf.d/zwave.toml"));
-            assert_eq!(plan.users, [ContainerId("app".into())]);
+            assert_eq!(plan.users, [ContainerId::of_docker("app".into())]);
             assert_eq!(
                 plan.text,
                 "# Written by ttyplugd add. To remove it: ttyplugd remove zwave\n[[port]]\n\

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::kernel::{Majors, text};
 use crate::model::DevNum;
 use crate::model::device_access::DeviceRules;
-use crate::model::inventory::ContainerId;
+use crate::model::inventory::{ContainerId, EngineName};
 use crate::sys::cgroup::memberships;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +33,13 @@ impl CgroupRules {
         }
         // systemd keeps the properties of a transient unit in a drop-in (systemd, src/core/unit.c,
         // unit_write_setting).
+        let prefix = match id.engine == EngineName::PODMAN {
+            true => "libpod",
+            false => "docker",
+        };
         let file = format!(
-            "run/systemd/transient/docker-{}.scope.d/50-DeviceAllow.conf",
-            id.0
+            "run/systemd/transient/{prefix}-{}.scope.d/50-DeviceAllow.conf",
+            id.id
         );
         match text(root, &file) {
             text if text.is_empty() => Self::Unknown,

@@ -10,16 +10,19 @@ use tokio::time::timeout;
 use super::cgroup_rules::CgroupRules;
 use super::codes;
 use super::context::Context;
+use super::device_cgroup::{Of, restart};
 use super::finding::{Code, Level, Report};
 use super::node_access::GroupFiles;
 use super::processes::{self, number_of};
 use super::stale_nodes::MappingNow;
+use crate::cli::snapshot::engine_of;
 use crate::config::labels;
 use crate::config::settings::{GrantPolicy, InjectPolicy, LabelPolicy};
 use crate::container::observe::{has_remapped_users, missing_programs, replaceable};
 use crate::container::rootfs::{Entered, Rootfs};
 use crate::daemon::reconcile::{Preview, preview};
 use crate::engine::container::Running;
+use crate::engine::runtimes::EngineInfo;
 use crate::hold::ContainerPorts;
 use crate::hold::protocol::HeldOpen;
 use crate::model::DevNum;
@@ -66,11 +69,13 @@ impl ContainerCheck {
     /// Returns the container's runtime.
     async fn run(&mut self, container: &Container) -> Option<String> {
         let has_ports = self.definition(container);
-        let described = match self.context.engine.describe(&self.id).await {
+        let engine = engine_of(&self.context.state, &self.id)?;
+        let described = match engine.describe(&self.id).await {
             Ok(described) => described?,
             Err(error) => {
                 if has_ports {
-                    self.unreadable(error.to_string(), "see journalctl -u docker");
+                    let fix = self.id.engine.log();
+                    self.unreadable(error.to_string(), &fix);
                 }
                 return None;
             }
@@ -132,7 +137,7 @@ impl ContainerCheck {
     async fn with_ports(&mut self, mut running: Running, runtime: &str) {
         let grants = {
             let state = self.context.state.borrow();
-            state.store.records.grants(&self.id, &running.started_at)
+            state.store.records.grants(&self.id, &running.start)
         };
         running.rights.add(&grants);
         let Some(contents) = Contents::read(&self.context, &running, &self.id).await else {
@@ -141,7 +146,10 @@ impl ContainerCheck {
             return;
         };
         self.device_cgroup(&running, &grants, &contents);
-        self.held_opens(self.context.info.is_ours(runtime), &self.ports());
+        let is_told = self.context.state.borrow().only_told.contains(&self.id);
+        let is_ours = |info: &EngineInfo| info.is_ours(info.name_of(runtime));
+        let is_ours = is_told || self.info().is_some_and(is_ours);
+        self.held_opens(is_ours, &self.ports());
         if self.nodes(&contents).await {
             self.exec(&running, contents);
         }
@@ -172,12 +180,23 @@ impl ContainerCheck {
         contents: &Contents,
         devices: impl Iterator<Item = DevNum>,
     ) {
-        let (majors, driver) = (&self.context.host.majors, &self.context.info.cgroup_driver);
-        let (subject, in_effect) = (&self.subject, &contents.cgroup_rules);
+        let majors = &self.context.host.majors;
+        let driver = self.info().map(|info| info.cgroup_driver.clone());
+        let driver = driver.unwrap_or_default();
+        let of = Of {
+            level,
+            subject: &self.subject,
+            engine: &self.id.engine,
+        };
+        let in_effect = &contents.cgroup_rules;
         self.report
-            .device_cgroup(level, subject, running, in_effect, devices, majors);
-        self.report
-            .missing_drivers(level, subject, running, driver, majors);
+            .device_cgroup(&of, running, in_effect, devices, majors);
+        self.report.missing_drivers(&of, running, &driver, majors);
+    }
+
+    /// What its engine says of itself.
+    fn info(&self) -> Option<&EngineInfo> {
+        self.context.infos.get(&self.id.engine)
     }
 
     /// Its ports as far as holding is concerned.
@@ -203,6 +222,13 @@ impl ContainerCheck {
                     .note(codes::OPENS_NOT_HELD, &self.subject, what, "");
             }
             (true, None) => {}
+            (true, Some(false)) if self.info().is_some_and(|info| info.is_rootless) => {
+                let what = "its early opens are not held: the runtime of a rootless engine cannot \
+                            reach ttyplugd";
+                let fix = "run it with root's engine";
+                self.report
+                    .note(codes::OPENS_NOT_HELD, &self.subject, what, fix);
+            }
             (true, Some(true)) => {
                 let what = match ports.held_names().as_slice() {
                     [] => "its early opens are held once a name of its ports is known".to_owned(),
@@ -213,7 +239,7 @@ impl ContainerCheck {
             (true, Some(false)) => {
                 let what = "its keeper does not answer: it was killed, or no port of the container \
                             had a hold when it started";
-                let fix = format!("docker restart {}", self.id.short());
+                let fix = restart(&self.id.engine, &self.subject);
                 self.report.error(codes::KEEPER, &self.subject, what, fix);
             }
             (false, _) => {
@@ -239,13 +265,16 @@ impl ContainerCheck {
     /// Checks the nodes of its ports and all others. Returns whether nodes can be created in it.
     async fn nodes(&mut self, contents: &Contents) -> bool {
         let context = Rc::clone(&self.context);
-        match preview(&context.engine, &context.state, &self.id).await {
+        let Some(engine) = engine_of(&context.state, &self.id) else {
+            return true;
+        };
+        match preview(&engine, &context.state, &self.id).await {
             Ok(None) => true,
             Ok(Some(previewed)) => {
                 self.problems(&previewed);
                 let Preview { seen, wants, .. } = &previewed;
                 // Nothing is ever made in it, and the nodes that it sees are somebody else's.
-                if seen.view.real.is_empty() {
+                if seen.view.actual.mounted.is_empty() {
                     return false;
                 }
                 self.node_access(&previewed);
@@ -336,7 +365,7 @@ impl ContainerCheck {
         let devices = devices.filter(|devnum| running.rights.allow(*devnum));
         self.cgroup_rules(Level::Warning, running, &contents, devices);
         // The daemon will remove what it created itself.
-        let record = state.store.records.entries(&self.id, &running.started_at);
+        let record = state.store.records.entries(&self.id, &running.start);
         self.stale_nodes(&contents, |path| {
             record.keys().any(|own| own.as_str() == path)
         });
@@ -421,7 +450,7 @@ impl Contents {
         if running.drops_mknod {
             obstacles.push((
                 codes::CAPABILITY,
-                "it lacks the capability MKNOD (cap_drop)".to_owned(),
+                "it lacks the capability MKNOD".to_owned(),
                 "add to its service: cap_add: [MKNOD, CHOWN]; or set inject = \"auto\"",
             ));
         }

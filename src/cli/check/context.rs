@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 
 use super::host::Host;
 use crate::daemon::state::State;
-use crate::engine::Engine;
 use crate::engine::runtimes::EngineInfo;
 use crate::hold::protocol::HeldOpen;
-use crate::model::inventory::ContainerId;
+use crate::model::inventory::{ContainerId, EngineName};
 
 pub(super) struct Context {
-    pub(super) engine: Engine,
-    pub(super) info: EngineInfo,
+    pub(super) infos: BTreeMap<EngineName, EngineInfo>,
     pub(super) state: RefCell<State>,
     pub(super) host: Host,
     /// The containers whose keepers answer, with the opens that they hold; `None` if they cannot be

@@ -9,14 +9,21 @@ use super::kernel::{Majors, module};
 use crate::engine::container::Running;
 use crate::model::DevNum;
 use crate::model::device_access::DeviceRules;
+use crate::model::inventory::EngineName;
+
+/// The container that findings are about, and how much they matter.
+pub(super) struct Of<'a> {
+    pub(super) level: Level,
+    pub(super) subject: &'a str,
+    pub(super) engine: &'a EngineName,
+}
 
 impl Report {
     /// Compares the devices that a container has to open with its definition and, where they can
     /// be read, with the rules in effect.
     pub(super) fn device_cgroup(
         &mut self,
-        level: Level,
-        subject: &str,
+        of: &Of,
         running: &Running,
         in_effect: &CgroupRules,
         devices: impl Iterator<Item = DevNum>,
@@ -42,14 +49,14 @@ impl Report {
                 format!("its device cgroup denies access to devices of major number {major}");
             let line = DeviceRules::compose_line(DevNum { major, minor: 0 });
             let fix = format!("add to its service: {line}");
-            self.add(level, codes::RIGHT_MISSING, subject, what, fix);
+            self.add(of.level, codes::RIGHT_MISSING, of.subject, what, fix);
         }
         for major in dropped {
             let what = format!(
                 "its definition has a rule for major number {major}, but its device cgroup does not"
             );
-            let fix = restart(subject);
-            self.add(level, codes::RIGHT_NOT_IN_FORCE, subject, what, fix);
+            let fix = restart(of.engine, of.subject);
+            self.add(of.level, codes::RIGHT_NOT_IN_FORCE, of.subject, what, fix);
         }
     }
 
@@ -57,8 +64,7 @@ impl Report {
     /// them.
     pub(super) fn missing_drivers(
         &mut self,
-        level: Level,
-        subject: &str,
+        of: &Of,
         running: &Running,
         cgroup_driver: &str,
         majors: &Majors,
@@ -73,13 +79,13 @@ impl Report {
                 continue;
             };
             self.add(
-                level,
+                of.level,
                 codes::DRIVER_NOT_LOADED,
-                subject,
+                of.subject,
                 format!("has a rule for c {major}:*, but no driver has that major number now"),
                 format!(
                     "modprobe {module} && echo {module} > /etc/modules-load.d/{module}.conf && {}",
-                    restart(subject)
+                    restart(of.engine, of.subject)
                 ),
             );
         }
@@ -95,7 +101,11 @@ fn whole_major(rule: &str) -> Option<u32> {
     (is_character && minor == "*").then_some(major)
 }
 
-fn restart(subject: &str) -> String {
+/// How the operator starts a container again.
+pub(super) fn restart(engine: &EngineName, subject: &str) -> String {
     let name = subject.strip_prefix("container ").unwrap_or(subject);
-    format!("docker restart {name}")
+    match engine.command() {
+        Some(command) => format!("{command} restart {name}"),
+        None => "start the container again".to_owned(),
+    }
 }

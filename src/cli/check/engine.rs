@@ -1,6 +1,6 @@
 //! The engine and the runtime that holds early opens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,8 +11,9 @@ use super::codes;
 use super::finding::{Level, Report};
 use crate::engine::daemon_json::{PROGRAM, RUNTIME};
 use crate::engine::runtimes::{EngineInfo, Registered};
+use crate::model::inventory::EngineName;
 use crate::runtime::options::Options;
-use crate::runtime::{oci_args, version};
+use crate::runtime::{oci_args, real, version};
 use crate::sys::child;
 
 const SUBJECT: &str = "runtime";
@@ -20,18 +21,47 @@ const SUBJECT: &str = "runtime";
 const ENABLE: &str = "sudo ttyplugd runtime enable";
 
 impl Report {
-    pub(super) fn engine(&mut self, info: &EngineInfo) {
+    pub(super) fn no_engine(&mut self, error: &anyhow::Error) {
+        let what = format!("{error:#}");
+        let fix = "start Docker or podman.socket, or set DOCKER_HOST=unix://…, or run as root";
+        self.error(codes::ENGINE, "engine", what, fix);
+    }
+
+    pub(super) fn podman_is_silent(&mut self) {
+        let what = "Podman is installed and does not listen, so its containers get no ports";
+        let fix = "systemctl enable --now podman.socket";
+        self.note(codes::ENGINE, "engine", what, fix);
+    }
+
+    pub(super) fn engine(&mut self, name: &EngineName, info: &EngineInfo) {
+        let name = match name.as_str() {
+            "docker" => "Docker",
+            "podman" => "Podman",
+            other => other,
+        };
+        let rootless = if info.is_rootless { "; rootless" } else { "" };
         let what = format!(
-            "Docker {} answers; cgroup driver {}, cgroup version {}",
+            "{name} {} answers; cgroup driver {}, cgroup version {}{rootless}",
             info.version, info.cgroup_driver, info.cgroup_version
         );
         self.note(codes::ENGINE, "engine", what, "");
+    }
+
+    /// The engines of containers of which only wrappers tell.
+    pub(super) fn told_engines(&mut self, engines: BTreeSet<&EngineName>) {
+        for engine in engines {
+            let what = format!(
+                "the containers of {engine} are known that have the runtime ttyplug, and no others"
+            );
+            self.note(codes::ENGINE, "engine", what, "");
+        }
     }
 
     /// Whether early opens can be held. `users` are the containers of each runtime that is the
     /// wrapper; `with_hold` are other containers, for which `hold` is set.
     pub(super) fn runtime(
         &mut self,
+        engine: &EngineName,
         info: &EngineInfo,
         users: &BTreeMap<String, Vec<String>>,
         with_hold: &[String],
@@ -42,7 +72,7 @@ impl Report {
                 false => Level::Warning,
                 true => Level::Error,
             };
-            if self.runtime_works(name, registered, level) {
+            if self.runtime_works(engine, name, registered, level) {
                 let what = format!("{name} is registered ({})", registered.path);
                 self.note(codes::RUNTIME, SUBJECT, what, "");
             }
@@ -78,9 +108,18 @@ impl Report {
     }
 
     /// Whether the wrapper is installed, and the real runtime supports held opens.
-    fn runtime_works(&mut self, name: &str, registered: &Registered, level: Level) -> bool {
+    fn runtime_works(
+        &mut self,
+        engine: &EngineName,
+        name: &str,
+        registered: &Registered,
+        level: Level,
+    ) -> bool {
         let register = match name {
             RUNTIME => ENABLE.to_owned(),
+            _ if *engine == EngineName::PODMAN => {
+                format!("correct the path of {name}: grep -r {name} /etc/containers")
+            }
             _ => format!(
                 "correct the path of {name} in Docker's daemon.json, then: systemctl reload docker"
             ),
@@ -102,7 +141,16 @@ impl Report {
             );
             self.warning(codes::RUNTIME_PROGRAM, SUBJECT, what, register);
         }
-        let real = Options::parse(registered.arguments.clone()).runtime;
+        let named = Options::parse(registered.arguments.clone()).runtime;
+        let real = match real::find(named.as_deref()) {
+            Ok(real) => real,
+            Err(error) => {
+                let what = format!("{name} starts no container: {error}");
+                let fix = "apt-get install runc".to_owned();
+                self.add(level, codes::RUNTIME_PROGRAM, SUBJECT, what, fix);
+                return false;
+            }
+        };
         // If it does not start, its version is unknown; the engine reports it when it is used.
         let mut command = Command::new(&real);
         command.arg("--version").stdin(Stdio::null());
@@ -114,7 +162,7 @@ impl Report {
             return true;
         };
         let what = format!("{name} cannot hold early opens: {reason}");
-        let fix = "upgrade runc".to_owned();
+        let fix = "upgrade it".to_owned();
         self.add(level, codes::RUNTIME_TOO_OLD, SUBJECT, what, fix);
         false
     }

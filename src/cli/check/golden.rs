@@ -15,6 +15,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::cgroup_rules::CgroupRules;
+use super::device_cgroup::Of;
 use super::finding::{Level, Report};
 use super::host::Host;
 use super::kernel::text;
@@ -26,7 +27,8 @@ use crate::engine::container::{Mapping, Running};
 use crate::model::DevNum;
 use crate::model::device_access::DeviceRules;
 use crate::model::fixtures;
-use crate::model::inventory::{Container, ContainerId, ContainerState, Inventory};
+use crate::model::inventory::{Container, ContainerId, ContainerState, EngineName, Inventory};
+use crate::model::start::StartId;
 use crate::plan::assign::assign;
 use crate::plan::passwd;
 use crate::store::Store;
@@ -51,6 +53,8 @@ struct Case {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     group_add: Vec<String>,
+    /// Docker, unless another is named.
+    engine: Option<String>,
     /// The engine's cgroup driver.
     #[serde(default)]
     driver: String,
@@ -115,9 +119,14 @@ fn check_container(
     let wants = state.assigned.wants(&id);
     let in_effect = CgroupRules::read(&host.root, case.pid, &id);
     let numbers = wants.iter().map(|want| want.devnum);
-    let (level, majors) = (case.level(), &host.majors);
-    report.device_cgroup(level, &subject, &running, &in_effect, numbers, majors);
-    report.missing_drivers(level, &subject, &running, &case.driver, majors);
+    let majors = &host.majors;
+    let of = Of {
+        level: case.level(),
+        subject: &subject,
+        engine: &id.engine,
+    };
+    report.device_cgroup(&of, &running, &in_effect, numbers, majors);
+    report.missing_drivers(&of, &running, &case.driver, majors);
 
     let processes: Vec<_> = host.processes_in(&id).collect();
     let own = host.root.join(format!("proc/{}/root", case.pid));
@@ -143,7 +152,9 @@ fn check_container(
 
 impl Case {
     fn id(&self) -> ContainerId {
-        ContainerId(self.id.repeat(64))
+        let engine = self.engine.clone().map(EngineName::new);
+        let engine = engine.unwrap_or(EngineName::DOCKER);
+        ContainerId::new(engine, self.id.repeat(64))
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -167,7 +178,7 @@ impl Case {
         };
         Running {
             pid: self.pid,
-            started_at: String::new(),
+            start: StartId::default(),
             paused: false,
             foreign: [].into(),
             rights: DeviceRules {

@@ -44,7 +44,7 @@ impl Host {
         &'a self,
         id: &'a ContainerId,
     ) -> impl Iterator<Item = &'a Process> {
-        let is_inside = move |process: &&Process| process.container.as_ref() == Some(id);
+        let is_inside = move |process: &&Process| process.container.as_ref() == Some(&id.id);
         self.processes.iter().filter(is_inside)
     }
 }
@@ -67,6 +67,7 @@ impl Report {
     pub(super) fn host(&mut self, host: &Host, inventory: &Inventory, assigned: &Assignments) {
         self.brltty(host, &inventory.devices);
         self.modem_manager(host, &inventory.devices);
+        self.rootless(host, inventory);
         for device in inventory.devices.values() {
             let has = |id: &&ContainerId| {
                 let mut wants = assigned.wants(id).iter();
@@ -104,6 +105,22 @@ impl Report {
                 _ => continue,
             }
             reported.push(id);
+        }
+    }
+
+    /// A rootless engine has its containers below the service manager of its user.
+    fn rootless(&mut self, host: &Host, inventory: &Inventory) {
+        let known = inventory.containers.keys().map(|id| &id.id);
+        let known: BTreeSet<&String> = known.collect();
+        let unknown = host.processes.iter().filter(|process| {
+            let container = process.container.as_ref();
+            container.is_some_and(|id| !known.contains(id))
+        });
+        let users: BTreeSet<u32> = unknown.filter_map(|process| process.user).collect();
+        for user in users {
+            let what = format!("the containers of the rootless engine of user {user} get no ports");
+            let fix = "run those that need a port with root's engine";
+            self.note(codes::ENGINE, "engine", what, fix);
         }
     }
 
@@ -165,15 +182,19 @@ impl Report {
         device: &Device,
         containers: &[&ContainerId],
     ) {
-        let name = |id: &ContainerId| match inventory.containers.get(id) {
-            Some(container) => container.name.clone(),
-            None => id.short().to_owned(),
+        let name = |id: &String| {
+            let mut known = inventory.containers.iter();
+            let known = known.find(|(known, _)| known.id == *id);
+            let beginning = || ContainerId::of_docker(id.clone()).short().to_owned();
+            known.map_or_else(beginning, |(_, container)| container.name.clone())
         };
         let mut users = BTreeSet::new();
         let opens = |process: &&Process| process.open.contains(&device.devnum);
         for process in host.processes.iter().filter(opens) {
             match &process.container {
-                Some(id) if containers.contains(&id) => drop(users.insert(name(id))),
+                Some(id) if containers.iter().any(|its| its.id == *id) => {
+                    users.insert(name(id));
+                }
                 other => self.foreign_opener(device, process, other.as_ref().map(name)),
             }
         }

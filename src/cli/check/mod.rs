@@ -21,14 +21,17 @@ use crate::cli::block_on::block_on;
 use crate::cli::client::fetch_status;
 use crate::cli::options::ConfigFile;
 use crate::cli::output::{EXIT_USAGE, print, print_json};
-use crate::cli::snapshot::snapshot;
+use crate::cli::snapshot::{Engines, snapshot};
 use crate::config::ConfigError;
 use crate::config::labels::port_requests;
 use crate::config::settings::Settings;
-use crate::daemon::keepers::answering_keepers;
+use crate::daemon::keepers::{Answer, answering_keepers};
 use crate::daemon::state::State;
+use crate::engine::places::podman_is_silent;
+use crate::engine::runtimes::EngineInfo;
+use crate::hold::protocol::HeldOpen;
 use crate::model::Hold;
-use crate::model::inventory::{Container, ContainerId};
+use crate::model::inventory::{Container, ContainerId, EngineName};
 use crate::monitor;
 
 mod brltty;
@@ -126,59 +129,110 @@ async fn context(
     host: Host,
     run_dir: &Path,
 ) -> Option<Context> {
-    let (engine, state) = match snapshot(settings, run_dir, state_dir).await {
+    if podman_is_silent(settings.engines.as_deref()) {
+        report.podman_is_silent();
+    }
+    let (engines, state) = match snapshot(settings, run_dir, state_dir).await {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            let what = format!("{error:#}");
-            let fix = "start Docker, or set DOCKER_HOST=unix://…, or run as root";
-            report.error(codes::ENGINE, "engine", what, fix);
+            report.no_engine(&error);
             return None;
         }
     };
-    let info = match engine.info().await {
-        Ok(info) => info,
-        Err(error) => {
-            let fix = "systemctl status docker";
-            report.error(codes::ENGINE, "engine", error.to_string(), fix);
-            return None;
-        }
-    };
-    report.engine(&info);
+    for error in &engines.errors {
+        report.no_engine(error);
+    }
+    let infos = infos(report, &engines).await;
+    let only_told = state.borrow().only_told.clone();
+    if infos.is_empty() && only_told.is_empty() {
+        return None;
+    }
+    report.told_engines(only_told.iter().map(|id| &id.engine).collect());
     let keepers = answering_keepers(run_dir).await.inspect_err(|error| {
         let what = format!("cannot read {}/k: {error}", run_dir.display());
         report.warning(codes::HOST_UNREADABLE, "host", what, "run as root");
     });
+    let keepers = keepers.ok().map(|answers| held(&state.borrow(), answers));
     Some(Context {
-        engine,
-        info,
+        infos,
         state,
         host,
-        keepers: keepers.ok(),
+        keepers,
     })
+}
+
+/// The opens that keepers hold, by containers.
+fn held(state: &State, answers: Vec<Answer>) -> BTreeMap<ContainerId, Vec<HeldOpen>> {
+    let mut held: BTreeMap<_, Vec<HeldOpen>> = BTreeMap::new();
+    for answer in answers {
+        let id = state.identify(&answer.told()).unwrap_or(answer.told());
+        held.entry(id).or_default().extend(answer.report.held);
+    }
+    held
+}
+
+/// What the engines say of themselves.
+async fn infos(report: &mut Report, engines: &Engines) -> BTreeMap<EngineName, EngineInfo> {
+    let mut infos = BTreeMap::new();
+    for (name, engine) in engines.all() {
+        match engine.info().await {
+            Ok(info) => {
+                let info = info.unwrap_or_default();
+                report.engine(name, &info);
+                infos.insert(name.clone(), info);
+            }
+            Err(error) => {
+                let fix = match name.unit() {
+                    Some(unit) => format!("systemctl status {unit}"),
+                    None => format!("look at the log of the engine at {name}"),
+                };
+                report.error(codes::ENGINE, "engine", error.to_string(), fix);
+            }
+        }
+    }
+    infos
 }
 
 /// Checks all containers at the same time, so a slow one does not delay the others.
 async fn check_containers(report: &mut Report, context: Rc<Context>) {
     let containers = context.state.borrow().inventory.containers.clone();
     let checks = containers.into_iter().map(|(id, container)| {
-        let name = container.name.clone();
+        let (engine, name) = (id.engine.clone(), container.name.clone());
         let sets_hold = sets_hold(&context.state.borrow(), &id, &container);
         let check = container::check(context.clone(), id, container);
-        (name, sets_hold, spawn_local(check))
+        (engine, name, sets_hold, spawn_local(check))
     });
-    let (mut with_hold, mut findings) = (Vec::new(), Report::default());
-    let mut users = BTreeMap::<_, Vec<_>>::new();
-    for (name, sets_hold, check) in checks.collect::<Vec<_>>() {
+    let mut findings = Report::default();
+    let mut users = BTreeMap::<EngineName, Users>::new();
+    for (engine, name, sets_hold, check) in checks.collect::<Vec<_>>() {
         let Ok(checked) = check.await else { continue };
-        if context.info.is_ours(&checked.runtime) {
-            users.entry(checked.runtime).or_default().push(name);
-        } else if sets_hold {
-            with_hold.push(name);
-        }
         findings.append(checked.report);
+        let Some(info) = context.infos.get(&engine) else {
+            continue;
+        };
+        let users = users.entry(engine).or_default();
+        let runtime = info.name_of(&checked.runtime);
+        if info.is_ours(runtime) {
+            let users = users.by_runtime.entry(runtime.to_owned());
+            users.or_default().push(name);
+        } else if sets_hold {
+            users.with_hold.push(name);
+        }
     }
-    report.runtime(&context.info, &users, &with_hold);
+    for (engine, info) in &context.infos {
+        let users = users.remove(engine).unwrap_or_default();
+        report.runtime(engine, info, &users.by_runtime, &users.with_hold);
+    }
     report.append(findings);
+}
+
+/// The containers of an engine.
+#[derive(Default)]
+struct Users {
+    /// Those whose runtime is the wrapper, by the name of that.
+    by_runtime: BTreeMap<String, Vec<String>>,
+    /// Others, for which `hold` is set.
+    with_hold: Vec<String>,
 }
 
 /// Whether `hold` is set for a port of the container, in the configuration or by a label.

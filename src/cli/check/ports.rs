@@ -1,12 +1,14 @@
 //! The ports of the configuration and of labels: their devices and containers.
 
+use std::collections::BTreeSet;
+
 use super::codes;
 use super::finding::Report;
 use crate::config::labels::port_requests;
 use crate::daemon::state::State;
 use crate::model::device::Device;
 use crate::model::identity::identity;
-use crate::model::inventory::{Container, ContainerId};
+use crate::model::inventory::{Container, ContainerId, EngineName, Inventory};
 use crate::model::match_key::{BY_PATH, MatchKey};
 use crate::model::port::Port;
 use crate::model::{Hold, NodePath};
@@ -54,7 +56,7 @@ impl Report {
             .filter(|port| !assignment.refuses(port.name.as_str()))
         {
             let subject = format!("port {} of container {}", port.name, container.name);
-            let key = format!("{}/{}", id.0, port.name);
+            let key = format!("{}/{}", id.key(), port.name);
             self.device_of(&subject, port, &offered, state);
             self.names_of(&subject, port, &key, state);
         }
@@ -148,13 +150,25 @@ impl Report {
                 subject,
                 "no container has this port",
                 format!(
-                    "compare its `containers` with docker ps --all, or set the label \
-                     ttyplugd.port.{name}.use=true on a container"
+                    "compare its `containers` with {}, or set the label \
+                     ttyplugd.port.{name}.use=true on a container",
+                    lists(&state.inventory)
                 ),
             );
         } else {
             let what = format!("belongs to {}", users.join(", "));
             self.note(codes::PORT, subject, what, "");
         }
+    }
+}
+
+/// The commands that list all containers.
+fn lists(inventory: &Inventory) -> String {
+    let engines = inventory.containers.keys().map(|id| &id.engine);
+    let commands: BTreeSet<&str> = engines.filter_map(EngineName::command).collect();
+    let lists = commands.iter().map(|command| format!("{command} ps --all"));
+    match lists.collect::<Vec<_>>().join(" and ") {
+        none if none.is_empty() => "the names of your containers".to_owned(),
+        lists => lists,
     }
 }

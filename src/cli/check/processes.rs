@@ -11,7 +11,6 @@ use nix::sys::stat::{major, minor};
 use super::credentials::Credentials;
 use super::kernel::text;
 use crate::model::DevNum;
-use crate::model::inventory::ContainerId;
 use crate::sys::cgroup::{containers, memberships};
 use crate::sys::host_process::is_of_host;
 
@@ -21,9 +20,12 @@ pub(super) struct Process {
     pub(super) pid: i64,
     /// Its name in /proc/PID/comm, which it can change.
     pub(super) command: String,
-    pub(super) container: Option<ContainerId>,
+    /// The id of its container.
+    pub(super) container: Option<String>,
     /// Whether it is the host's own. A container can name its processes and groups as it likes.
     pub(super) is_of_host: bool,
+    /// The user below whose service manager it is (user@.service(5)).
+    pub(super) user: Option<u32>,
     /// Its systemd unit on the host, e.g. `ser2net.service`.
     pub(super) unit: Option<String>,
     pub(super) credentials: Option<Credentials>,
@@ -57,9 +59,8 @@ pub(super) fn processes(root: &Path, number_of: NumberOf) -> Vec<Process> {
         (!command.is_empty()).then(|| Process {
             pid: pid.into(),
             command,
-            container: containers(&cgroup)
-                .next()
-                .map(|id| ContainerId(id.to_owned())),
+            container: containers(&cgroup).next().map(str::to_owned),
+            user: user(&cgroup),
             unit: unit(&cgroup).filter(|_| is_of_host),
             is_of_host,
             credentials: Credentials::parse(&text(&directory, "status")),
@@ -89,6 +90,18 @@ fn open_devices(process: &Path, number_of: NumberOf) -> Vec<DevNum> {
         in_dev.then(|| number_of(&entry.path())).flatten()
     };
     entries.flatten().filter_map(number).collect()
+}
+
+fn user(cgroup: &str) -> Option<u32> {
+    memberships(cgroup).find_map(|its| {
+        let mut names = its.path.split('/');
+        names.find_map(|name| {
+            name.strip_prefix("user@")?
+                .strip_suffix(".service")?
+                .parse()
+                .ok()
+        })
+    })
 }
 
 /// The systemd unit of a process. Services of a user are below that user's `user@UID.service`,

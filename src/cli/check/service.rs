@@ -107,7 +107,7 @@ impl Report {
                 codes::SERVICE_WAITS,
                 subject,
                 "is waiting for the engine",
-                "compare DOCKER_HOST of the service with docker context show, and see journalctl -u \
+                "compare DOCKER_HOST of the service with docker context ls, and see journalctl -u \
                  ttyplugd",
             );
         }

@@ -1,12 +1,12 @@
-//! `ttyplugd runtime disable`.
+//! `ttyplugd runtime disable` for Docker.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 
 use super::docker_setup::DockerSetup;
+use super::users::{left_behind, require_none};
 use crate::cli::output::printable;
-use crate::cli::root::require_root;
 use crate::engine::daemon_json::{EngineFile, FileError, PROGRAM, Without};
 use crate::engine::dockerd::{self, Dockerd};
 use crate::engine::runtimes::User;
@@ -14,7 +14,6 @@ use crate::sys::trusted_file::WholeFile;
 
 /// Unregisters the runtime and returns a message for the operator.
 pub(super) async fn disable(file: Option<PathBuf>, force: bool) -> anyhow::Result<String> {
-    require_root()?;
     let setup = DockerSetup::find(file).await?;
     let file = WholeFile::read(&setup.file)?;
     let (without, others) = edit(&file)?;
@@ -40,14 +39,10 @@ pub(super) async fn disable(file: Option<PathBuf>, force: bool) -> anyhow::Resul
         ));
     };
     unregister(&setup, &file, &without).await?;
-    let mut message = format!("{name}: ttyplug is no longer registered{others}");
-    if !users.is_empty() {
-        message += &format!(
-            "\nThese containers will never start again without it:\n{}",
-            list(&users)
-        );
-    }
-    Ok(message)
+    let left_behind = left_behind(&users);
+    Ok(format!(
+        "{name}: ttyplug is no longer registered{others}{left_behind}"
+    ))
 }
 
 /// The file without the runtime, and the names of other runtimes that are the wrapper too.
@@ -70,13 +65,7 @@ async fn users(setup: &DockerSetup, is_registered: bool, force: bool) -> anyhow:
         ),
         users => users.unwrap_or_default(),
     };
-    ensure!(
-        force || users.is_empty(),
-        "{PROGRAM} stays registered: these containers use it, and would never start again \
-         without it:\n{}Recreate them with another runtime or remove them, and try again; or use \
-         --force",
-        list(&users)
-    );
+    require_none(&users, force)?;
     Ok(users)
 }
 
@@ -94,9 +83,4 @@ async fn unregister(
         None => file.remove()?,
     }
     file.remove_backup()
-}
-
-fn list(users: &[User]) -> String {
-    let line = |user: &User| format!("  {}\n", printable(&user.to_string()));
-    users.iter().map(line).collect()
 }

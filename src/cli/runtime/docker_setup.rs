@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use tokio::time::{sleep, timeout};
 
+use crate::engine::api::Api;
 use crate::engine::daemon_json::{DEFAULT_FILE, RUNTIME};
 use crate::engine::dockerd::{self, Dockerd};
 use crate::engine::error::EngineError;
+use crate::engine::places::{Place, socket_path};
 use crate::engine::runtimes::{About, User};
-use crate::engine::{Engine, socket_path};
 use crate::sys::trusted_file::{WholeFile, resolve};
 
 /// How long the engine may take to reload its file.
@@ -26,7 +27,7 @@ pub(super) struct DockerSetup {
     /// The address of the engine.
     pub(super) socket: String,
     /// The engine that answers there.
-    pub(super) engine: Result<(Engine, About), EngineError>,
+    pub(super) engine: Result<(Api, About), EngineError>,
 }
 
 impl DockerSetup {
@@ -40,7 +41,7 @@ impl DockerSetup {
         let file = resolve(&file)?;
         dockerds.retain(|dockerd| resolve(&dockerd.file()).is_ok_and(|its| its == file));
         let socket = socket_path()?;
-        let engine = match Engine::connect(&socket, Rc::default()).await {
+        let engine = match Api::connect(&Place::configured(socket.clone()), Rc::default()).await {
             Ok(engine) => engine.about(RUNTIME).await.map(|about| (engine, about)),
             Err(error) => Err(error),
         };
@@ -72,7 +73,7 @@ impl DockerSetup {
         } else {
             ensure!(
                 is_named || dockerd::is_installed(),
-                "Docker is not installed on this machine"
+                "neither Docker nor Podman is installed on this machine"
             );
         }
         Ok(())
@@ -85,7 +86,7 @@ impl DockerSetup {
     }
 
     /// The engine, if it answers and has its runtimes from a daemon.json.
-    fn engine(&self) -> anyhow::Result<&Engine> {
+    fn engine(&self) -> anyhow::Result<&Api> {
         match &self.engine {
             Ok((engine, About { other: None, .. })) => Ok(engine),
             Ok((

@@ -1,19 +1,18 @@
-//! `ttyplugd runtime enable`.
+//! `ttyplugd runtime enable` for Docker.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
 use super::docker_setup::DockerSetup;
+use super::wrapper::wrapper;
 use crate::cli::output::printable;
-use crate::cli::root::require_root;
-use crate::engine::daemon_json::{EngineFile, PROGRAM, RUNTIME, new_file};
+use crate::engine::daemon_json::{EngineFile, RUNTIME, new_file};
 use crate::engine::dockerd::Dockerd;
 use crate::sys::trusted_file::WholeFile;
 
 /// Registers the runtime and returns a message for the operator.
 pub(super) async fn enable(file: Option<PathBuf>) -> anyhow::Result<String> {
-    require_root()?;
     let is_named = file.is_some();
     let setup = DockerSetup::find(file).await?;
     setup.require_usable(is_named)?;
@@ -105,16 +104,4 @@ fn loaded(setup: &DockerSetup) -> String {
         ),
         Err(_) => String::new(),
     }
-}
-
-/// The path of the wrapper, which is installed beside this program.
-fn wrapper() -> anyhow::Result<String> {
-    let path = std::env::current_exe()?.with_file_name(PROGRAM);
-    ensure!(
-        path.is_file(),
-        "{} not found; install both programs into one directory",
-        path.display()
-    );
-    let name = path.to_str().map(String::from);
-    name.with_context(|| format!("{} is not UTF-8", path.display()))
 }

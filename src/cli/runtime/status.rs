@@ -1,13 +1,16 @@
 //! `ttyplugd runtime status`: whether containers can use the runtime, and which do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
 use super::docker_setup::DockerSetup;
+use super::engines::Engines;
 use crate::cli::output::{print, print_json, printable};
-use crate::engine::daemon_json::{EngineFile, Registration};
+use crate::engine::containers_conf::DROP_IN;
+use crate::engine::daemon_json::{EngineFile, RUNTIME, Registration};
+use crate::engine::podman;
 use crate::engine::runtimes::User;
 use crate::runtime::{oci_args, version};
 use crate::sys::child;
@@ -20,7 +23,10 @@ struct Problem {
     fix: &'static str,
 }
 
+/// The runtime in one engine.
 struct Status {
+    /// `docker` or `podman`.
+    name: &'static str,
     file: PathBuf,
     /// In the file, or else in the engine.
     registration: Option<Registration>,
@@ -33,26 +39,63 @@ struct Status {
 }
 
 pub(super) async fn run(file: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
-    let status = Status::read(&DockerSetup::find(file).await?).await;
-    match as_json {
-        true => print_json(&status.as_value())?,
-        false => print(&status.as_text())?,
+    let engines = Engines::of(file.as_deref());
+    let mut all = Vec::new();
+    if engines.docker {
+        all.push(Status::of_docker(&DockerSetup::find(file).await?).await);
     }
-    Ok(ExitCode::from(u8::from(!status.problems.is_empty())))
+    if engines.podman {
+        all.push(Status::of_podman());
+    }
+    match as_json {
+        true => print_json(&as_value(&all))?,
+        false => print(&as_text(&all))?,
+    }
+    let is_ok = all.iter().all(|status| status.problems.is_empty());
+    Ok(ExitCode::from(u8::from(!is_ok)))
 }
 
 impl Status {
-    async fn read(setup: &DockerSetup) -> Self {
-        let mut status = Self {
-            file: setup.file.clone(),
+    fn new(name: &'static str, file: &Path) -> Self {
+        Self {
+            name,
+            file: file.to_owned(),
             registration: None,
             engine: None,
             behind: None,
             users: Vec::new(),
             problems: Vec::new(),
-        };
+        }
+    }
+
+    async fn of_docker(setup: &DockerSetup) -> Self {
+        let mut status = Self::new("docker", &setup.file);
         status.read_file(setup);
         status.ask_engine(setup).await;
+        status.ask_runtime();
+        status
+    }
+
+    fn of_podman() -> Self {
+        let mut status = Self::new("podman", Path::new(DROP_IN));
+        match podman::about() {
+            Ok(about) => status.engine = Some(about.version),
+            Err(error) => {
+                status.add(format!("{error:#}"), "run this as root; podman info");
+                return status;
+            }
+        }
+        match podman::users() {
+            Ok(users) => status.users = users,
+            Err(error) => status.add(format!("{error:#}"), "podman ps --all"),
+        }
+        match podman::program(RUNTIME) {
+            Ok(path) => status.registration = Some(Registration::of(path)),
+            Err(error) if status.file.exists() => {
+                status.add(format!("{error:#}"), "sudo ttyplugd runtime enable");
+            }
+            Err(_) => status.add("ttyplug is not registered", "sudo ttyplugd runtime enable"),
+        }
         status.ask_runtime();
         status
     }
@@ -94,12 +137,7 @@ impl Status {
         match (in_file, &about.runtime) {
             (None, None) => self.add("ttyplug is not registered", "sudo ttyplugd runtime enable"),
             (Some(file), Some(engine)) if file == engine => {}
-            (None, Some(path)) => {
-                self.registration = Some(Registration {
-                    path: path.clone(),
-                    runtime_args: Vec::new(),
-                });
-            }
+            (None, Some(path)) => self.registration = Some(Registration::of(path.clone())),
             (Some(_), _) => self.add(
                 "the engine has not loaded its file",
                 "sudo systemctl reload docker",
@@ -126,7 +164,7 @@ impl Status {
         };
         self.behind = version.lines().next().map(String::from);
         if let Err(reason) = oci_args::can_notify(&version) {
-            self.add(format!("opens are not held: {reason}"), "upgrade runc");
+            self.add(format!("opens are not held: {reason}"), "upgrade it");
         }
         if let Err(error) = try_listener() {
             let what =
@@ -144,7 +182,7 @@ impl Status {
             printable(&self.file.display().to_string()),
             or_dash(path),
             or_dash(self.behind.as_deref()),
-            or_dash(self.engine.as_deref()),
+            or_dash(self.engine_text().as_deref()),
             or_dash((!users.is_empty()).then(|| users.join(", ")).as_deref()),
         );
         let style = anstyle::AnsiColor::Red.on_default().bold();
@@ -158,26 +196,51 @@ impl Status {
         text
     }
 
+    fn engine_text(&self) -> Option<String> {
+        let version = self.engine.as_ref()?;
+        Some(match self.name {
+            "podman" => format!("Podman {version}"),
+            _ => version.clone(),
+        })
+    }
+
     fn as_value(&self) -> Value {
-        let users = self.users.iter();
-        let problems = self.problems.iter();
         json!({
-            "schema": 1,
-            "ok": self.problems.is_empty(),
+            "name": self.name,
             "file": self.file,
             "registered": self.registration.is_some(),
             "path": self.registration.as_ref().map(|its| &its.path),
             "arguments": self.registration.as_ref().map(|its| &its.runtime_args),
             "behind": self.behind,
             "engine": self.engine,
-            "containers": users
-                .map(|user| {
-                    json!({ "name": user.name, "state": user.state, "runtime": user.runtime })
-                })
-                .collect::<Vec<_>>(),
-            "problems": problems
-                .map(|problem| json!({ "what": problem.what, "remedy": problem.fix }))
-                .collect::<Vec<_>>(),
+            "containers": self.users.iter().map(container).collect::<Vec<_>>(),
+            "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
         })
     }
+}
+
+fn container(user: &User) -> Value {
+    json!({ "name": user.name, "state": user.state, "runtime": user.runtime })
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({ "what": problem.what, "remedy": problem.fix })
+}
+
+fn as_text(all: &[Status]) -> String {
+    let texts: Vec<_> = all.iter().map(Status::as_text).collect();
+    texts.join("\n")
+}
+
+/// What there is of the first engine, the containers and problems of all of them, and then each.
+fn as_value(all: &[Status]) -> Value {
+    let mut value = all.first().map(Status::as_value).unwrap_or_default();
+    let containers = all.iter().flat_map(|status| &status.users).map(container);
+    let problems = all.iter().flat_map(|status| &status.problems).map(problem);
+    value["containers"] = containers.collect();
+    value["problems"] = problems.collect();
+    value["schema"] = 1.into();
+    value["ok"] = (value["problems"] == json!([])).into();
+    value["engines"] = all.iter().map(Status::as_value).collect();
+    value
 }

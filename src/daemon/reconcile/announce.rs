@@ -70,7 +70,8 @@ impl Handle<'_> {
         if let Ok(Err(error)) = work.await {
             tracing::warn!(
                 message_id = kind::NOT_ANNOUNCED,
-                container_id = %self.id().0,
+                container_id = self.id().id,
+                engine = self.engine_name(),
                 "{error:#}"
             );
         }

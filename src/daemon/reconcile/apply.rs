@@ -3,9 +3,11 @@
 //! Attempt, fall back, settle. A port is ready as soon as its node was seen in place; the record, the
 //! log and the uevents come after that.
 
+use std::time::{Duration, Instant};
+
 use crate::config::settings::InjectPolicy;
 use crate::container::inject::{InjectError, inject};
-use crate::container::observe::observe;
+use crate::container::observe::{Question, observe};
 use crate::container::script::{self, Explained};
 use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::{Handle, Stop, engine_problem};
@@ -14,6 +16,7 @@ use crate::daemon::start::Entrance;
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
 use crate::engine::exec::Executed;
+use crate::model::inventory::EngineName;
 use crate::model::problem::{Failure, Problem};
 use crate::plan::{Op, Record, merged, pruned};
 
@@ -33,13 +36,26 @@ enum Outcome {
     Namespace(Result<(), InjectError>),
 }
 
+/// A container before anything is made in it.
+#[derive(Debug)]
+pub struct Before {
+    seen: Seen,
+    /// When that was.
+    at: Instant,
+    /// Nobody has looked into this start before.
+    is_first: bool,
+}
+
+/// What was seen is acted upon for so long. The container goes on meanwhile, and while it is granted access
+/// systemd may be asked, which takes longer.
+const FRESH: Duration = Duration::from_millis(10);
+
 impl Handle<'_> {
-    /// Looks into the container, makes what is wanted there and removes the rest. Returns the problems
-    /// that are left.
+    /// Looks into the container before anything is made in it.
     ///
     /// # Errors
-    /// The start has ended, or a problem because of which nothing could be done.
-    pub async fn apply(&self, engine: Option<&Engine>) -> Result<Vec<Problem>, Stop> {
+    /// The container cannot be read.
+    pub async fn look_before(&self) -> Result<Before, Problem> {
         let record = self.record();
         let is_first = self.start.begin_first_look();
         if is_first && !record.is_empty() {
@@ -47,7 +63,32 @@ impl Handle<'_> {
             self.start.begin_command(&record);
         }
         self.look_for_command().await;
-        let before = self.look(&record).await?;
+        let at = Instant::now();
+        let seen = self.look(&record).await?;
+        Ok(Before { seen, at, is_first })
+    }
+
+    /// Looks again if it was long ago.
+    async fn look_now(&self, before: Before) -> Result<Before, Problem> {
+        if before.at.elapsed() < FRESH {
+            return Ok(before);
+        }
+        let at = Instant::now();
+        let seen = self.look(&self.record()).await?;
+        Ok(Before { seen, at, ..before })
+    }
+
+    /// Makes what is wanted in the container and removes the rest. Returns the problems that are left.
+    ///
+    /// # Errors
+    /// The start has ended, or a problem because of which nothing could be done.
+    pub async fn apply(
+        &self,
+        engine: Option<&Engine>,
+        before: Result<Before, Problem>,
+    ) -> Result<Vec<Problem>, Stop> {
+        let Before { seen, is_first, .. } = self.look_now(before?).await?;
+        let before = seen;
         // The container is tried again when it is unpaused, or when the engine is back.
         let Some(method) = self.method(engine, &before) else {
             self.set_ready(before.ready(self));
@@ -63,7 +104,7 @@ impl Handle<'_> {
             self.settle(&before.plan.record, &before).await?;
             return Ok(before.problems);
         }
-        let planned = merged(record, before.plan.record.clone());
+        let planned = merged(self.record(), before.plan.record.clone());
         self.put_record(planned).await?;
         self.carry_out(method, &before).await
     }
@@ -75,7 +116,7 @@ impl Handle<'_> {
         self.settle(&before.plan.record, &after).await?;
         self.log_done(before, &after, latency);
         let left = after.plan.ops.first();
-        let left = left.and_then(|first| outcome.problem(&first.to_string()));
+        let left = left.and_then(|first| outcome.problem(&first.to_string(), &self.id().engine));
         Ok(after.problems.into_iter().chain(left).collect())
     }
 
@@ -91,7 +132,8 @@ impl Handle<'_> {
         let (outcome, after) = self.attempt(Method::Namespace, &after).await?;
         if failed.is_the_containers() && after.plan.ops.is_empty() {
             let operation = before.plan.ops.first().map(Op::to_string);
-            if let Some(problem) = failed.problem(&operation.unwrap_or_default()) {
+            if let Some(problem) = failed.problem(&operation.unwrap_or_default(), &self.id().engine)
+            {
                 self.use_namespace_from_now_on(problem.cause);
             }
         }
@@ -110,7 +152,7 @@ impl Handle<'_> {
         let exec_cannot_work =
             self.running.drops_mknod || actual.remapped || self.start.exec_fails();
         let exec = engine.filter(|_| !self.running.paused).map(Method::Exec);
-        match self.inject_policy() {
+        match self.inject_policy {
             InjectPolicy::Exec => exec,
             InjectPolicy::Auto if !exec_cannot_work => exec.or(Some(Method::Namespace)),
             InjectPolicy::Auto | InjectPolicy::Namespace => Some(Method::Namespace),
@@ -125,7 +167,7 @@ impl Handle<'_> {
         if seen.plan.ops.is_empty() || matches!(method, Method::Namespace) {
             return Ok(method);
         }
-        let policy = self.inject_policy();
+        let policy = self.inject_policy;
         let cause = match self.replaceable(seen).await {
             Ok(None) => return Ok(method),
             Ok(Some(path)) => format!("users other than root could replace {path} in it"),
@@ -164,11 +206,16 @@ impl Handle<'_> {
                 (Outcome::Exec(outcome), self.look(record).await?)
             }
             Method::Namespace => {
-                let (ops, paths) = (seen.plan.ops.clone(), self.paths(record));
+                let (ops, question) = (seen.plan.ops.clone(), self.question(record));
                 let work = move |entrance: &Entrance| -> anyhow::Result<_> {
                     let entered = entrance.rootfs.enter()?;
                     let done = inject(&entered, &ops);
-                    Ok((done, observe(&entered, &paths)?))
+                    let question = Question {
+                        // All that was seen before has been swept, unless sweeping has failed.
+                        leftovers: done.is_err(),
+                        ..question
+                    };
+                    Ok((done, observe(&entered, &question)?))
                 };
                 let (done, view) = self
                     .run(Part::Root, work)
@@ -182,13 +229,16 @@ impl Handle<'_> {
     }
 
     fn falls_back(&self, after: &Seen) -> bool {
-        self.inject_policy() == InjectPolicy::Auto && !after.plan.ops.is_empty()
+        self.inject_policy == InjectPolicy::Auto && !after.plan.ops.is_empty()
     }
 
     fn use_namespace_from_now_on(&self, reason: String) {
         tracing::info!(
-            container_name = self.name(), container_id = %self.id().0, reason,
-            "docker exec cannot create nodes here; using namespace injection"
+            container_name = self.name(),
+            container_id = self.id().id,
+            engine = self.engine_name(),
+            reason,
+            "commands cannot create nodes here; using namespace injection"
         );
         self.start.set_exec_fails();
     }
@@ -212,14 +262,14 @@ impl Outcome {
     }
 
     /// Why `operation` is left; `None` if the container was paused, after which it is tried again.
-    fn problem(self, operation: &str) -> Option<Problem> {
+    fn problem(self, operation: &str, engine: &EngineName) -> Option<Problem> {
         let (failure, Explained { cause, fix }) = match self {
             Self::Exec(Ok(Executed::Ended { status, output })) => {
-                (Failure::Exec, script::explain(status, &output))
+                (Failure::Exec, script::explain(status, &output, engine))
             }
             Self::Exec(Err(error @ EngineError::Refused { .. })) => {
                 let cause = script::shorten(&error.to_string());
-                (Failure::Exec, explained(cause, error.fix()))
+                (Failure::Exec, explained(cause, &error.fix(engine)))
             }
             Self::Exec(Ok(Executed::Hung)) => {
                 let cause = "the command in the container did not end in time and was killed";
@@ -227,7 +277,7 @@ impl Outcome {
                 (Failure::Exec, explained(cause, fix))
             }
             Self::Exec(Ok(Executed::Interrupted)) => return None,
-            Self::Exec(Err(error)) => return Some(engine_problem(&error)),
+            Self::Exec(Err(error)) => return Some(engine_problem(&error, engine)),
             Self::Namespace(Err(error)) => {
                 let cause = error.to_string();
                 (Failure::Inject, explained(cause, error.fix()))

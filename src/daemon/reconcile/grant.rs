@@ -131,7 +131,10 @@ impl Handle<'_> {
     fn warn_not_kept(&self, error: &str) {
         tracing::warn!(
             message_id = kind::RIGHT_NOT_KEPT,
-            container_name = self.name(), container_id = %self.id().0, error,
+            container_name = self.name(),
+            container_id = self.id().id,
+            engine = self.engine_name(),
+            error,
             "device access will be lost at the next daemon-reload"
         );
     }
@@ -166,12 +169,14 @@ impl Handle<'_> {
         match change {
             AccessChange::Grant => tracing::info!(
                 message_id = kind::GRANTED, action = "grant", port, serial_device = device,
-                device_number = %devnum, container_name = self.name(), container_id = %self.id().0,
+                device_number = %devnum, container_name = self.name(),
+                container_id = self.id().id, engine = self.engine_name(),
                 "device access granted"
             ),
             AccessChange::Revoke(_) => tracing::info!(
                 message_id = kind::REVOKED, action = "revoke", device_number = %devnum,
-                container_name = self.name(), container_id = %self.id().0,
+                container_name = self.name(),
+                container_id = self.id().id, engine = self.engine_name(),
                 "device access revoked"
             ),
         }

@@ -16,11 +16,13 @@ use crate::daemon::reconcile::job::Job;
 use crate::daemon::start::{Entrance, Start};
 use crate::daemon::state::State;
 use crate::daemon::status::note;
+use crate::engine::Engine;
 use crate::engine::container::Running;
 use crate::engine::error::EngineError;
 use crate::model::device_access::{DeviceRules, Grant, Grants, Origin};
-use crate::model::inventory::{ContainerId, ContainerState};
+use crate::model::inventory::{ContainerId, ContainerState, EngineName};
 use crate::model::problem::{Failure, Problem};
+use crate::model::start::StartId;
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::WantedPort;
 use crate::plan::{Note, Record};
@@ -60,6 +62,8 @@ pub struct Handle<'a> {
     pub start: Rc<Start>,
     pub running: Rc<Running>,
     pub wants: Vec<WantedPort>,
+    /// How nodes are made, by the settings of when the work began.
+    pub inject_policy: InjectPolicy,
     /// What stands for ports whose device is absent, and why others have no such placeholder.
     pub placeholders: Vec<WantedPort>,
     pub refused: Vec<Problem>,
@@ -74,6 +78,7 @@ impl<'a> Handle<'a> {
             running: start.running(),
             start,
             wants,
+            inject_policy: inject_policy(&job),
             placeholders: Vec::new(),
             refused: Vec::new(),
             denied: BTreeSet::new(),
@@ -89,6 +94,11 @@ impl<'a> Handle<'a> {
         self.job.id
     }
 
+    /// For the log, in which Docker is not named.
+    pub fn engine_name(&self) -> Option<&'a str> {
+        self.job.id.engine.unless_docker()
+    }
+
     pub fn name(&self) -> &'a str {
         self.job.name
     }
@@ -96,10 +106,6 @@ impl<'a> Handle<'a> {
     /// When the event came that caused the work.
     pub fn since(&self) -> Instant {
         self.job.since
-    }
-
-    pub fn inject_policy(&self) -> InjectPolicy {
-        self.job.state.borrow().settings.inject
     }
 
     pub fn grant_policy(&self) -> GrantPolicy {
@@ -116,7 +122,7 @@ impl<'a> Handle<'a> {
         state
             .store
             .records
-            .entries(self.job.id, &self.running.started_at)
+            .entries(self.job.id, &self.running.start)
     }
 
     /// Puts entries on the record of this start, and waits until it is written.
@@ -124,9 +130,9 @@ impl<'a> Handle<'a> {
     /// # Errors
     /// The start has ended, or the record cannot be written: then the container must not be touched.
     pub async fn put_record(&self, record: Record) -> Result<(), Stop> {
-        self.change(|state, started_at| {
+        self.change(|state, start| {
             let records = &mut state.store.records;
-            records.put_entries(self.job.id, started_at, record);
+            records.put_entries(self.job.id, start, record);
         })?;
         self.write().await
     }
@@ -134,10 +140,7 @@ impl<'a> Handle<'a> {
     /// The access that was granted to this start.
     pub fn grants(&self) -> Grants {
         let state = self.job.state.borrow();
-        state
-            .store
-            .records
-            .grants(self.job.id, &self.running.started_at)
+        state.store.records.grants(self.job.id, &self.running.start)
     }
 
     /// Whether the record of an earlier daemon could not be read.
@@ -150,9 +153,9 @@ impl<'a> Handle<'a> {
     /// # Errors
     /// The start has ended.
     pub fn put_grants(&self, grants: Grants) -> Result<(), Stop> {
-        self.change(|state, started_at| {
+        self.change(|state, start| {
             let records = &mut state.store.records;
-            records.put_grants(self.job.id, started_at, grants);
+            records.put_grants(self.job.id, start, grants);
         })
     }
 
@@ -172,7 +175,7 @@ impl<'a> Handle<'a> {
             // The engine has passed the rules to systemd when it made the group.
             known_to_systemd: true,
         };
-        self.change(|state, started_at| state.store.records.begin(self.job.id, started_at, grant))
+        self.change(|state, start| state.store.records.begin(self.job.id, start, grant))
     }
 
     /// The last plug of a port, in this start or an earlier one.
@@ -187,9 +190,9 @@ impl<'a> Handle<'a> {
     /// # Errors
     /// The start has ended.
     pub fn put_plug(&self, port: &str, plugged: u64, acted: Option<u64>) -> Result<(), Stop> {
-        self.change(|state, started_at| {
+        self.change(|state, start| {
             let plug = LastPlug {
-                started_at: started_at.to_owned(),
+                start: start.clone(),
                 plugged,
                 acted,
             };
@@ -207,15 +210,26 @@ impl<'a> Handle<'a> {
         self.job.state.borrow().metrics.clone()
     }
 
-    /// Waits until the record is written. It yields first, so one write serves all containers that wait
-    /// for one.
+    /// Waits until the record is written. One write serves all containers that are worked on at the same
+    /// time.
     ///
     /// # Errors
     /// The start has ended, or the record cannot be written.
     pub async fn write(&self) -> Result<(), Stop> {
-        yield_now().await;
+        if !self.is_written() {
+            yield_now().await;
+        }
+        // By now others may have written it.
+        if !self.is_written() {
+            self.job.blocking.gather().await;
+        }
         let written = self.change(|state, _| state.store.records.write(self.job.id))?;
         written.map_err(|error| Problem::disk(&error).into())
+    }
+
+    fn is_written(&self) -> bool {
+        let state = self.job.state.borrow();
+        state.store.records.is_written(self.job.id)
     }
 
     /// The device rules of the container's definition, and what was granted.
@@ -253,7 +267,10 @@ impl<'a> Handle<'a> {
         let (new, changed) = self.start.set_notes(notes);
         for note in new {
             tracing::info!(
-                container_name = self.name(), container_id = %self.id().0, port = note.port,
+                container_name = self.name(),
+                container_id = self.id().id,
+                engine = self.engine_name(),
+                port = note.port,
                 "{note}"
             );
         }
@@ -301,18 +318,27 @@ impl<'a> Handle<'a> {
     }
 
     /// Changes the state, unless this start has ended.
-    fn change<T>(&self, change: impl FnOnce(&mut State, &str) -> T) -> Result<T, Stop> {
+    fn change<T>(&self, change: impl FnOnce(&mut State, &StartId) -> T) -> Result<T, Stop> {
         let mut state = self.job.state.borrow_mut();
         match state.lives.is_current(self.job.id, &self.start) {
-            true => Ok(change(&mut state, &self.running.started_at)),
+            true => Ok(change(&mut state, &self.running.start)),
             false => Err(Stop::Ended),
         }
     }
 }
 
-/// The problem that the engine failed.
-pub fn engine_problem(error: &EngineError) -> Problem {
-    Problem::passing(Failure::Engine, error.to_string(), error.fix())
+/// Where no engine executes commands, nodes are made from outside.
+fn inject_policy(job: &Job<'_>) -> InjectPolicy {
+    let takes_commands = |engine: &Engine| engine.takes_commands();
+    match job.engine.is_none_or(takes_commands) {
+        true => job.state.borrow().settings.inject,
+        false => InjectPolicy::Namespace,
+    }
+}
+
+/// The problem that this engine failed.
+pub fn engine_problem(error: &EngineError, engine: &EngineName) -> Problem {
+    Problem::passing(Failure::Engine, error.to_string(), error.fix(engine))
 }
 
 #[cfg(test)]
@@ -368,7 +394,10 @@ mod tests {
     #[tokio::test]
     async fn work_on_a_start_writes_what_has_come_of_it() {
         let directory = tempfile::tempdir().expect("a directory can be made");
-        let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
+        let (shared, id) = (
+            shared(directory.path()),
+            ContainerId::of_docker("1".repeat(64)),
+        );
         let start = Start::own("1");
         shared.state.borrow_mut().lives.begin(&id, start.clone());
         let work = handle(&shared, &id, &start);
@@ -392,7 +421,10 @@ mod tests {
         ];
         for (ending, end) in endings {
             let directory = tempfile::tempdir().expect("a directory can be made");
-            let (shared, id) = (shared(directory.path()), ContainerId("1".repeat(64)));
+            let (shared, id) = (
+                shared(directory.path()),
+                ContainerId::of_docker("1".repeat(64)),
+            );
             let start = Start::own("1");
             shared.state.borrow_mut().lives.begin(&id, start.clone());
             let work = handle(&shared, &id, &start);
@@ -409,14 +441,14 @@ mod tests {
             work.set_ready(ready());
             assert!(!is_ready(&shared, &id), "{ending}");
             let state = shared.state.borrow();
-            for started_at in ["1", "2"] {
+            for start in ["1", "2"].map(StartId::at) {
                 assert_eq!(
-                    state.store.records.entries(&id, started_at),
+                    state.store.records.entries(&id, &start),
                     Record::new(),
                     "{ending}"
                 );
                 assert_eq!(
-                    state.store.records.grants(&id, started_at),
+                    state.store.records.grants(&id, &start),
                     Grants::new(),
                     "{ending}"
                 );

@@ -21,7 +21,8 @@ impl Handle<'_> {
     }
 
     fn log(&self, op: &Op, rules: &DeviceRules, latency: Duration) {
-        let (id, name) = (&self.id().0, self.name());
+        let (id, name) = (&self.id().id, self.name());
+        let engine = self.engine_name();
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         match op {
             Op::MakeNode { path, devnum, .. } => {
@@ -29,14 +30,14 @@ impl Handle<'_> {
                 let (port, device) = want.map_or(("", ""), |want| (&*want.port, &*want.device));
                 tracing::info!(
                     message_id = kind::MADE, action = "make", port, serial_device = device,
-                    device_number = %devnum, container_name = name, container_id = id,
+                    device_number = %devnum, container_name = name, container_id = id, engine,
                     container_path = %path, latency_ms, operation = %op,
                     "node made"
                 );
                 if *devnum != DevNum::NONE && !rules.allow(*devnum) {
                     tracing::warn!(
                         message_id = kind::NO_RIGHT, serial_device = device, container_name = name,
-                        container_id = id, container_path = %path,
+                        container_id = id, engine, container_path = %path,
                         remedy = DeviceRules::compose_line(*devnum),
                         "node made, but the container has no access to the device"
                     );
@@ -44,24 +45,28 @@ impl Handle<'_> {
             }
             Op::MakeLink { path, target, .. } => tracing::info!(
                 message_id = kind::MADE, action = "link", link_target = target,
-                container_name = name, container_id = id, container_path = %path, latency_ms,
+                container_name = name, container_id = id, engine,
+                container_path = %path, latency_ms,
                 operation = %op,
                 "link made"
             ),
             Op::RemoveNode { path, devnum, .. } => tracing::info!(
                 message_id = kind::REMOVED, action = "remove", device_number = %devnum,
-                container_name = name, container_id = id, container_path = %path, latency_ms,
+                container_name = name, container_id = id, engine,
+                container_path = %path, latency_ms,
                 "node removed"
             ),
             Op::RemoveLink { path, target } => tracing::info!(
                 message_id = kind::REMOVED, action = "unlink", link_target = target,
-                container_name = name, container_id = id, container_path = %path, latency_ms,
+                container_name = name, container_id = id, engine,
+                container_path = %path, latency_ms,
                 "link removed"
             ),
             Op::Sweep { path } => tracing::info!(
                 action = "sweep",
                 container_name = name,
                 container_id = id,
+                engine,
                 container_path = path,
                 "temporary file of an earlier run removed"
             ),

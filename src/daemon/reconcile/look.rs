@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::settings::InjectPolicy;
-use crate::container::observe::{View, observe};
+use crate::container::observe::{Question, View, observe};
 use crate::daemon::blocking::Part;
 use crate::daemon::reconcile::handle::Handle;
 use crate::engine::container::Mapping;
 use crate::model::problem::{Failure, Problem};
-use crate::model::{DevNum, NodePath};
+use crate::model::{Account, DevNum, NodePath};
 use crate::plan::assign::WantedPort;
 use crate::plan::{Blocked, Made, Op, Plan, Record, merged, passwd, plan};
 
@@ -26,18 +26,34 @@ impl Handle<'_> {
     /// # Errors
     /// The container cannot be read.
     pub async fn look(&self, record: &Record) -> Result<Seen, Problem> {
-        let paths = self.paths(record);
+        self.ask(self.question(record), record).await
+    }
+
+    async fn ask(&self, question: Question, record: &Record) -> Result<Seen, Problem> {
         let look = self.run(Part::Root, move |entrance| {
-            observe(&entrance.rootfs.enter()?, &paths)
+            observe(&entrance.rootfs.enter()?, &question)
         });
         let view = look.await?.map_err(|error| not_seen(&error))?;
         Ok(self.compare(view, record))
     }
 
+    /// The same for somebody who wants to know all about the container, and changes nothing.
+    ///
+    /// # Errors
+    /// The container cannot be read.
+    pub async fn look_with_accounts(&self) -> Result<Seen, Problem> {
+        let record = self.record();
+        let question = Question {
+            accounts: true,
+            ..self.question(&record)
+        };
+        self.ask(question, &record).await
+    }
+
     /// Computes the plan, and what is in the way of it.
     pub fn compare(&self, mut view: View, record: &Record) -> Seen {
         // A command in the container can make nodes, but not bind-mount them.
-        view.actual.remapped &= self.inject_policy() != InjectPolicy::Exec;
+        view.actual.remapped &= self.inject_policy != InjectPolicy::Exec;
         let mut wanted = Vec::new();
         let mut keep = Record::new();
         let mut problems = Vec::new();
@@ -78,10 +94,15 @@ impl Handle<'_> {
         record
     }
 
-    /// All paths that are wanted or on record.
-    pub fn paths(&self, record: &Record) -> BTreeSet<NodePath> {
+    /// What there is to find out: all that is wanted or on record.
+    pub fn question(&self, record: &Record) -> Question {
         let wanted = self.nodes().flat_map(WantedPort::paths);
-        wanted.chain(record.keys()).cloned().collect()
+        Question {
+            paths: wanted.chain(record.keys()).cloned().collect(),
+            accounts: self.nodes().any(names_account),
+            real: self.inject_policy != InjectPolicy::Namespace,
+            leftovers: true,
+        }
     }
 }
 
@@ -111,6 +132,11 @@ impl Seen {
         let mut paths = self.plan.ops.iter().map(Op::path).chain(blocked);
         paths.any(|path| path == op.path())
     }
+}
+
+fn names_account(want: &WantedPort) -> bool {
+    let mut accounts = [&want.owner, &want.group].into_iter();
+    accounts.any(|account| matches!(account, Account::Name(_)))
 }
 
 /// The node and the links of a port.

@@ -1,4 +1,4 @@
-//! Reconciles one container with what it should have: revoke, grant, look, make, look again.
+//! Reconciles one container with what it should have: revoke; grant, and look meanwhile; make; look again.
 //!
 //! The result is read from the container; the output of a command in it is never trusted.
 
@@ -125,7 +125,7 @@ pub async fn preview(
     let Some(handle) = job.handle().await? else {
         return Ok(None);
     };
-    let mut seen = handle.look(&handle.record()).await?;
+    let mut seen = handle.look_with_accounts().await?;
     seen.problems.extend(handle.refused);
     Ok(Some(Preview {
         seen,
@@ -157,7 +157,8 @@ impl<'a> Job<'a> {
     /// The start that the engine describes.
     async fn described(self, engine: &Engine) -> Result<Option<Rc<Start>>, Problem> {
         let running = engine.last_known(self.id).await;
-        let Some(running) = running.map_err(|error| engine_problem(&error))? else {
+        let Some(running) = running.map_err(|error| engine_problem(&error, &self.id.engine))?
+        else {
             self.state.borrow_mut().lives.end(self.id);
             return Ok(None);
         };
@@ -203,14 +204,16 @@ impl Handle<'_> {
     async fn reconcile(&mut self, engine: Option<&Engine>) -> Result<Vec<Problem>, Ended> {
         let mut problems = self.refused.clone();
         self.record_created().map_err(|_| Ended)?;
-        if let Err(stop) = self.grant().await {
+        // Nothing is made before that has ended.
+        let (granted, before) = tokio::join!(self.grant(), self.look_before());
+        if let Err(stop) = granted {
             problems.push(stop.problem()?);
             self.denied = self.not_openable();
         }
         if self.grant_policy() == GrantPolicy::Off {
             problems.extend(self.deny_refused().await);
         }
-        match self.apply(engine).await {
+        match self.apply(engine, before).await {
             Ok(more) => problems.extend(more),
             Err(stop) => problems.push(stop.problem()?),
         }

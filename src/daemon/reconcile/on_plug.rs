@@ -8,6 +8,7 @@ use crate::daemon::reconcile::handle::{Handle, Stop, engine_problem};
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
 use crate::model::on_plug::OnPlug;
+use crate::model::problem::{Failure, Problem};
 use crate::plan::assign::WantedPort;
 use crate::sys::clock::monotonic;
 use crate::sys::logging::kind;
@@ -45,7 +46,7 @@ impl Handle<'_> {
     fn has_come_back(&self, want: &WantedPort) -> Result<bool, Stop> {
         let last = self.last_plug(&want.port);
         let acted = last.as_ref().and_then(|last| last.acted);
-        match last.filter(|last| last.started_at == self.running.started_at) {
+        match last.filter(|last| last.start.is(&self.running.start)) {
             Some(last) => {
                 let is_time = acted.is_none_or(|acted| monotonic().saturating_sub(acted) >= PERIOD);
                 Ok(last.plugged != want.plugged && is_time)
@@ -61,6 +62,9 @@ impl Handle<'_> {
         let Some(engine) = engine.filter(|_| !self.running.paused) else {
             return Ok(());
         };
+        if !engine.takes_commands() {
+            return Err(cannot_restart(back).into());
+        }
         let before: Vec<_> = back.iter().map(|want| self.last_plug(&want.port)).collect();
         self.put_acted(back).await?;
         if self.start.is_stopping() || self.start.has_ended() {
@@ -73,7 +77,7 @@ impl Handle<'_> {
                     let plugged = last.as_ref().map_or(0, |last| last.plugged);
                     self.put_plug(&want.port, plugged, last.and_then(|last| last.acted))?;
                 }
-                return Err(engine_problem(&error).into());
+                return Err(engine_problem(&error, &self.id().engine).into());
             }
         }
         self.metrics().restarts.add(1);
@@ -117,8 +121,23 @@ impl Handle<'_> {
     fn log_action(&self, back: &[&WantedPort], action: &str, what: &str) {
         let ports: Vec<&str> = back.iter().map(|want| &*want.port).collect();
         tracing::info!(
-            message_id = kind::ON_PLUG, action, port = ports.join(","),
-            container_name = self.name(), container_id = %self.id().0, "{what}"
+            message_id = kind::ON_PLUG,
+            action,
+            port = ports.join(","),
+            container_name = self.name(),
+            container_id = self.id().id,
+            engine = self.engine_name(),
+            "{what}"
         );
+    }
+}
+
+fn cannot_restart(back: &[&WantedPort]) -> Problem {
+    let cause = "it came back, and the container cannot be restarted: ttyplugd does not speak to its engine";
+    let fix = "set its on-plug to a signal that ends the application, e.g. \"signal TERM\"";
+    let problem = Problem::lasting(Failure::Definition, cause, fix);
+    match back.first() {
+        Some(want) => problem.of_port(&want.port),
+        None => problem,
     }
 }

@@ -9,11 +9,14 @@ pub struct Status {
     pub schema: u32,
     /// The daemon's own version.
     pub version: String,
-    /// Whether the engine has listed its containers.
+    /// Whether the engine, or one of several, has listed its containers.
     pub engine: bool,
     /// Why the engine does not answer; `None` while it does.
     #[serde(default)]
     pub engine_error: Option<String>,
+    /// The engines; none where Docker is the only one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<EngineStatus>,
     /// Why the state for the next boot cannot be written; `None` while it can.
     #[serde(default)]
     pub state_error: Option<String>,
@@ -27,12 +30,26 @@ pub struct Status {
     pub held: Vec<HeldStatus>,
 }
 
+/// An engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// E.g. `podman`.
+    pub name: String,
+    pub answers: bool,
+    /// Why it does not answer.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
 /// One port in one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortStatus {
     pub port: String,
     pub container: String,
     pub container_id: String,
+    /// The container's engine; `None` is Docker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Whether the container does not run.
     #[serde(default)]
     pub stopped: bool,
@@ -77,6 +94,9 @@ pub enum PortState {
 pub struct HeldStatus {
     pub container: String,
     pub container_id: String,
+    /// The container's engine; `None` is Docker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The port that it waits for, if the path is one of a port's.
     #[serde(default)]
     pub port: Option<String>,

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use crate::daemon::state::State;
-use crate::daemon::status::document::{HeldStatus, PortState, PortStatus, Status};
+use crate::daemon::status::document::{EngineStatus, HeldStatus, PortState, PortStatus, Status};
 use crate::daemon::timeline::Row;
 use crate::hold::ContainerPorts;
 use crate::hold::changes::KnownOpen;
 use crate::model::NodePath;
-use crate::model::inventory::{Container, ContainerId, ContainerState};
+use crate::model::inventory::{Container, ContainerId, ContainerState, EngineName};
 use crate::model::problem::Problem;
 use crate::plan::assign::{Assignment, Conflict};
 use crate::sys::clock::Now;
@@ -125,7 +125,10 @@ fn explain<'a>(
         return (port_state, Some(UNPLUGGED));
     }
     if container.state == ContainerState::Stopped {
-        let fix = format!("start it: docker start {}", container.name);
+        let fix = match id.engine.command() {
+            Some(command) => format!("start it: {command} start {}", container.name),
+            None => "start it".to_owned(),
+        };
         return (port_state, Some(("its container does not run", fix.into())));
     }
     (port_state, None)
@@ -147,13 +150,31 @@ pub fn status(state: &State, now: Now) -> Status {
     Status {
         schema: 1,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        engine: state.engine.has_listed(),
-        engine_error: state.engine.error().map(str::to_owned),
+        engine: state.engines.any_has_listed(),
+        engine_error: state.engines.error(),
+        engines: engines(state),
         state_error: state.problems.of_known().map(str::to_owned),
         config_error: state.config_error.clone(),
         reloads: Some(state.reloads),
         ports: ports.collect(),
         held: held.collect(),
+    }
+}
+
+/// Those that are followed, unless that is Docker alone.
+fn engines(state: &State) -> Vec<EngineStatus> {
+    let all = state.engines.all();
+    let all = all.map(|(name, answers, error)| EngineStatus {
+        name: name.to_string(),
+        answers,
+        error: error.map(str::to_owned),
+    });
+    let mut all: Vec<EngineStatus> = all.collect();
+    // One that was looked for and is not there.
+    all.retain(|engine| engine.answers || engine.error.is_some());
+    match all.as_slice() {
+        [only] if only.name == EngineName::DOCKER.as_str() => Vec::new(),
+        _ => all,
     }
 }
 
@@ -164,7 +185,8 @@ fn port_status(state: &State, row: Row, now: Now) -> PortStatus {
     PortStatus {
         port: row.port.to_owned(),
         container: row.container.name.clone(),
-        container_id: row.id.0.clone(),
+        container_id: row.id.id.clone(),
+        engine: row.id.engine.unless_docker().map(str::to_owned),
         stopped: row.container.state == ContainerState::Stopped,
         node: row.node.map(ToString::to_string),
         device: row.device.map(str::to_owned),
@@ -211,7 +233,8 @@ fn held_status<'a>(
         let waited_ms = held.waited_ms.saturating_add(ago);
         HeldStatus {
             container: name.clone(),
-            container_id: id.0.clone(),
+            container_id: id.id.clone(),
+            engine: id.engine.unless_docker().map(str::to_owned),
             port: port_of(&held.path),
             path: held.path.clone(),
             tid: held.tid,
@@ -253,7 +276,7 @@ mod tests {
         };
         let inventory = Inventory {
             devices: [("ttyUSB0".to_owned(), device("ttyUSB0", "A"))].into(),
-            containers: [(ContainerId("1".repeat(64)), app)].into(),
+            containers: [(ContainerId::of_docker("1".repeat(64)), app)].into(),
             ..Inventory::default()
         };
         let mut state = State::new(

@@ -16,12 +16,14 @@ fn inventory(devices: &[Device], containers: &[(&str, Container)]) -> Inventory 
     let mut inventory = Inventory::default();
     inventory.replace_devices(devices.to_vec());
     let named = containers.iter().cloned();
-    inventory.containers = named.map(|(id, c)| (ContainerId(id.into()), c)).collect();
+    inventory.containers = named
+        .map(|(id, c)| (ContainerId::of_docker(id.into()), c))
+        .collect();
     inventory
 }
 
 fn lines(assigned: &Assignments, id: &str) -> Vec<String> {
-    let wants = assigned.wants(&ContainerId(id.into())).iter();
+    let wants = assigned.wants(&ContainerId::of_docker(id.into())).iter();
     wants
         .map(|w| format!("{} {} {}", w.port, w.node, w.devnum))
         .collect()
@@ -78,9 +80,13 @@ fn one_port_serves_many_containers_and_one_container_has_many_ports() {
             "ttyUSB1 /dev/ttyUSB1 188:1"
         ]
     );
-    assert!(!assigned.by_container.contains_key(&ContainerId("3".into())));
+    assert!(
+        !assigned
+            .by_container
+            .contains_key(&ContainerId::of_docker("3".into()))
+    );
     // A link belongs to the first port that has the device.
-    let wants = assigned.wants(&ContainerId("2".into()));
+    let wants = assigned.wants(&ContainerId::of_docker("2".into()));
     assert_eq!(
         wants.iter().map(|w| w.links.len()).collect::<Vec<_>>(),
         [2, 0, 2]
@@ -114,7 +120,7 @@ fn a_bad_label_leaves_out_that_container_alone() {
         ],
     );
     let assigned = assign(&settings(ZWAVE), &all, &LastDevices::default());
-    assert!(assigned.by_container[&ContainerId("1".into())].is_err());
+    assert!(assigned.by_container[&ContainerId::of_docker("1".into())].is_err());
     assert_eq!(lines(&assigned, "2").len(), 2);
 }
 
@@ -204,7 +210,7 @@ fn a_node_below_another_one_is_a_conflict() {
 
 /// The names by which early opens of what is not plugged in are held in the container "1".
 fn held(assigned: &Assignments) -> Vec<String> {
-    let assignment = assigned.by_container[&ContainerId("1".into())].as_ref();
+    let assignment = assigned.by_container[&ContainerId::of_docker("1".into())].as_ref();
     let ports = assignment.unwrap().ports(|_, _| true);
     let waiting = ports.ports.iter().filter(|port| !port.ready);
     let names = waiting.flat_map(|port| port.names.clone());
@@ -297,4 +303,34 @@ fn a_port_that_a_rule_of_the_operators_offers_is_known_by_the_names_that_it_has_
     let names = held(&after("", &own, &plugged));
     assert!(!names.contains(&"/dev/ttyXRUSB0".to_owned()), "{names:?}");
     assert!(names.contains(&"/dev/ttyUSB0".to_owned()), "{names:?}");
+}
+
+/// Whose instructions tests/instructions.sh counts: half of the containers ask by label for all
+/// ports, and half are named in the file.
+#[test]
+fn many_containers_have_many_ports() {
+    let devices: Vec<Device> = (0..8)
+        .map(|n| device(&format!("ttyUSB{n}"), &format!("S{n}")))
+        .collect();
+    let ids: Vec<String> = (0..32).map(|n| format!("{n:02}")).collect();
+    let containers: Vec<(&str, Container)> = ids
+        .iter()
+        .enumerate()
+        .map(|(n, id)| match n % 2 {
+            0 => (&**id, container(id, &[("ttyplugd.enable", "true")])),
+            _ => (&**id, container(&format!("app-{id}"), &[])),
+        })
+        .collect();
+    let port = |n| {
+        format!(
+            "[[port]]\nname = \"p{n}\"\nmatch = {{ serial = \"S{n}\" }}\nnode = \"/dev/p{n}\"\n\
+             containers = [\"app-*\"]\n"
+        )
+    };
+    let file: String = (0..8).map(port).collect();
+    let all = inventory(&devices, &containers);
+    let assigned = assign(&settings(&file), &all, &LastDevices::default());
+    for id in &ids {
+        assert_eq!(lines(&assigned, id).len(), 8, "{id}");
+    }
 }

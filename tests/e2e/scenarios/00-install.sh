@@ -24,13 +24,8 @@ has_the_runtime() {
 }
 within 60 "the engine has the runtime ttyplug" has_the_runtime
 
-# An image of one busybox under all its names. Its dialout is 77, which is not the machine's.
 root=$(mktemp -d)
-mkdir -p "$root"/{bin,dev,etc,proc,sys,tmp}
-cp /bin/busybox "$root/bin/"
-for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
-printf '%s\n' root:x:0:0:root:/:/bin/sh app:x:1000:1000:app:/:/bin/sh >"$root/etc/passwd"
-printf '%s\n' root:x:0: dialout:x:77: app:x:1000: >"$root/etc/group"
+busybox_root "$root"
 tar -C "$root" -c . | timeout 120 docker import --change 'ENV PATH=/bin' - e2e/busybox >/dev/null
 rm -rf "$root"
 

@@ -55,6 +55,7 @@ say "the same after restarts of the container, of the daemon and of the engine"
 plug 0 "${zwave[@]}"
 docker restart --time 1 app >/dev/null
 within 60 "the port can be opened" can_open app /dev/zwave
+own=$(number_of "$(tty_of 0)")
 systemctl kill --signal KILL ttyplugd
 can_open app /dev/zwave || fail "it ends with the daemon"
 unplug 0
@@ -63,9 +64,11 @@ within 60 "its number cannot be opened any more" refused "$own"
 docker_setting '."live-restore" = true'
 plug 0 "${zwave[@]}"
 within 60 "the port can be opened" can_open app /dev/zwave
+own=$(number_of "$(tty_of 0)")
 systemctl restart docker
 within 120 "the port can be opened" can_open app /dev/zwave
 unplug 0
+within 60 "the node is gone" absent "$(root_of app)/dev/zwave"
 within 60 "its number cannot be opened any more" refused "$own"
 it_may_open
 

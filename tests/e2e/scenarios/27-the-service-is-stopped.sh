@@ -2,8 +2,8 @@
 # let go when its time is over, and containers start as ever.
 
 plug 0 "${zwave[@]}"
-start_user app /dev/zwave "${as_zwave[@]}"
 listen 0
+start_user app /dev/zwave "${as_zwave[@]}"
 within 60 "an application uses its port" heard 0 said-by-app
 start_user early /dev/meter --label ttyplugd.port.meter.match=serial=METER1 \
     --label ttyplugd.port.meter.node=/dev/meter --label ttyplugd.port.meter.hold=20s

@@ -152,10 +152,10 @@ impl Machine {
             Operation::Exec(container) => self.exec(*container),
             Operation::KillShim(container) => self.kill_shim(*container),
             Operation::KillKeeper(container) => self.kill_keeper(*container),
-            Operation::Start(container) => self.post(*container, "start", &[204])?,
+            Operation::Start(container) => self.start(*container, "start")?,
             Operation::Stop(container) => self.post(*container, "stop?t=0", &[204])?,
             Operation::Kill(container) => self.post(*container, "kill", &[204])?,
-            Operation::Restart(container) => self.post(*container, "restart?t=0", &[204])?,
+            Operation::Restart(container) => self.start(*container, "restart?t=0")?,
             Operation::Pause(container) => self.pause(*container)?,
             Operation::Unpause(container) => self.post(*container, "unpause", &[204])?,
             Operation::Rename(container, name) => self.rename(*container, name)?,
@@ -190,6 +190,17 @@ impl Machine {
     pub(super) fn inspect(&self, container: usize) -> Result<Value, String> {
         let path = format!("/containers/{}/json", self.id(container));
         expect("GET", &path, &Value::Null, &[200])
+    }
+
+    /// containerd gives up on a shim that is slow to listen (containerd, runtime/v2/binary.go), and a
+    /// user starts the container again.
+    fn start(&self, container: usize, how: &str) -> Result<(), String> {
+        match self.post(container, how, &[204]) {
+            Err(error) if error.contains("failed to start shim") => {
+                self.post(container, "start", &[204])
+            }
+            ended => ended,
+        }
     }
 
     /// runc gives up on a container that begins a process at every of its tries (libcontainer,

@@ -121,6 +121,15 @@ impl Operation {
         matches!(self, Self::KillEngine { .. } | Self::KillContainerd { .. })
     }
 
+    /// The socket that it empties, and how often.
+    pub(super) fn unplugs(&self) -> Option<(usize, u64)> {
+        match *self {
+            Self::Unplug { socket } => Some((socket, 1)),
+            Self::Blink { socket, times } => Some((socket, times)),
+            _ => None,
+        }
+    }
+
     /// The one container that it is about.
     pub(super) fn container(&self) -> Option<usize> {
         match *self {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::testbed::entries;
+use crate::testbed::{entries, test_dir};
 
 use super::machine::Machine;
 use super::opens::{Open, Verdict};
@@ -77,7 +77,7 @@ impl Report {
         );
         let late = sorted(&self.late);
         println!(
-            "opens that were too late by no more than they may: {} after {} ms (median; p99 {} ms, most {} ms)",
+            "opens that have succeeded after an unplug: {}, {} ms after it (median; p99 {} ms, most {} ms)",
             late.len(),
             ms(&late, 50),
             ms(&late, 99),
@@ -122,12 +122,19 @@ pub(super) fn directory() -> PathBuf {
     directory
 }
 
-/// Keeps the journal: each entry is a line, with the fields that its program has written.
-pub(super) fn keep_journal() {
+/// Keeps the journal, an entry a line with the fields that its program has written, and what the
+/// engine has logged.
+pub(super) fn keep_logs() {
+    let kept = directory();
     let lines: Vec<_> = entries(&[]).iter().filter_map(line_of).collect();
-    let file = directory().join("journal.txt");
-    fs::write(&file, lines.join("\n")).expect("root can write a file");
-    println!("the journal is in {}", file.display());
+    fs::write(kept.join("journal.txt"), lines.join("\n")).expect("root can write a file");
+    for log in ["dockerd.log", "containerd.log"] {
+        fs::copy(test_dir().join(log), kept.join(log)).expect("the engine has a log");
+    }
+    println!(
+        "the journal and the engine's logs are in {}",
+        kept.display()
+    );
 }
 
 /// Time, program and message of an entry, and its other fields but those that are in every one.

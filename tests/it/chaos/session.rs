@@ -13,10 +13,10 @@ use super::history::{Done, History};
 use super::look::{self, Log};
 use super::machine::{Machine, tty};
 use super::opens::{Open, judge, stick_at};
-use super::operation::{Generator, Operation};
+use super::operation::Generator;
 use super::oracle::{Host, Must, must, nodes};
 use super::patience;
-use super::report::{Report, keep_journal};
+use super::report::{Report, keep_logs};
 use super::round::{Step, carry_out, now};
 use super::udevd::Udevd;
 use super::world::{Container, Inject, Life, World};
@@ -24,10 +24,11 @@ use super::world::{Container, Inject, Life, World};
 /// Within which everything is as it must be after the last operation, in microseconds.
 const SETTLES: u64 = 5_000_000;
 
-/// The same where a command is the only way and the engine or containerd was killed in the middle of
-/// one: that one never ends, and is given up after 10 s. The shim may wait for whom the engine has not
-/// told to read its output, and then so is each command after it.
-const SETTLES_BY_COMMAND: u64 = 60_000_000;
+/// The same after the engine or containerd was killed in the middle of a command: that one never ends,
+/// and is given up after 10 s. The shim waits for up to 30 s for whom the engine has not told to read
+/// its output (containerd, pkg/process/exec.go, `start`). So does each command after it, and the
+/// engine's answer to who asks for the container.
+const SETTLES_AFTER_KILL: u64 = 60_000_000;
 
 /// How long it is looked further, to say whether it ever became right.
 const GIVES_UP: u64 = 30_000_000;
@@ -43,6 +44,8 @@ pub(super) struct Session {
     opens: Vec<Vec<Open>>,
     report: Report,
     udevd: Udevd,
+    /// When the engine or containerd was killed last.
+    killed: Option<u64>,
 }
 
 impl Session {
@@ -58,6 +61,7 @@ impl Session {
             opens: containers.map(|_| Vec::new()).collect(),
             report: Report::default(),
             udevd: Udevd::listen(),
+            killed: None,
             host: host(),
             history: History::default(),
             world,
@@ -75,24 +79,31 @@ impl Session {
         let steps = self.steps();
         let (mut done, mut wrong) = carry_out(&self.machine, &steps);
         for done in &mut done {
-            if let Operation::Unplug { socket } = done.operation {
-                done.ended = self.udevd.removed(&tty(socket), done.begun);
+            if let Some((socket, times)) = done.operation.unplugs() {
+                done.ended = self.udevd.removed(&tty(socket), times);
             }
         }
         self.history.add(done.clone());
         if wrong.is_empty() {
-            let killed = |done: &Done| done.operation.kills_engine();
-            let by_command = self.world.config.inject == Inject::Exec;
-            let limit = match by_command && done.iter().any(killed) {
-                true => SETTLES_BY_COMMAND,
-                false => SETTLES,
-            };
+            let limit = self.limit(&done);
             wrong = self.settle(limit * patience());
         }
         wrong.extend(self.judge_opens());
         self.report.sample(&self.machine);
         if !wrong.is_empty() {
             self.fail(&done, wrong);
+        }
+    }
+
+    /// Within which everything must be right after these operations.
+    fn limit(&mut self, done: &[Done]) -> u64 {
+        let kills = done.iter().filter(|done| done.operation.kills_engine());
+        let killed = kills.map(|done| done.ended).max().or(self.killed);
+        self.killed = killed;
+        let lately = killed.is_some_and(|killed| now() < killed + SETTLES_AFTER_KILL);
+        match lately && self.world.config.inject != Inject::Namespace {
+            true => SETTLES_AFTER_KILL,
+            false => SETTLES,
         }
     }
 
@@ -279,22 +290,19 @@ impl Session {
             let [begun, ended] = [begun, ended].map(|time| *time as f64 / 1e6);
             println!("  {begun:.3} {ended:.3} {operation}");
         }
-        println!("it differs, the smallest difference first:");
-        for wrong in &wrong {
-            println!("  {wrong}");
-        }
         println!("what is plugged in: {:?}", self.world.sockets);
         println!("the configuration: {:?}", self.world.config);
         self.report.print();
-        keep_journal();
-        panic!("{} differences", wrong.len());
+        keep_logs();
+        let wrong = wrong.join("\n  ");
+        panic!("it differs, the smallest difference first:\n  {wrong}");
     }
 
     /// Nothing of ours is left when the last container has gone.
     pub(super) fn end(self) {
         let left = self.machine.left_behind();
         self.report.print();
-        keep_journal();
+        keep_logs();
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
 }

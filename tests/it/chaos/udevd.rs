@@ -1,6 +1,6 @@
 //! When udevd has announced that a device is gone: what it takes before that is its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::process::{Command, Stdio};
 
 use crate::testbed::{Process, until};
@@ -10,8 +10,9 @@ use crate::testbed::{Process, until};
 pub(super) struct Udevd {
     monitor: Process,
     read: usize,
-    /// When each tty was announced to be gone, in microseconds of the monotonic clock.
-    removed: BTreeMap<String, Vec<u64>>,
+    /// When each tty was announced to be gone, in microseconds of the monotonic clock, and that is not
+    /// taken yet.
+    removed: BTreeMap<String, VecDeque<u64>>,
 }
 
 impl Udevd {
@@ -28,19 +29,26 @@ impl Udevd {
         }
     }
 
-    /// When a tty was announced to be gone that was unplugged at this time.
-    pub(super) fn removed(&mut self, tty: &str, unplugged: u64) -> u64 {
-        until("udevd announces that a tty is gone", || {
-            let lines = self.monitor.lines();
-            for line in &lines[self.read..] {
-                if let Some((tty, time)) = removal(line) {
-                    self.removed.entry(tty).or_default().push(time);
-                }
+    /// When a tty was announced to be gone the last of so many times, after those that were asked for
+    /// before. udevd announces each of them, in their order, and may be late by many.
+    pub(super) fn removed(&mut self, tty: &str, times: u64) -> u64 {
+        let last = until("udevd announces that a tty is gone", || {
+            self.read();
+            let removed = self.removed.get_mut(tty)?;
+            let all = removed.len() as u64 >= times;
+            all.then(|| (0..times).filter_map(|_| removed.pop_front()).last())
+        });
+        last.expect("it was asked for one at least")
+    }
+
+    fn read(&mut self) {
+        let lines = self.monitor.lines();
+        for line in &lines[self.read..] {
+            if let Some((tty, time)) = removal(line) {
+                self.removed.entry(tty).or_default().push_back(time);
             }
-            self.read = lines.len();
-            let times = self.removed.get(tty)?.iter().rev();
-            times.take_while(|time| **time >= unplugged).last().copied()
-        })
+        }
+        self.read = lines.len();
     }
 }
 

@@ -314,9 +314,9 @@ impl World {
             Operation::Plug { socket, stick } => self.sockets[socket] = Some(stick),
             Operation::Unplug { socket } => self.sockets[socket] = None,
             Operation::Start(c) | Operation::Restart(c) => self.begin(c),
-            // Of a container that nobody knows every port of the configuration waits.
+            // Of a container that nobody knows every port of the configuration waits, and no label is known.
             Operation::Recreate(c) => {
-                self.containers[c].on_record = true;
+                self.containers[c].on_record = !self.containers[c].kind.has_labels();
                 self.begin(c);
             }
             Operation::Unpause(c) => self.containers[c].life = Life::Running,
@@ -370,8 +370,7 @@ impl World {
     pub(super) fn end_round(&mut self) {
         let down = self.daemon_was_down;
         for container in &mut self.containers {
-            container.held &=
-                container.kind.has_labels() || !(down && container.started_unrecorded);
+            container.held &= !(down && container.started_unrecorded);
         }
     }
 
@@ -409,9 +408,13 @@ impl World {
 mod tests {
     use super::*;
 
-    /// Whether `blue` is held if that happens after everything was right and, but for a full disk, was
-    /// written.
-    fn is_held(before: &[Operation], round: &[Operation]) -> bool {
+    /// Those with a label of a port of its own, and with none.
+    const LABELLED: usize = 7;
+    const BLUE: usize = 2;
+
+    /// Whether a container is held if that happens after everything was right and, but for a full disk,
+    /// was written.
+    fn is_held(container: usize, before: &[Operation], round: &[Operation]) -> bool {
         let mut world = World::new();
         for round in [before, round] {
             world.settle(true);
@@ -419,25 +422,47 @@ mod tests {
             round.iter().for_each(|operation| world.apply(operation));
             world.end_round();
         }
-        world.containers[2].held
+        world.containers[container].held
     }
 
     #[test]
     fn a_start_without_the_daemon_goes_by_what_was_written() {
         let renames = [
-            Operation::Rename(2, "white"),
-            Operation::Rename(2, "bluebell"),
+            Operation::Rename(BLUE, "white"),
+            Operation::Rename(BLUE, "bluebell"),
         ];
         let full = [&[Operation::FillDisk], &renames[..]].concat();
-        let (start, down) = (Operation::Start(2), Operation::KillDaemon { down: 0 });
-        assert!(is_held(&full, std::slice::from_ref(&start)));
-        assert!(is_held(&renames, &[start.clone(), down.clone()]));
-        assert!(!is_held(&full, &[start.clone(), down.clone()]));
+        let (start, down) = (Operation::Start(BLUE), Operation::KillDaemon { down: 0 });
+        assert!(is_held(BLUE, &full, std::slice::from_ref(&start)));
+        assert!(is_held(BLUE, &renames, &[start.clone(), down.clone()]));
+        assert!(!is_held(BLUE, &full, &[start.clone(), down.clone()]));
         let renamed = [&renames[..], &[down.clone(), start]].concat();
-        assert!(!is_held(&[], &renamed));
-        let recreated = [down.clone(), Operation::Recreate(2)];
-        assert!(is_held(&full, &recreated));
+        assert!(!is_held(BLUE, &[], &renamed));
+        let recreated = [down.clone(), Operation::Recreate(BLUE)];
+        assert!(is_held(BLUE, &full, &recreated));
         // It was held before the daemon went.
-        assert!(is_held(&[Operation::Start(2)], &[down]));
+        assert!(is_held(BLUE, &[Operation::Start(BLUE)], &[down]));
+    }
+
+    #[test]
+    fn labels_of_a_new_container_are_not_known_without_the_daemon_until_they_were_written() {
+        let recreated = [Operation::FillDisk, Operation::Recreate(LABELLED)];
+        let mended = [Operation::MendDisk, Operation::FillDisk];
+        let (restart, down) = (
+            Operation::Restart(LABELLED),
+            Operation::KillDaemon { down: 0 },
+        );
+        let with = |operations: &[Operation]| [&mended[..], operations].concat();
+        assert!(is_held(
+            LABELLED,
+            &recreated,
+            &with(std::slice::from_ref(&restart))
+        ));
+        assert!(!is_held(
+            LABELLED,
+            &recreated,
+            &with(&[restart.clone(), down.clone()])
+        ));
+        assert!(is_held(LABELLED, &recreated[1..], &[restart, down]));
     }
 }

@@ -1,4 +1,4 @@
-//! Containers, made with the docker command as a user makes them.
+//! Containers, made with the docker or the podman command as a user makes them.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::wait::{eventually, output, run};
 /// A container that is about to be created.
 #[derive(Debug, Clone)]
 pub(crate) struct Recipe {
+    engine: &'static str,
     name: String,
     image: String,
     network: String,
@@ -22,12 +23,19 @@ pub(crate) struct Recipe {
 impl Recipe {
     pub(crate) fn new(name: &str) -> Self {
         Self {
+            engine: "docker",
             name: name.into(),
             image: "busybox".into(),
             network: "none".into(),
             arguments: Vec::new(),
             command: Vec::new(),
         }
+    }
+
+    /// With Podman, see `testbed::Podman`.
+    pub(crate) fn podman(mut self) -> Self {
+        self.engine = "podman";
+        self
     }
 
     /// One of the images of tests/images.sh; busybox unless another is named.
@@ -64,16 +72,25 @@ impl Recipe {
     }
 
     pub(crate) fn create(self) -> Container {
-        let mut command: Vec<String> = ["create", "--name", &self.name, "--network", &self.network]
-            .map(String::from)
-            .into();
+        self.call(&["create"])
+    }
+
+    /// Created and started by one command.
+    pub(crate) fn run(self) -> Container {
+        self.call(&["run", "--detach"])
+    }
+
+    fn call(self, verb: &[&str]) -> Container {
+        let named = [verb, &["--name", &self.name, "--network", &self.network]].concat();
+        let mut command: Vec<String> = named.into_iter().map(String::from).collect();
         // sleep does not end at SIGTERM when it is process 1.
         command.extend(["--stop-timeout", "1"].map(String::from));
         command.extend(self.arguments);
         command.push(format!("ttyplugd-test/{}", self.image));
         command.extend(self.command);
-        run("docker", &command);
+        run(self.engine, &command);
         Container {
+            engine: self.engine,
             name: self.name,
             root: RefCell::default(),
         }
@@ -89,6 +106,7 @@ impl Recipe {
 /// A container; it is removed when the test is done with it.
 #[derive(Debug)]
 pub(crate) struct Container {
+    engine: &'static str,
     name: String,
     root: RefCell<PathBuf>,
 }
@@ -98,27 +116,27 @@ impl Container {
         &self.name
     }
 
-    /// `docker ARGUMENTS NAME`
+    /// `docker ARGUMENTS NAME`, or `podman ARGUMENTS NAME`
     #[track_caller]
     pub(crate) fn docker(&self, arguments: &[&str]) {
-        run("docker", &[arguments, &[&self.name]].concat());
+        run(self.engine, &[arguments, &[&self.name]].concat());
         self.root.take();
     }
 
     pub(crate) fn rename(&mut self, name: &str) {
-        run("docker", &["rename", &self.name, name]);
+        run(self.engine, &["rename", &self.name, name]);
         self.name = name.into();
     }
 
     pub(crate) fn inspect(&self, format: &str) -> String {
-        run("docker", &["inspect", "--format", format, &self.name])
+        run(self.engine, &["inspect", "--format", format, &self.name])
     }
 
     /// Runs a shell script in it as root, which has to succeed.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
         run(
-            "docker",
+            self.engine,
             &["exec", "-u", "0", &self.name, "/bin/sh", "-c", script],
         )
     }
@@ -126,17 +144,20 @@ impl Container {
     /// The same, without waiting for its end.
     pub(crate) fn sh_detached(&self, script: &str) {
         let exec = ["exec", "--detach", "-u", "0", &self.name];
-        run("docker", &[&exec[..], &["/bin/sh", "-c", script]].concat());
+        run(
+            self.engine,
+            &[&exec[..], &["/bin/sh", "-c", script]].concat(),
+        );
     }
 
     /// The output of its own program.
     pub(crate) fn logs(&self) -> String {
-        run("docker", &["logs", &self.name])
+        run(self.engine, &["logs", &self.name])
     }
 
     #[track_caller]
     pub(crate) fn does_not_start(&self) {
-        let started = output("docker", &["start", &self.name]);
+        let started = output(self.engine, &["start", &self.name]);
         assert!(!started.status.success(), "container {} runs", self.name);
     }
 
@@ -245,6 +266,6 @@ fn collect(directory: &Path, below: &Path, names: &mut Vec<String>) {
 impl Drop for Container {
     fn drop(&mut self) {
         // The next test removes a container that is left here.
-        output("docker", &["rm", "--force", &self.name]);
+        output(self.engine, &["rm", "--force", &self.name]);
     }
 }

@@ -282,6 +282,20 @@ fn check_says_that_a_user_is_not_in_the_nodes_group() {
     );
 }
 
+/// Group 20 is dialout on Debian, and 77 in the image.
+#[test]
+fn check_says_that_a_user_is_in_the_images_group_of_that_name() {
+    let (bed, container, _port) =
+        without_daemon(zwave().with(&["-u", "1000:1000", "--group-add", "77"]));
+    bed.configure(&format!("{ZWAVE}group = \"20\"\n"));
+    let words = ["where dialout is 77", "set group = \\\"dialout\\\""];
+    check(&bed).has("error", "no-access", &words);
+    drop(container);
+    let added = zwave().with(&["-u", "1000:1000", "--group-add", "dialout"]);
+    let _container = added.start();
+    check(&bed).has("error", "no-access", &words);
+}
+
 #[test]
 fn check_finds_of_ports_of_labels_what_it_finds_of_those_of_the_file() {
     let label = |text: &str| format!("ttyplugd.port.{text}");

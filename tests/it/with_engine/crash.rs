@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::testbed::{Delays, Process, Recipe, Testbed, settle, until};
+use crate::testbed::{Container, Delays, Port, Process, Recipe, Testbed, settle, until};
 
 use super::grants::{may_open, opened};
 use super::setup::{ZWAVE, odd_runtime, plugged, stick};
@@ -153,6 +153,44 @@ fn a_node_that_a_container_was_created_with_goes_with_its_port() {
     assert!(start.end().success());
     assert_eq!(container.at("/dev/zwave"), port.entry());
     let daemon = bed.daemon();
+    container.has_only(&[]);
+    daemon.stop();
+}
+
+/// What a command makes that links a port by its id.
+fn link_again(container: &Container, port: &Port) {
+    let link = port.by_id();
+    container.sh(&format!(
+        "mkdir -p /dev/serial/by-id && ln -s ../../zwave {link}"
+    ));
+}
+
+/// The engine executes a command that a killed daemon has sent it, in the start that the container is in
+/// by then.
+#[test]
+fn what_a_command_of_a_killed_daemon_makes_in_the_next_start_goes_too() {
+    let (bed, container, daemon, port) = plugged();
+    daemon.end(Signal::SIGKILL);
+    container.docker(&["restart", "-t", "0"]);
+    link_again(&container, &port);
+    port.unplug();
+    let daemon = bed.daemon();
+    container.has_only(&[]);
+    daemon.stop();
+}
+
+/// The same where it is carried out after the next daemon has looked into the container.
+#[test]
+fn what_a_command_of_a_killed_daemon_makes_later_in_the_next_start_goes_too() {
+    let (bed, container, daemon, port) = plugged();
+    daemon.end(Signal::SIGKILL);
+    container.docker(&["stop", "-t", "0"]);
+    port.unplug();
+    let daemon = bed.daemon();
+    container.docker(&["start"]);
+    settle();
+    link_again(&container, &port);
+    daemon.reload();
     container.has_only(&[]);
     daemon.stop();
 }

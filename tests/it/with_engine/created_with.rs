@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::testbed::{Container, Daemon, Recipe, Testbed, output, run};
+use crate::testbed::{Container, Daemon, Recipe, Testbed, eventually, output, run};
 
 use super::setup::{port_for, stick};
 
@@ -20,6 +20,13 @@ fn created(bed: &Testbed, recipe: Recipe) -> Container {
     let log = bed.runtime_log();
     assert!(started.status.success(), "{started:?}\n{log}");
     container
+}
+
+/// What it has said. `docker start` may return before its first instruction.
+#[track_caller]
+fn said(container: &Container) -> String {
+    let has_said = |log: &String| !log.is_empty();
+    eventually("it has said something", || container.logs(), has_said)
 }
 
 fn zwave(arguments: &[&str]) -> Recipe {
@@ -112,7 +119,7 @@ fn a_node_never_keeps_a_container_from_starting() {
 fn the_device_of_an_operator_stays_what_it_is_at_the_start() {
     let (bed, _daemon) = plugged_in("off");
     let container = created(&bed, zwave(&["--device", "/dev/null:/dev/ports/zwave"]));
-    let log = container.logs();
+    let log = said(&container);
     assert!(log.contains(" 1, "), "{log}");
     container.has_port(&stick(63).at(NODE));
 }
@@ -128,6 +135,6 @@ fn a_node_in_a_directory_of_its_own_is_there_at_the_first_instruction() {
         "/dev/null:/dev/beside",
     ];
     let container = created(&bed, zwave(&mounts));
-    let log = container.logs();
+    let log = said(&container);
     assert!(log.starts_with("crw-rw----"), "{log}");
 }

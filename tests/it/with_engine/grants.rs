@@ -132,7 +132,7 @@ fn zwave() -> Recipe {
 
 fn device_group(container: &Container) -> DeviceGroup {
     let pid = container.inspect("{{.State.Pid}}");
-    let id = ContainerId(container.inspect("{{.Id}}"));
+    let id = ContainerId::of_docker(container.inspect("{{.Id}}"));
     DeviceGroup::open(pid.parse().expect("it runs"), &id).expect("it has one")
 }
 

@@ -127,6 +127,9 @@ fn opens_stay_held_while_an_engine_with_live_restore_is_restarted() {
     let held = bed.holds(&[NODE]);
     engine("stop");
     assert_eq!(bed.holds(&[NODE]), held);
+    // It is still the engine's, although its wrapper has told of it.
+    let plan = bed.ttyplugd(&["plan"]);
+    assert!(!plan.status.success(), "{plan:?}");
     engine("start");
     daemon.logs_again(1, &["connected to the engine"]);
     assert_eq!(bed.holds(&[NODE]), held);

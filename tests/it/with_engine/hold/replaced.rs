@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::testbed::keeper::Keeper;
-use crate::testbed::{Daemon, Testbed, eventually, test_dir};
+use crate::testbed::{Container, Daemon, Testbed, eventually, test_dir};
 
 use super::super::setup::Setup;
 use super::{LONG, NODE, Opened, Opening, held_port, holding_many, open, setup, unplugged, zwave};
@@ -43,6 +43,15 @@ fn opening() -> (Setup, Opening) {
     let opening = Opening::of(&setup.1, NODE);
     setup.0.holds(&[NODE]);
     (setup, opening)
+}
+
+/// A program that opens a path again and again. A keeper that is killed while its listener arrives takes
+/// that along.
+#[track_caller]
+fn storm(container: &Container, path: &str) -> Opening {
+    let storm = Opening::start(container, &["storm", path]);
+    storm.says(1);
+    storm
 }
 
 /// The threads that wait.
@@ -96,7 +105,7 @@ fn no_open_fails_however_often_keepers_are_killed() {
     let (bed, container, _daemon, port) = unplugged(LONG);
     let held = Opening::of(&container, NODE);
     let storms = ["/dev/ptmx", "/etc/passwd", "/dev/ttyUSB9"];
-    let mut storms = storms.map(|path| Opening::start(&container, &["storm", path]));
+    let mut storms = storms.map(|path| storm(&container, path));
     bed.holds(&[NODE]);
     for round in 0..40 {
         kill(&bed);
@@ -350,7 +359,7 @@ fn a_keeper_goes_on_if_whoever_asked_it_to_retire_has_gone() {
 fn a_daemon_that_is_killed_while_keepers_are_replaced_costs_no_open() {
     let (bed, container, daemon, port) = unplugged(LONG);
     let held = Opening::of(&container, NODE);
-    let mut storm = Opening::start(&container, &["storm", "/dev/ptmx"]);
+    let mut storm = storm(&container, "/dev/ptmx");
     bed.holds(&[NODE]);
     daemon.stop();
     for round in 0..12 {
