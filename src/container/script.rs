@@ -23,6 +23,10 @@ use crate::plan::{Op, Plan};
 /// one, and for a file with content. A link is made complete, and needs a temporary name only to
 /// replace something.
 ///
+/// The engine may begin a command long after it was asked to, when nobody knows of it any more: behind
+/// another one that hangs, or in a shim that was stopped. The script then does nothing. It reads the time
+/// itself; where the container hides it, it goes on.
+///
 /// After a failure the script skips the rest of the same port and goes on with the other ports. The
 /// exit status is that of the first step that failed, see [`Step`]. A shell returns 126 or 127 for a command
 /// that it cannot execute or find (POSIX.1-2017, Shell Command Language, 2.8.2).
@@ -33,6 +37,9 @@ const SCRIPT: &str = r#"
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 new=.ttyplugd.$$
+until=$1
+shift
+{ read -r now idle </proc/uptime; } 2>/dev/null && [ "${now%.*}" -gt "$until" ] && exit 20
 status=0
 failed=
 step() {
@@ -111,10 +118,11 @@ enum Step {
     Mv = 17,
     Ln = 18,
     Rm = 19,
+    Begin = 20,
 }
 
 impl Step {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Find,
         Self::Enter,
         Self::Mkdir,
@@ -124,6 +132,7 @@ impl Step {
         Self::Mv,
         Self::Ln,
         Self::Rm,
+        Self::Begin,
     ];
 
     fn cause_and_fix(self) -> (&'static str, &'static str) {
@@ -149,14 +158,19 @@ impl Step {
             Self::Mv => ("cannot rename the entry into place", full),
             Self::Ln => ("cannot make the link", full),
             Self::Rm => ("cannot remove the entry", full),
+            Self::Begin => (
+                "the engine began the command too late",
+                "wait; ttyplugd tries again",
+            ),
         }
     }
 }
 
 /// The command that carries out `plan`. `real` maps every directory of the plan to its real path, as
-/// seen from the host. `None` if a directory is missing there.
-pub fn command(plan: &Plan, real: &BTreeMap<String, String>) -> Option<Vec<String>> {
-    let mut argv: Vec<String> = ["/bin/sh", "-c", SCRIPT, "ttyplugd"]
+/// seen from the host. It may begin up to `until`, in seconds since boot (proc(5), /proc/uptime). `None`
+/// if a directory is missing in `real`.
+pub fn command(plan: &Plan, real: &BTreeMap<String, String>, until: u64) -> Option<Vec<String>> {
+    let mut argv: Vec<String> = ["/bin/sh", "-c", SCRIPT, "ttyplugd", &until.to_string()]
         .map(str::to_owned)
         .into();
     for op in &plan.ops {
@@ -338,7 +352,7 @@ mod tests {
         let dev = dev.to_str().unwrap();
         let real = ["/dev", "/dev/serial/by-id"]
             .map(|directory| (directory.to_owned(), directory.replacen("/dev", dev, 1)));
-        command(&plan, &real.into()).unwrap()
+        command(&plan, &real.into(), u64::MAX >> 1).unwrap()
     }
 
     /// Runs the script on the host.
@@ -405,6 +419,35 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(may_be_command(line.as_bytes()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_begun_too_late_does_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let dev = directory.path().canonicalize().unwrap();
+        for shell in shells() {
+            let ends = |until: &str, clock: &str| {
+                let mut argv = argv(&dev, vec![link("/dev/x", "y")]);
+                argv[2] = argv[2].replace("/proc/uptime", clock);
+                until.clone_into(&mut argv[4]);
+                let mut command = Command::new(shell[0]);
+                let output = command.args(&shell[1..]).args(&argv[1..]).output().unwrap();
+                assert!(output.stderr.is_empty(), "{shell:?}: {output:?}");
+                let made = std::fs::remove_file(dev.join("x")).is_ok();
+                (step_of(output.status.code().unwrap().into()), made)
+            };
+            let (until, later) = (dev.join("until"), dev.join("later"));
+            std::fs::write(&until, "17.99 3.20\n").unwrap();
+            std::fs::write(&later, "18.00 3.20\n").unwrap();
+            assert_eq!(ends("17", until.to_str().unwrap()), (None, true));
+            assert_eq!(
+                ends("17", later.to_str().unwrap()),
+                (Some(Step::Begin), false)
+            );
+            assert_eq!(ends("0", "/proc/uptime"), (Some(Step::Begin), false));
+            // Where it cannot know.
+            assert_eq!(ends("0", "/proc/none"), (None, true));
         }
     }
 

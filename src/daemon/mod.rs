@@ -34,7 +34,7 @@ use crate::daemon::status::{note, note_all};
 use crate::daemon::systemd::{Watchdog, notify};
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
-use crate::engine::events::Event;
+use crate::engine::events::{Change, Event};
 use crate::engine::exec::end_leftovers;
 use crate::engine::places::{Place, places};
 use crate::engine::watch::News;
@@ -331,10 +331,11 @@ impl Daemon {
                 self.hear_wrappers_again(name);
             }
             News::Listed(containers) => self.on_listed(name, containers),
-            News::Event(Event::Created(id, container)) => {
-                self.on_changed(name, id, Some(container));
+            News::Event(Event::Described(id, container)) => {
+                self.on_described(name, id, container);
             }
-            News::Event(Event::Changed(id, container)) => self.on_changed(name, id, container),
+            News::Event(Event::Changed(id, change)) => self.on_changed(name, id, change),
+            News::Event(Event::Removed(id)) => self.on_removed(name, &id),
             News::Event(Event::Stopping(id)) => {
                 if let Some(start) = self.shared.state.borrow().lives.start(&id) {
                     start.set_stopping();
@@ -399,17 +400,31 @@ impl Daemon {
         self.shared.notifier.notify_all();
     }
 
-    /// `None` if the container was removed.
-    fn on_changed(&mut self, name: &EngineName, id: ContainerId, container: Option<Container>) {
+    fn on_changed(&mut self, name: &EngineName, id: ContainerId, change: Change) {
+        let known = self.shared.state.borrow().told_by(name, &id).cloned();
+        match known {
+            Some(container) => self.on_described(name, id, change.of(container)),
+            // Its creation was missed.
+            None => self.list_again(name),
+        }
+    }
+
+    fn on_removed(&mut self, name: &EngineName, id: &ContainerId) {
         let mut state = self.shared.state.borrow_mut();
-        let Some(container) = container else {
-            if state.hear_end(name, &id) {
-                state.stale = true;
-                state.inventory.containers.remove(&id);
-                self.shared.notifier.notify_container(&id);
-            }
-            return;
-        };
+        if state.hear_end(name, id) {
+            state.stale = true;
+            state.inventory.containers.remove(id);
+            self.shared.notifier.notify_container(id);
+        }
+    }
+
+    fn list_again(&self, name: &EngineName) {
+        let again = self.followed.list_again(name);
+        again.iter().for_each(|again| again.notify_one());
+    }
+
+    fn on_described(&mut self, name: &EngineName, id: ContainerId, container: Container) {
+        let mut state = self.shared.state.borrow_mut();
         if !state.hear(name, &id) {
             return;
         }

@@ -17,7 +17,7 @@ use crate::hold::ContainerPorts;
 use crate::hold::run_dir::is_keeper_of;
 use crate::model::device::Device;
 use crate::model::inventory::{
-    ContainerId, ContainerState, DeviceEvent, EngineName, Hotplug, Inventory,
+    Container, ContainerId, ContainerState, DeviceEvent, EngineName, Hotplug, Inventory,
 };
 use crate::model::{DevNum, NodePath};
 use crate::plan::assign::{Assignments, WantedPort};
@@ -251,6 +251,12 @@ impl State {
             self.store.records.find(id);
         }
         is_told
+    }
+
+    /// A container, if it is this engine that has told of it.
+    pub fn told_by(&self, engine: &EngineName, id: &ContainerId) -> Option<&Container> {
+        let container = self.inventory.containers.get(id)?;
+        (self.engine_of(id) == engine).then_some(container)
     }
 
     /// An engine tells that a container is gone. Returns whether it is to be believed.

@@ -9,6 +9,9 @@ use tokio::time::sleep;
 use crate::sys::host_process::{kill_with, with_file};
 use crate::sys::pidfd;
 
+/// How long a command may take.
+pub const EXEC_LIMIT: Duration = Duration::from_secs(10);
+
 /// How long a runtime takes at most to start a command, unless its container is paused.
 const START_LIMIT: Duration = Duration::from_secs(2);
 

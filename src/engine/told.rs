@@ -54,8 +54,10 @@ impl Told {
     fn event(&self) -> Option<Event> {
         let id = self.changed.borrow_mut().pop_first()?;
         let containers = self.containers.borrow();
-        let container = containers.get(&id).map(Entry::container);
-        Some(Event::Changed(id, container))
+        Some(match containers.get(&id) {
+            Some(entry) => Event::Described(id, entry.container()),
+            None => Event::Removed(id),
+        })
     }
 
     /// All of them.
@@ -239,7 +241,7 @@ mod tests {
         let zigbee = description("zigbee");
         told.create(zigbee.clone());
         let created = told.event();
-        assert!(matches!(created, Some(Event::Changed(_, Some(_)))));
+        assert!(matches!(created, Some(Event::Described(..))));
         assert_eq!(states(&told), [("zigbee".into(), ContainerState::Stopped)]);
         told.keep("k1", &zigbee, None);
         assert!(told.describe(&zigbee.id()).unwrap().running.is_none());
@@ -250,7 +252,7 @@ mod tests {
         // Twice in between, and the last state is told.
         let runs = told.event();
         assert!(
-            matches!(&runs, Some(Event::Changed(_, Some(its))) if its.state == ContainerState::Running)
+            matches!(&runs, Some(Event::Described(_, its)) if its.state == ContainerState::Running)
         );
         assert!(told.event().is_none());
 
@@ -260,7 +262,7 @@ mod tests {
         assert!(told.event().is_none());
         told.end("k1");
         assert_eq!(states(&told), []);
-        assert!(matches!(told.event(), Some(Event::Changed(_, None))));
+        assert!(matches!(told.event(), Some(Event::Removed(_))));
     }
 
     #[test]

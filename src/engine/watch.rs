@@ -165,11 +165,10 @@ async fn meanwhile<T>(
         tokio::select! {
             biased;
             event = events.next() => {
-                if let Some(Ok(event @ Event::Created(..))) = &event {
+                if let Some(Ok(event @ Event::Described(..))) = &event {
                     tell(News::Event(event.clone())).await;
                 }
-                early.retain(|before| !is_older(before, &event));
-                early.push_back(event);
+                add(&mut early, event);
             }
             answer = &mut asked => return Ok((answer?, early)),
         }
@@ -179,14 +178,27 @@ async fn meanwhile<T>(
     }
 }
 
-/// Whether an event has said of the same container what it was before the other one. Told after the list,
-/// it would end a start that the list has.
-fn is_older(before: &Option<Result<Event>>, after: &Option<Result<Event>>) -> bool {
-    let changed = |event: &Option<Result<Event>>| match event {
-        Some(Ok(Event::Created(id, _) | Event::Changed(id, _))) => Some(id.clone()),
-        _ => None,
+/// Adds an event to those that are told after a list. One before it of the same container becomes part of
+/// it: by itself it would end a start that the list has.
+fn add(early: &mut VecDeque<Option<Result<Event>>>, event: Option<Result<Event>>) {
+    let event = event.map(|event| {
+        event.map(|event| match before(early, &event) {
+            Some(before) => before.followed_by(event),
+            None => event,
+        })
+    });
+    early.push_back(event);
+}
+
+/// Takes out an event that tells of the same container.
+fn before(early: &mut VecDeque<Option<Result<Event>>>, event: &Event) -> Option<Event> {
+    let id = event.tells_of()?;
+    let is_of_it = |other: &Option<Result<Event>>| match other {
+        Some(Ok(other)) => other.tells_of() == Some(id),
+        _ => false,
     };
-    changed(before).is_some_and(|id| changed(after) == Some(id))
+    let at = early.iter().position(is_of_it)?;
+    early.remove(at)??.ok()
 }
 
 #[cfg(test)]
@@ -194,21 +206,23 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::engine::events::Change;
     use crate::model::inventory::ContainerState;
 
-    fn event(state: ContainerState) -> Result<Event> {
-        let container = Container {
-            state,
-            ..crate::model::fixtures::container("zwave", &[])
-        };
+    fn event(name: Option<&str>, state: Option<ContainerState>) -> Result<Event> {
         let id = ContainerId::of_docker("1".repeat(64));
-        Ok(Event::Changed(id, Some(container)))
+        let name = name.map(str::to_owned);
+        Ok(Event::Changed(id, Change { name, state }))
     }
 
     #[tokio::test]
-    async fn of_a_container_that_is_restarted_during_a_list_only_its_last_state_counts_after_it() {
-        let states = [ContainerState::Stopped, ContainerState::Running];
-        let events = stream::iter(states.map(event));
+    async fn what_happens_to_a_container_during_a_list_counts_after_it_all_at_once() {
+        let happened = [
+            event(None, Some(ContainerState::Stopped)),
+            event(Some("zwave"), None),
+            event(None, Some(ContainerState::Running)),
+        ];
+        let events = stream::iter(happened);
         // The list is there when nothing happens any more.
         let mut events = pin!(events.chain(stream::pending()));
         let engine = Engine::Told(Rc::default());
@@ -218,11 +232,15 @@ mod tests {
             true
         };
         let (_, early) = meanwhile(engine.list(), &mut events, &tell).await.unwrap();
-        let states = early.into_iter().map(|event| match event {
-            Some(Ok(Event::Changed(_, Some(container)))) => container.state,
+        let changes = early.into_iter().map(|event| match event {
+            Some(Ok(Event::Changed(_, change))) => change,
             other => panic!("{other:?}"),
         });
-        assert_eq!(states.collect::<Vec<_>>(), [ContainerState::Running]);
+        let change = Change {
+            name: Some("zwave".into()),
+            state: Some(ContainerState::Running),
+        };
+        assert_eq!(changes.collect::<Vec<_>>(), [change]);
         assert!(told.borrow().is_empty());
     }
 }

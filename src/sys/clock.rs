@@ -40,6 +40,11 @@ pub fn monotonic() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Seconds since boot, as /proc/uptime has them (proc(5); clock_gettime(2), CLOCK_BOOTTIME).
+pub fn uptime() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
+}
+
 /// By how many milliseconds the date must be wrong to count as set anew. It is corrected a little
 /// all the time, and dates that have been told are not to change for that.
 const SET_ANEW: u64 = 1000;

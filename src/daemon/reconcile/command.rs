@@ -1,7 +1,8 @@
 //! A command in the container, from its start until its end was seen.
 //!
 //! The engine may be killed while it runs, the container paused while it starts, or the daemon
-//! restarted. Its entries stay on record until it can act no more.
+//! restarted. Its entries stay on record until it can act no more: it begins within its time or does
+//! nothing, and once begun it is a process of the container.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -16,15 +17,17 @@ use crate::daemon::reconcile::look::Seen;
 use crate::daemon::start::Entrance;
 use crate::engine::Engine;
 use crate::engine::error::EngineError;
-use crate::engine::exec::Executed;
+use crate::engine::exec::{EXEC_LIMIT, Executed};
 use crate::model::problem::{Failure, Problem};
 use crate::plan::Record;
+use crate::sys::clock::uptime;
 
 /// How many lines of a command's output cause an early look into the container, at most.
 const MOST_EARLY_LOOKS: usize = 4;
 
-/// How long after its start a command is seen in the container, if it ever runs.
-const SEEN_AFTER: Duration = Duration::from_secs(10);
+/// How long after it was asked for a command is a process of the container, if it ever acts. It counts in
+/// whole seconds.
+const SEEN_AFTER: Duration = EXEC_LIMIT.saturating_add(Duration::from_secs(2));
 
 impl Handle<'_> {
     /// Executes one command for the whole plan. Its output says when it is done, and the result is
@@ -37,7 +40,8 @@ impl Handle<'_> {
         engine: &Engine,
         seen: &Seen,
     ) -> Result<Result<Executed, EngineError>, Stop> {
-        let argv = script::command(&seen.plan, &seen.view.real).ok_or_else(|| {
+        let until = uptime() + EXEC_LIMIT.as_secs();
+        let argv = script::command(&seen.plan, &seen.view.real, until).ok_or_else(|| {
             let cause = "the plan names a directory that was not looked at";
             Problem::lasting(Failure::Look, cause, "report this bug")
         })?;

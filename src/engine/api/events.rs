@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 
 use crate::engine::api::error::of_call;
 use crate::engine::api::{Api, Result};
-use crate::engine::events::Event;
-use crate::model::inventory::{Container, ContainerState};
+use crate::engine::events::{Change, Event};
+use crate::model::inventory::{Container, ContainerId, ContainerState};
 
 /// The events that change what a container should have or can be given. Without this filter the
 /// engine would also report the start and end of our own exec. Podman has `died` for `die` and `remove`
@@ -43,13 +43,7 @@ struct Told {
 enum What {
     /// It is being created: its name, image and labels.
     Created(HashMap<String, String>),
-    /// Its name and state after the event, as far as the event tells them. They are newer than
-    /// what a list says: the engine announces an unpause before it updates the copy of its state
-    /// that lists are made from (moby 20.10, daemon/unpause.go).
-    Changed {
-        name: Option<String>,
-        state: Option<ContainerState>,
-    },
+    Changed(Change),
     /// Somebody is stopping it: `docker stop`, `kill` or `restart`.
     Stopping,
     Destroyed,
@@ -78,50 +72,55 @@ impl Api {
         let events = self.docker.events(Some(options));
         events.filter_map(move |message| async move {
             match message {
-                Ok(message) => self.event(told(message)?).await.transpose(),
+                Ok(message) => Some(self.event(told(message)?).await),
                 Err(error) => Some(Err(of_call(error, &self.socket))),
             }
         })
     }
 
-    /// `None` if it concerns nobody.
-    async fn event(&self, Told { id, what }: Told) -> Result<Option<Event>> {
+    /// Only a new container is asked about: the next event may be that of one that is being created, whose
+    /// wrapper waits for us.
+    async fn event(&self, Told { id, what }: Told) -> Result<Event> {
         let id = self.id(id);
-        let is_created = matches!(what, What::Created(_));
-        let (name, state) = match what {
-            What::Created(told) if self.is_podman => {
-                return Ok(Some(Event::Created(id, self.created(told).await)));
-            }
-            What::Created(mut told) => (told.remove("name"), Some(ContainerState::Stopped)),
-            What::Stopping => return Ok(Some(Event::Stopping(id))),
-            What::Destroyed => {
-                self.forget(&id);
-                return Ok(Some(Event::Changed(id, None)));
-            }
-            What::Changed { name, state } => (name, state),
-        };
-        self.forget(&id);
-        let mut container = self.container(&id).await?;
-        if let Some(container) = &mut container {
-            container.name = name.unwrap_or(std::mem::take(&mut container.name));
-            container.state = state.unwrap_or(container.state);
+        if !matches!(what, What::Stopping) {
+            self.forget(&id);
         }
-        Ok(Some(match container {
-            Some(container) if is_created => Event::Created(id, container),
-            container => Event::Changed(id, container),
-        }))
+        Ok(match what {
+            What::Created(told) => match self.created(&id, told).await? {
+                Some(container) => Event::Described(id, container),
+                None => Event::Removed(id),
+            },
+            What::Changed(change) => Event::Changed(id, change),
+            What::Stopping => Event::Stopping(id),
+            What::Destroyed => Event::Removed(id),
+        })
     }
 
-    /// A container that is being created, as its event tells it. Podman's list waits for the lock of
-    /// each container in it (podman, libpod/container.go, `State`), which it holds until the runtime
-    /// has returned; and the wrapper waits for us.
-    async fn created(&self, mut told: HashMap<String, String>) -> Container {
-        let name = told.remove("name").unwrap_or_default();
+    /// A container that is being created; `None` if it is gone.
+    async fn created(
+        &self,
+        id: &ContainerId,
+        mut told: HashMap<String, String>,
+    ) -> Result<Option<Container>> {
+        let name = told.remove("name");
         let image = told.remove("image").unwrap_or_default();
+        if self.is_podman {
+            let container = self.as_told(name.unwrap_or_default(), &image, told);
+            return Ok(Some(container.await));
+        }
+        let state = Some(ContainerState::Stopped);
+        let container = self.container(id).await?;
+        Ok(container.map(|container| Change { name, state }.of(container)))
+    }
+
+    /// A container as the event of its creation tells it. Podman's list waits for the lock of each
+    /// container in it (podman, libpod/container.go, `State`), which it holds until the runtime has
+    /// returned; and the wrapper waits for us.
+    async fn as_told(&self, name: String, image: &str, told: HashMap<String, String>) -> Container {
         let labels = self.labels.kept(Some(told));
         let image_labels = match labels.is_empty() {
             true => Some(BTreeMap::new()),
-            false => self.ask_image_labels(&image).await,
+            false => self.ask_image_labels(image).await,
         };
         Container {
             name,
@@ -157,6 +156,6 @@ fn told(message: EventMessage) -> Option<Told> {
     let name = actor
         .attributes
         .and_then(|mut attributes| attributes.remove("name"));
-    let what = What::Changed { name, state };
+    let what = What::Changed(Change { name, state });
     Some(Told { id, what })
 }

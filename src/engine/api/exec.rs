@@ -12,14 +12,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::engine::api::error::of_call;
 use crate::engine::api::{Api, Result};
-use crate::engine::exec::{Executed, kill_runtime};
+use crate::engine::exec::{EXEC_LIMIT, Executed, kill_runtime};
 use crate::model::inventory::ContainerId;
 use crate::sys::cgroup::is_in_container;
 use crate::sys::logging::kind;
 use crate::sys::pidfd::kill_member;
-
-/// How long a command may take.
-const EXEC_LIMIT: Duration = Duration::from_secs(10);
 
 /// How much of its output is kept.
 const OUTPUT_LIMIT: usize = 4096;

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::testbed::{Container, Delays, Port, Process, Recipe, Testbed, settle, until};
+use ttyplugd::engine::exec::EXEC_LIMIT;
+
+use crate::testbed::{Container, Delays, Port, Process, Recipe, Testbed, settle, test_dir, until};
 
 use super::grants::{may_open, opened};
-use super::setup::{ZWAVE, odd_runtime, plugged, stick};
+use super::setup::{ZWAVE, odd_runtime, plugged, runtime_with, stick};
 
 /// Lets time pass without a sleep: a kill has to be able to hit any instruction.
 fn spin(time: Duration) {
@@ -190,6 +192,46 @@ fn what_a_command_of_a_killed_daemon_makes_later_in_the_next_start_goes_too() {
     container.docker(&["start"]);
     settle();
     link_again(&container, &port);
+    daemon.reload();
+    container.has_only(&[]);
+    daemon.stop();
+}
+
+/// The shim starts one command after the other (containerd, runtime/v2/runc/task/service.go, `Start`), and
+/// nobody waits for this one any more when its turn comes.
+#[test]
+fn a_command_that_the_engine_begins_too_late_makes_nothing() {
+    let (directory, runtime) = runtime_with(
+        "exec",
+        "echo >>$dir/commands
+        if rm $dir/hangs; then touch $dir/begun; until [ -e $dir/go-on ]; do sleep 0.1; done; fi",
+    );
+    let file = |name: &str| directory.path().join(name);
+    let exec = format!("inject = \"exec\"\n{ZWAVE}");
+    let bed = Testbed::with_runtime_in_front_of(&runtime, &exec);
+    let daemon = bed.daemon();
+    let container = Recipe::new("zwave").wrapped().start();
+    fs::write(file("hangs"), "").expect("a file can be written");
+    let mut ctr = Command::new("ctr");
+    ctr.arg("--address").arg(test_dir().join("containerd.sock"));
+    ctr.args(["--namespace", "moby", "tasks", "exec", "--exec-id", "hangs"]);
+    let mut hangs = Process::start(ctr.args([&container.inspect("{{.Id}}"), "true"]));
+    until("a command hangs", || file("begun").exists());
+    let port = stick(63);
+    port.plug();
+    daemon.logs(&["device access granted"]);
+    // The engine is asked to execute another one meanwhile.
+    std::thread::sleep(Duration::from_secs(1));
+    port.unplug();
+    std::thread::sleep(EXEC_LIMIT + Duration::from_secs(5));
+    daemon.reload();
+    fs::write(file("go-on"), "").expect("a file can be written");
+    assert!(hangs.end().success());
+    until("the other command begins", || {
+        let commands = fs::read_to_string(file("commands"));
+        commands.is_ok_and(|commands| commands.lines().count() > 1)
+    });
+    std::thread::sleep(Duration::from_secs(1));
     daemon.reload();
     container.has_only(&[]);
     daemon.stop();

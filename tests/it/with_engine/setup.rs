@@ -87,10 +87,15 @@ pub(super) fn plugged() -> Setup {
 /// An OCI runtime that does something of its own before each `create`: a shell script, which has
 /// its directory in `$dir`, in front of runc.
 pub(super) fn odd_runtime(create: &str) -> (TempDir, String) {
+    runtime_with("create", create)
+}
+
+/// The same before each call of another command of the runtime.
+pub(super) fn runtime_with(call: &str, what: &str) -> (TempDir, String) {
     let directory = TempDir::new_in(test_dir()).expect("the test directory can be written to");
     let file = directory.path().join("runtime");
     let script = format!(
-        "#!/bin/sh\ndir=${{0%/*}}\ncase \" $* \" in *' create '*) {create};; esac\n\
+        "#!/bin/sh\ndir=${{0%/*}}\ncase \" $* \" in *' {call} '*) {what};; esac\n\
          exec runc \"$@\"\n"
     );
     fs::write(&file, script).expect("a file can be written");

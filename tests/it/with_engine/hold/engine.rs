@@ -1,12 +1,14 @@
 //! Users stop, kill, pause and restart containers whose opens are held.
 
+use std::fs;
 use std::time::Instant;
 
-use crate::testbed::{engine, eventually, run};
+use crate::testbed::proxy::Proxy;
+use crate::testbed::{engine, eventually, run, until};
 
 use super::{
     LONG, NODE, Opened, Opening, held, holding, open, opener, said, says, setup, stick, unplugged,
-    zwave,
+    wrapped, zwave,
 };
 
 #[test]
@@ -21,6 +23,29 @@ fn a_held_program_that_handles_sigterm_is_stopped_at_once() {
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "0");
     said(&container)[0].is("ENOENT");
     bed.has_no_keeper();
+}
+
+/// As `docker compose up` and those do who start a container as soon as it has its name. An engine that is
+/// asked about it may be slow to answer, and the wrapper does not wait for that.
+#[test]
+fn a_container_that_is_started_right_after_it_got_its_name_is_held() {
+    let bed = holding(LONG);
+    let proxy = Proxy::start(&bed);
+    let daemon = bed.daemon_at(&proxy.host());
+    let mut container = wrapped("other").command(&["opens", "once", NODE]).create();
+    until("the daemon knows it", || {
+        let known = fs::read_to_string(bed.file("state/containers.json"));
+        known.is_ok_and(|known| known.contains("other"))
+    });
+    proxy.fail("/containers/json");
+    container.rename("zwave");
+    container.docker(&["start"]);
+    bed.holds(&[NODE]);
+    proxy.heal();
+    let port = stick(63);
+    port.plug();
+    says(&container, 1)[0].got(&port);
+    daemon.stop();
 }
 
 #[test]
