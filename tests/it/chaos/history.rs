@@ -1,6 +1,7 @@
 //! What was done when. Pure.
 
 use super::operation::Operation;
+use super::pulse::Standstill;
 use super::world::{SOCKETS, Stick};
 
 /// No operation takes longer.
@@ -37,6 +38,7 @@ pub(super) struct History {
     sockets: [Option<Stick>; SOCKETS],
     /// When everything was as it must be.
     settled: Vec<u64>,
+    standstills: Vec<Standstill>,
 }
 
 impl History {
@@ -51,6 +53,20 @@ impl History {
 
     pub(super) fn settle(&mut self, now: u64) {
         self.settled.push(now);
+    }
+
+    pub(super) fn stand_still(&mut self, when: Vec<Standstill>) {
+        self.standstills.extend(when);
+    }
+
+    /// For how long the machine went on between these.
+    pub(super) fn went_on(&self, from: u64, to: u64) -> u64 {
+        let overlap = |(begun, ended): &Standstill| {
+            let (begun, ended) = (*begun.max(&from), *ended.min(&to));
+            ended.saturating_sub(begun)
+        };
+        let still: u64 = self.standstills.iter().map(overlap).sum();
+        to.saturating_sub(from).saturating_sub(still)
     }
 
     fn follow_sticks(&mut self, done: &Done) {

@@ -12,6 +12,7 @@ mod machine;
 mod opens;
 mod operation;
 mod oracle;
+mod pulse;
 mod report;
 mod round;
 mod session;

@@ -48,7 +48,7 @@ pub(super) enum Verdict {
     Right,
     /// Nothing can be said of it: too much has happened at the time.
     Unknown,
-    /// It has succeeded so many microseconds after the unplug.
+    /// It has succeeded so many microseconds after the unplug, in which the machine went on.
     Late(u64),
     Wrong(String),
 }
@@ -128,7 +128,7 @@ fn succeeded(
         return Verdict::Unknown;
     }
     let runs = history.started(number, gone, open.begun).unwrap_or(gone);
-    Verdict::Late(open.begun.saturating_sub(gone.max(runs)))
+    Verdict::Late(history.went_on(gone.max(runs), open.begun))
 }
 
 /// An early open waits, or the port has been there since everything was right: there is no reason to
@@ -266,6 +266,11 @@ mod tests {
         assert_eq!(verdicts(&unplug, &at(2050))[0], Verdict::Late(50_000));
         assert_eq!(Verdict::Late(100_000).wrong(1), None);
         assert!(Verdict::Late(100_001).wrong(1).is_some());
+        // The daemon cannot revoke anything on a machine that stands still.
+        let (world, mut history) = after(&unplug);
+        history.stand_still(vec![(1_000_000, 1_500_000), (2_010_000, 2_540_000)]);
+        let late = judge(&world, &history, HOST, 0, &at(2550));
+        assert_eq!(late, Verdict::Late(20_000));
         // A held one that has begun before it.
         assert_eq!(
             verdicts(&unplug, &open("ok", 1900, 2500))[0],

@@ -13,6 +13,7 @@ use crate::testbed::{entries, test_dir};
 use super::machine::Machine;
 use super::opens::{Open, Verdict};
 use super::operation::Operation;
+use super::pulse::Standstill;
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -26,6 +27,8 @@ pub(super) struct Report {
     unknown: u64,
     /// How long after an unplug an open has still succeeded, in microseconds.
     late: Vec<u64>,
+    /// How long the machine stood still each time, in microseconds.
+    stood_still: Vec<u64>,
     /// Of the daemon after so many operations: its own memory in kB, and its descriptors.
     samples: Vec<(u64, u64, usize)>,
 }
@@ -50,6 +53,11 @@ impl Report {
         if let Verdict::Late(late) = verdict {
             self.late.push(*late);
         }
+    }
+
+    pub(super) fn stood_still(&mut self, when: &[Standstill]) {
+        let times = when.iter().map(|(from, to)| to - from);
+        self.stood_still.extend(times);
     }
 
     pub(super) fn sample(&mut self, machine: &Machine) {
@@ -82,6 +90,11 @@ impl Report {
             ms(&late, 50),
             ms(&late, 99),
             ms(&late, 100)
+        );
+        println!(
+            "the machine stood still {} times, for {} ms at most",
+            self.stood_still.len(),
+            ms(&sorted(&self.stood_still), 100)
         );
         println!(
             "the daemon had {} kB of its own up to operation 500, {} kB at the end; {} descriptors",

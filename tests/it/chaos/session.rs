@@ -16,6 +16,7 @@ use super::opens::{Open, judge, stick_at};
 use super::operation::Generator;
 use super::oracle::{Host, Must, must, nodes};
 use super::patience;
+use super::pulse::Pulse;
 use super::report::{Report, keep_logs};
 use super::round::{Step, carry_out, now};
 use super::udevd::Udevd;
@@ -44,6 +45,7 @@ pub(super) struct Session {
     opens: Vec<Vec<Open>>,
     report: Report,
     udevd: Udevd,
+    pulse: Pulse,
     /// When the engine or containerd was killed last.
     killed: Option<u64>,
 }
@@ -61,6 +63,7 @@ impl Session {
             opens: containers.map(|_| Vec::new()).collect(),
             report: Report::default(),
             udevd: Udevd::listen(),
+            pulse: Pulse::start(),
             killed: None,
             host: host(),
             history: History::default(),
@@ -262,6 +265,9 @@ impl Session {
 
     /// What is wrong with the opens that have ended.
     fn judge_opens(&mut self) -> Vec<String> {
+        let standstills = self.pulse.standstills();
+        self.report.stood_still(&standstills);
+        self.history.stand_still(standstills);
         let mut wrong = Vec::new();
         for (number, opens) in self.opens.iter_mut().enumerate() {
             opens.extend(self.logs[number].more());
@@ -280,22 +286,16 @@ impl Session {
 
     fn fail(&self, done: &[Done], mut wrong: Vec<String>) -> ! {
         wrong.sort_by_key(String::len);
-        println!("\nafter these operations, from and to in seconds of the monotonic clock:");
-        for Done {
-            operation,
-            begun,
-            ended,
-        } in done
-        {
-            let [begun, ended] = [begun, ended].map(|time| *time as f64 / 1e6);
-            println!("  {begun:.3} {ended:.3} {operation}");
-        }
-        println!("what is plugged in: {:?}", self.world.sockets);
-        println!("the configuration: {:?}", self.world.config);
         self.report.print();
         keep_logs();
-        let wrong = wrong.join("\n  ");
-        panic!("it differs, the smallest difference first:\n  {wrong}");
+        let done: String = done.iter().map(line).collect();
+        panic!(
+            "it differs, the smallest difference first:\n  {}\nplugged in: {:?}, {:?}\nthe last \
+             operations, from and to in seconds of the monotonic clock:\n{done}",
+            wrong.join("\n  "),
+            self.world.sockets,
+            self.world.config
+        );
     }
 
     /// Nothing of ours is left when the last container has gone.
@@ -305,6 +305,11 @@ impl Session {
         keep_logs();
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
+}
+
+fn line(done: &Done) -> String {
+    let [begun, ended] = [done.begun, done.ended].map(|time| time as f64 / 1e6);
+    format!("  {begun:.3} {ended:.3} {}\n", done.operation)
 }
 
 fn host() -> Host {
