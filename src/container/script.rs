@@ -23,9 +23,9 @@ use crate::plan::{Op, Plan};
 /// one, and for a file with content. A link is made complete, and needs a temporary name only to
 /// replace something.
 ///
-/// The engine may begin a command long after it was asked to, when nobody knows of it any more: behind
-/// another one that hangs, or in a shim that was stopped. The script then does nothing. It reads the time
-/// itself; where the container hides it, it goes on.
+/// The engine may begin a command long after it was asked to, when nobody knows of it any more: a shim may
+/// start one after the other (containerd 1.6, runtime/v2/runc/task/service.go, `Start`). The script then does
+/// nothing. It reads the time itself; where the container does not show it, it goes on.
 ///
 /// After a failure the script skips the rest of the same port and goes on with the other ports. The
 /// exit status is that of the first step that failed, see [`Step`]. A shell returns 126 or 127 for a command
@@ -212,15 +212,16 @@ pub fn command(plan: &Plan, real: &BTreeMap<String, String>, until: u64) -> Opti
 /// How much of a command line tells whether it is that of a command.
 pub const COMMAND_LINE: u64 = 8 << 10;
 
-/// Whether a process in the container, by its command line, may be that of a command: its shell, or a
-/// runtime that is about to become it (runc, libcontainer, `runc init`; crun, `crun exec`).
+/// Whether a process in the container, by its command line, may be that of a command: its shell, a program
+/// that this has started, or a runtime that is about to become it (runc, libcontainer, `runc init`; crun, `crun exec`).
 pub fn may_be_command(command_line: &[u8]) -> bool {
     let mut arguments = command_line.split(|byte| *byte == 0);
     let program = arguments.next().unwrap_or_default();
     let rest: Vec<&[u8]> = arguments.collect();
+    let makes_one = |argument: &&[u8]| argument.starts_with(b"./.ttyplugd.");
     let is_runc = matches!(rest[..], [b"init", b""] | [b"init"]);
     let is_crun = program.ends_with(b"crun") && rest.contains(&&b"exec"[..]);
-    is_runc || is_crun || rest.contains(&SCRIPT.as_bytes())
+    is_runc || is_crun || rest.contains(&SCRIPT.as_bytes()) || rest.iter().any(makes_one)
 }
 
 fn real_directory<'a>(real: &'a BTreeMap<String, String>, path: &NodePath) -> Option<&'a str> {
@@ -236,6 +237,11 @@ pub const PROGRAM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/
 /// Whether an exit status is the script's own.
 pub fn is_own_status(status: i64) -> bool {
     status == 0 || step_of(status).is_some()
+}
+
+/// Whether the engine has begun the command too late.
+pub fn began_too_late(status: i64) -> bool {
+    step_of(status) == Some(Step::Begin)
 }
 
 fn step_of(status: i64) -> Option<Step> {
@@ -411,6 +417,7 @@ mod tests {
         for (line, expected) in [
             (&*script, true),
             ("runc\0init\0", true),
+            ("ln\0./.ttyplugd.17\0./zwave\0", true),
             ("/usr/bin/crun\0--root\0/run/crun\0exec\0id\0", true),
             ("/sbin/init\0", false),
             ("app\0init\0now\0", false),

@@ -401,12 +401,24 @@ impl Daemon {
     }
 
     fn on_changed(&mut self, name: &EngineName, id: ContainerId, change: Change) {
-        let known = self.shared.state.borrow().told_by(name, &id).cloned();
-        match known {
-            Some(container) => self.on_described(name, id, change.of(container)),
-            // Its creation was missed.
-            None => self.list_again(name),
+        let state = self.shared.state.borrow();
+        let known = state.told_by(name, &id).cloned();
+        let has_listed = state.engines.has_listed(name);
+        drop(state);
+        // Its creation was missed, or its image's labels are unknown.
+        if has_listed && known.as_ref().is_none_or(|its| its.image_labels.is_none()) {
+            self.list_again(name);
         }
+        if let Some(container) = known {
+            self.take_in(name, id, change.of(container));
+        }
+    }
+
+    fn on_described(&mut self, name: &EngineName, id: ContainerId, container: Container) {
+        let state = self.shared.state.borrow();
+        let container = container.recognised(state.store.known.own_labels(&id));
+        drop(state);
+        self.take_in(name, id, container);
     }
 
     fn on_removed(&mut self, name: &EngineName, id: &ContainerId) {
@@ -423,7 +435,7 @@ impl Daemon {
         again.iter().for_each(|again| again.notify_one());
     }
 
-    fn on_described(&mut self, name: &EngineName, id: ContainerId, container: Container) {
+    fn take_in(&mut self, name: &EngineName, id: ContainerId, container: Container) {
         let mut state = self.shared.state.borrow_mut();
         if !state.hear(name, &id) {
             return;
@@ -439,7 +451,6 @@ impl Daemon {
             ContainerState::Paused => {}
             ContainerState::Stopped => state.problems.stopped(&id),
         }
-        let container = container.recognised(state.store.known.own_labels(&id));
         state.inventory.containers.insert(id, container);
     }
 

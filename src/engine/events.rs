@@ -1,5 +1,7 @@
 //! What an engine tells of its containers.
 
+use std::collections::BTreeMap;
+
 use crate::model::inventory::{Container, ContainerId, ContainerState};
 
 /// What has happened to a container.
@@ -22,29 +24,22 @@ pub struct Change {
 }
 
 impl Event {
-    /// The container whose state it tells.
-    pub(super) fn tells_of(&self) -> Option<&ContainerId> {
+    /// Adds what has happened during a list to it. The list alone may be older, and a container that has
+    /// just been created would be gone for a moment.
+    pub(super) fn add_to(self, list: &mut BTreeMap<ContainerId, Container>) {
         match self {
-            Self::Described(id, _) | Self::Changed(id, _) | Self::Removed(id) => Some(id),
-            Self::Stopping(_) => None,
-        }
-    }
-
-    /// Both events in one, of the same container.
-    #[must_use]
-    pub(super) fn followed_by(self, later: Self) -> Self {
-        match (self, later) {
-            (Self::Described(id, container), Self::Changed(_, change)) => {
-                Self::Described(id, change.of(container))
+            Self::Described(id, mut container) => {
+                let listed = list.get(&id).and_then(|listed| listed.image_labels.clone());
+                container.image_labels = container.image_labels.or(listed);
+                list.insert(id, container);
             }
-            (Self::Changed(id, change), Self::Changed(_, later)) => Self::Changed(
-                id,
-                Change {
-                    name: later.name.or(change.name),
-                    state: later.state.or(change.state),
-                },
-            ),
-            (_, later) => later,
+            Self::Changed(id, change) => {
+                if let Some(container) = list.remove(&id) {
+                    list.insert(id, change.of(container));
+                }
+            }
+            Self::Removed(id) => drop(list.remove(&id)),
+            Self::Stopping(_) => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::sys::host_process::{kill_with, with_file};
 use crate::sys::pidfd;
 
-/// How long a command may take.
+/// How long a command may take, from the first call to the engine on.
 pub const EXEC_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a runtime takes at most to start a command, unless its container is paused.

@@ -1,6 +1,6 @@
 //! Following the engines: connect, subscribe, list, and start over whenever one is lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -42,8 +42,8 @@ pub type NewsOf = mpsc::Sender<(EngineName, News)>;
 /// A unix socket costs little to try, and an engine that comes back should not be kept waiting.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// How far back the events of an engine are asked for that has not answered. Each costs a call, and the
-/// list has everything but what a container that is just being created is told to be.
+/// How far back the events of an engine are asked for that has not answered. The list has everything but
+/// what a container that is just being created is told to be.
 const LONGEST_AWAY: Duration = Duration::from_secs(60);
 
 /// Follows an engine as long as the program runs. `resync` asks for a fresh list.
@@ -119,9 +119,8 @@ async fn follow(
     // Listen before list: the request for events goes out when they are first asked for.
     let mut events = Box::pin(engine.events(since));
     let tell = async |told: News| news.send((name.clone(), told)).await.is_ok();
-    let (containers, mut early) = meanwhile(engine.list(), &mut events, &tell).await?;
     let found = News::Found {
-        containers,
+        containers: list(&engine, &mut events, &tell).await?,
         engine: engine.clone(),
     };
     if !tell(found).await {
@@ -129,21 +128,11 @@ async fn follow(
     }
     *failures = 0;
     loop {
-        let next = async {
-            match early.pop_front() {
-                Some(event) => event,
-                None => events.next().await,
-            }
-        };
         let message = tokio::select! {
-            event = next => News::Event(event.ok_or(EngineError::EventsEnded)??),
+            event = events.next() => News::Event(event.ok_or(EngineError::EventsEnded)??),
             // Events can be lost: the engine drops them for a reader that is too slow (moby,
             // daemon/events, pubsub with a time limit).
-            () = resync.notified() => {
-                let (containers, later) = meanwhile(engine.list(), &mut events, &tell).await?;
-                early.extend(later);
-                News::Listed(containers)
-            }
+            () = resync.notified() => News::Listed(list(&engine, &mut events, &tell).await?),
         };
         if !tell(message).await {
             return Ok(());
@@ -151,54 +140,30 @@ async fn follow(
     }
 }
 
-/// The answer to something that was asked, and the last events that have come meanwhile. They may be newer
-/// than a list, so they count after it. That a container is being created is told at once as well: its
-/// wrapper waits for that, and Podman's list for the wrapper.
-async fn meanwhile<T>(
-    asked: impl Future<Output = Result<T>>,
+/// All containers of an engine. What happens meanwhile is told at once, since a wrapper may wait for it, and
+/// Podman's list for the wrapper.
+async fn list(
+    engine: &Engine,
     events: &mut (impl Stream<Item = Result<Event>> + Unpin),
     tell: &impl AsyncFn(News) -> bool,
-) -> Result<(T, VecDeque<Option<Result<Event>>>)> {
-    let mut early = VecDeque::new();
-    let mut asked = pin!(asked);
-    loop {
+) -> Result<BTreeMap<ContainerId, Container>> {
+    let mut meanwhile = Vec::new();
+    let mut answer = pin!(engine.list());
+    let mut containers = loop {
         tokio::select! {
             biased;
             event = events.next() => {
-                if let Some(Ok(event @ Event::Described(..))) = &event {
-                    tell(News::Event(event.clone())).await;
-                }
-                add(&mut early, event);
+                let event = event.ok_or(EngineError::EventsEnded)??;
+                meanwhile.push(event.clone());
+                tell(News::Event(event)).await;
             }
-            answer = &mut asked => return Ok((answer?, early)),
+            answer = &mut answer => break answer?,
         }
-        if let Some(None | Some(Err(_))) = early.back() {
-            return Ok((asked.await?, early));
-        }
-    }
-}
-
-/// Adds an event to those that are told after a list. One before it of the same container becomes part of
-/// it: by itself it would end a start that the list has.
-fn add(early: &mut VecDeque<Option<Result<Event>>>, event: Option<Result<Event>>) {
-    let event = event.map(|event| {
-        event.map(|event| match before(early, &event) {
-            Some(before) => before.followed_by(event),
-            None => event,
-        })
-    });
-    early.push_back(event);
-}
-
-/// Takes out an event that tells of the same container.
-fn before(early: &mut VecDeque<Option<Result<Event>>>, event: &Event) -> Option<Event> {
-    let id = event.tells_of()?;
-    let is_of_it = |other: &Option<Result<Event>>| match other {
-        Some(Ok(other)) => other.tells_of() == Some(id),
-        _ => false,
     };
-    let at = early.iter().position(is_of_it)?;
-    early.remove(at)??.ok()
+    for event in meanwhile {
+        event.add_to(&mut containers);
+    }
+    Ok(containers)
 }
 
 #[cfg(test)]
@@ -209,38 +174,56 @@ mod tests {
     use crate::engine::events::Change;
     use crate::model::inventory::ContainerState;
 
-    fn event(name: Option<&str>, state: Option<ContainerState>) -> Result<Event> {
-        let id = ContainerId::of_docker("1".repeat(64));
+    fn id(digit: &str) -> ContainerId {
+        ContainerId::of_docker(digit.repeat(64))
+    }
+
+    fn changed(digit: &str, name: Option<&str>, state: Option<ContainerState>) -> Result<Event> {
         let name = name.map(str::to_owned);
-        Ok(Event::Changed(id, Change { name, state }))
+        Ok(Event::Changed(id(digit), Change { name, state }))
+    }
+
+    /// The list after these events came during it, and how many were told.
+    async fn listed(
+        events: Vec<Result<Event>>,
+    ) -> (Result<BTreeMap<ContainerId, Container>>, usize) {
+        // The list is there when nothing happens any more.
+        let mut events = pin!(stream::iter(events).chain(stream::pending()));
+        let told = std::cell::RefCell::new(0);
+        let tell = async |_: News| {
+            *told.borrow_mut() += 1;
+            true
+        };
+        let engine = Engine::Told(Rc::default());
+        let listed = list(&engine, &mut events, &tell).await;
+        (listed, told.take())
     }
 
     #[tokio::test]
-    async fn what_happens_to_a_container_during_a_list_counts_after_it_all_at_once() {
-        let happened = [
-            event(None, Some(ContainerState::Stopped)),
-            event(Some("zwave"), None),
-            event(None, Some(ContainerState::Running)),
-        ];
-        let events = stream::iter(happened);
-        // The list is there when nothing happens any more.
-        let mut events = pin!(events.chain(stream::pending()));
-        let engine = Engine::Told(Rc::default());
-        let told = std::cell::RefCell::new(Vec::new());
-        let tell = async |news: News| {
-            told.borrow_mut().push(news);
-            true
+    async fn what_happens_during_a_list_is_told_at_once_and_is_in_the_list() {
+        let container = |name| crate::model::fixtures::container(name, &[]);
+        let described = |digit, name| Ok(Event::Described(id(digit), container(name)));
+        let (listed, told) = listed(vec![
+            described("1", "new"),
+            changed("1", Some("zwave"), None),
+            changed("1", None, Some(ContainerState::Running)),
+            described("2", "gone"),
+            Ok(Event::Removed(id("2"))),
+            // Of one that was not listed nothing else is known.
+            changed("3", Some("other"), None),
+        ])
+        .await;
+        let expected = Container {
+            state: ContainerState::Running,
+            ..container("zwave")
         };
-        let (_, early) = meanwhile(engine.list(), &mut events, &tell).await.unwrap();
-        let changes = early.into_iter().map(|event| match event {
-            Some(Ok(Event::Changed(_, change))) => change,
-            other => panic!("{other:?}"),
-        });
-        let change = Change {
-            name: Some("zwave".into()),
-            state: Some(ContainerState::Running),
-        };
-        assert_eq!(changes.collect::<Vec<_>>(), [change]);
-        assert!(told.borrow().is_empty());
+        assert_eq!(listed.unwrap(), BTreeMap::from([(id("1"), expected)]));
+        assert_eq!(told, 6);
+    }
+
+    #[tokio::test]
+    async fn a_list_without_the_events_of_its_time_is_none() {
+        let (listed, _) = listed(vec![Err(EngineError::EventsEnded)]).await;
+        assert!(listed.is_err());
     }
 }

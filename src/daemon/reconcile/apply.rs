@@ -258,7 +258,11 @@ impl Handle<'_> {
 impl Outcome {
     /// Whether the container, and not the engine, is why operations are left.
     fn is_the_containers(&self) -> bool {
-        matches!(self, Self::Exec(Ok(_) | Err(EngineError::Refused { .. })))
+        match self {
+            Self::Exec(Ok(Executed::Ended { status, .. })) => !script::began_too_late(*status),
+            Self::Exec(Ok(_) | Err(EngineError::Refused { .. })) => true,
+            _ => false,
+        }
     }
 
     /// Why `operation` is left; `None` if the container was paused, after which it is tried again.

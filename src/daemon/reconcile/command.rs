@@ -25,7 +25,7 @@ use crate::sys::clock::uptime;
 /// How many lines of a command's output cause an early look into the container, at most.
 const MOST_EARLY_LOOKS: usize = 4;
 
-/// How long after it was asked for a command is a process of the container, if it ever acts. It counts in
+/// A command that acts at all is a process of the container so long after it was asked for. The script counts
 /// whole seconds.
 const SEEN_AFTER: Duration = EXEC_LIMIT.saturating_add(Duration::from_secs(2));
 

@@ -78,8 +78,8 @@ impl Api {
         })
     }
 
-    /// Only a new container is asked about: the next event may be that of one that is being created, whose
-    /// wrapper waits for us.
+    /// Only a new container with labels of ours is asked about: the next event may be that of one that is
+    /// being created, whose wrapper waits for us.
     async fn event(&self, Told { id, what }: Told) -> Result<Event> {
         let id = self.id(id);
         if !matches!(what, What::Stopping) {
@@ -96,38 +96,35 @@ impl Api {
         })
     }
 
-    /// A container that is being created; `None` if it is gone.
+    /// A container that is being created, as its event tells it; `None` if it is gone.
     async fn created(
         &self,
         id: &ContainerId,
         mut told: HashMap<String, String>,
     ) -> Result<Option<Container>> {
-        let name = told.remove("name");
+        let name = told.remove("name").unwrap_or_default();
         let image = told.remove("image").unwrap_or_default();
-        if self.is_podman {
-            let container = self.as_told(name.unwrap_or_default(), &image, told);
-            return Ok(Some(container.await));
-        }
-        let state = Some(ContainerState::Stopped);
-        let container = self.container(id).await?;
-        Ok(container.map(|container| Change { name, state }.of(container)))
-    }
-
-    /// A container as the event of its creation tells it. Podman's list waits for the lock of each
-    /// container in it (podman, libpod/container.go, `State`), which it holds until the runtime has
-    /// returned; and the wrapper waits for us.
-    async fn as_told(&self, name: String, image: &str, told: HashMap<String, String>) -> Container {
         let labels = self.labels.kept(Some(told));
-        let image_labels = match labels.is_empty() {
-            true => Some(BTreeMap::new()),
-            false => self.ask_image_labels(image).await,
+        let image_labels = match (labels.is_empty(), self.is_podman) {
+            (true, _) => Some(BTreeMap::new()),
+            // Podman's list waits for the lock of each container in it (podman, libpod/container.go,
+            // `State`), which it holds until the runtime has returned; and the wrapper waits for us.
+            (false, true) => self.ask_image_labels(&image).await,
+            // The image may have another name by now, and the list has its id.
+            (false, false) => {
+                let listed = self.container(id).await?;
+                let Some(listed) = listed else {
+                    return Ok(None);
+                };
+                listed.image_labels
+            }
         };
-        Container {
+        Ok(Some(Container {
             name,
             state: ContainerState::Stopped,
             labels,
             image_labels,
-        }
+        }))
     }
 }
 
@@ -153,9 +150,12 @@ fn told(message: EventMessage) -> Option<Told> {
         "die" | "died" => Some(ContainerState::Stopped),
         _ => None,
     };
-    let name = actor
+    // Who waits for the end of one of Podman's containers announces it, by the name that it knows (podman,
+    // libpod/container_api.go, `WaitForExit`).
+    let attributes = actor
         .attributes
-        .and_then(|mut attributes| attributes.remove("name"));
+        .filter(|_| state != Some(ContainerState::Stopped));
+    let name = attributes.and_then(|mut attributes| attributes.remove("name"));
     let what = What::Changed(Change { name, state });
     Some(Told { id, what })
 }

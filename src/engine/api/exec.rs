@@ -8,7 +8,7 @@ use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use futures_util::StreamExt;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::engine::api::error::of_call;
 use crate::engine::api::{Api, Result};
@@ -51,6 +51,7 @@ impl Api {
         said: &Notify,
         paused: impl Future<Output = ()>,
     ) -> Result<Executed> {
+        let limit = Instant::now() + EXEC_LIMIT;
         let config = config(environment, argv);
         let exec = self.call(self.docker.create_exec(&id.id, config)).await?.id;
         let run = async {
@@ -75,7 +76,7 @@ impl Api {
                 true => Ok(Executed::Interrupted),
                 false => executed,
             },
-            _ = timeout(EXEC_LIMIT, in_pause) => {
+            _ = timeout_at(limit, in_pause) => {
                 kill_runtime(&exec).await;
                 self.kill(id, &exec).await;
                 Ok(if is_paused.get() { Executed::Interrupted } else { Executed::Hung })

@@ -33,8 +33,9 @@ impl Pulse {
         Self(standstills)
     }
 
-    /// Those since the last call.
+    /// Those since the last call that have ended.
     pub(super) fn standstills(&self) -> Vec<Standstill> {
+        std::thread::sleep(2 * BEAT);
         self.0.try_iter().collect()
     }
 }

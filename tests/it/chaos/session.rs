@@ -265,12 +265,14 @@ impl Session {
 
     /// What is wrong with the opens that have ended.
     fn judge_opens(&mut self) -> Vec<String> {
+        for (opens, log) in self.opens.iter_mut().zip(&mut self.logs) {
+            opens.extend(log.more());
+        }
         let standstills = self.pulse.standstills();
         self.report.stood_still(&standstills);
         self.history.stand_still(standstills);
         let mut wrong = Vec::new();
         for (number, opens) in self.opens.iter_mut().enumerate() {
-            opens.extend(self.logs[number].more());
             for open in opens.drain(..) {
                 let verdict = judge(&self.world, &self.history, self.host, number, &open);
                 self.report.open(&open, &verdict);

@@ -1,4 +1,5 @@
-//! A proxy in front of the engine that answers chosen requests with 500 and passes on all others.
+//! A proxy in front of the engine that answers chosen requests with 500 or not at all, and passes on all
+//! others.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -16,11 +17,19 @@ pub(crate) struct Proxy {
     shared: Arc<Shared>,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// It is answered with 500.
+    Fails,
+    /// It waits until the proxy is healed.
+    Waits,
+}
+
 #[derive(Debug)]
 struct Shared {
     engine: PathBuf,
-    /// A request line that contains this is answered with an error.
-    fault: Mutex<Option<String>>,
+    /// What happens to a request whose line contains this.
+    fault: Mutex<Option<(String, Fault)>>,
     failed: AtomicUsize,
 }
 
@@ -54,11 +63,20 @@ impl Proxy {
 
     /// From now on answers requests whose first line contains `request` with 500.
     pub(crate) fn fail(&self, request: &str) {
-        *self.shared.fault.lock().expect("nobody panics with it") = Some(request.into());
+        self.set(Some((request.into(), Fault::Fails)));
+    }
+
+    /// From now on such requests wait until it is healed.
+    pub(crate) fn stall(&self, request: &str) {
+        self.set(Some((request.into(), Fault::Waits)));
     }
 
     pub(crate) fn heal(&self) {
-        *self.shared.fault.lock().expect("nobody panics with it") = None;
+        self.set(None);
+    }
+
+    fn set(&self, fault: Option<(String, Fault)>) {
+        *self.shared.fault.lock().expect("nobody panics with it") = fault;
     }
 
     /// How many requests it has answered with 500.
@@ -74,13 +92,21 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    fn fault_of(&self, line: &str) -> Option<Fault> {
+        let fault = self.fault.lock().expect("nobody panics with it");
+        let (request, fault) = fault.as_ref()?;
+        line.contains(request).then_some(*fault)
+    }
+
     fn serve(&self, mut client: UnixStream) -> io::Result<()> {
         let head = read_head(&mut client)?;
         let line = head.lines().next().unwrap_or_default();
-        let fault = self.fault.lock().expect("nobody panics with it").clone();
-        if fault.is_some_and(|fault| line.contains(&fault)) {
+        while let Some(fault) = self.fault_of(line) {
             self.failed.fetch_add(1, Ordering::Relaxed);
-            return refuse(client);
+            match fault {
+                Fault::Fails => return refuse(client),
+                Fault::Waits => std::thread::sleep(Duration::from_millis(50)),
+            }
         }
 
         let mut engine = UnixStream::connect(&self.engine)?;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
+
 use crate::testbed::proxy::Proxy;
 use crate::testbed::{engine, eventually, run, until};
 
@@ -25,8 +27,8 @@ fn a_held_program_that_handles_sigterm_is_stopped_at_once() {
     bed.has_no_keeper();
 }
 
-/// As `docker compose up` and those do who start a container as soon as it has its name. An engine that is
-/// asked about it may be slow to answer, and the wrapper does not wait for that.
+/// As `docker compose up` and those do who start a container as soon as it has its name. The engine may be
+/// slow to answer whoever asks for it, or be listing all of them, and the wrapper does not wait for that.
 #[test]
 fn a_container_that_is_started_right_after_it_got_its_name_is_held() {
     let bed = holding(LONG);
@@ -37,8 +39,17 @@ fn a_container_that_is_started_right_after_it_got_its_name_is_held() {
         let known = fs::read_to_string(bed.file("state/containers.json"));
         known.is_ok_and(|known| known.contains("other"))
     });
-    proxy.fail("/containers/json");
+    proxy.stall("/containers/json");
+    daemon.signal(Signal::SIGHUP);
+    until("all containers are listed again", || proxy.failed() > 0);
     container.rename("zwave");
+    until("the daemon has heard its name", || {
+        let status = bed.status()?;
+        let name = status["ports"][0]["container"].as_str();
+        (name == Some("zwave"))
+            .then_some(())
+            .ok_or(status.to_string())
+    });
     container.docker(&["start"]);
     bed.holds(&[NODE]);
     proxy.heal();
