@@ -138,7 +138,14 @@ async fn run(
     since: std::time::Instant,
     slots: Option<Rc<Semaphore>>,
 ) -> (ContainerId, Left) {
-    let work = reconcile(Job::new(&shared, engine.as_deref(), &id, &name, since));
+    // A future has a place for each that it is passed on to, and there may be one for every container.
+    let work = Box::pin(reconcile(Job::new(
+        &shared,
+        engine.as_deref(),
+        &id,
+        &name,
+        since,
+    )));
     let left = match slots {
         Some(slots) => in_turn(&slots, work).await.unwrap_or_default(),
         None => work.await,

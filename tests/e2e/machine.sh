@@ -23,12 +23,13 @@ running() {
     [ -n "$qemu_pid" ] && kill -0 "$qemu_pid" 2>/dev/null
 }
 
-# launch ACCELERATOR...: starts QEMU, which finds a free port for ssh itself.
+# launch ACCELERATOR...: starts QEMU, which finds a free port for ssh itself. A kernel that panics boots again:
+# an emulated one may while it patches itself (seen with Linux 7).
 launch() {
     : >"$out/console.log"
     "${qemu[@]}" -accel "$@" -m "$memory" -smp 2 -display none -monitor none \
         -kernel "$made/vmlinuz" -initrd "$made/initrd" \
-        -append "root=LABEL=e2e rw console=$console mitigations=off" \
+        -append "root=LABEL=e2e rw console=$console mitigations=off panic=10" \
         -drive "file=$work/disk.img,if=none,format=raw,cache=unsafe,id=disk" \
         -device "virtio-blk-$bus,drive=disk" \
         -drive "file=$luggage,if=none,format=raw,readonly=on,id=luggage" \

@@ -79,12 +79,12 @@ impl Api {
     }
 
     /// A call with the time limit that bollard's own does not give: for a connection, or for the rest
-    /// of an answer.
+    /// of an answer. It has some kilobytes of its own, which most work on a container does not need.
     async fn call<T>(
         &self,
         call: impl Future<Output = std::result::Result<T, ApiError>>,
     ) -> Result<T> {
-        limited(&self.socket, CALL_LIMIT, call).await
+        limited(&self.socket, CALL_LIMIT, Box::pin(call)).await
     }
 
     /// All containers, running or not.
