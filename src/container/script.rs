@@ -213,12 +213,14 @@ pub fn command(plan: &Plan, real: &BTreeMap<String, String>, until: u64) -> Opti
 pub const COMMAND_LINE: u64 = 8 << 10;
 
 /// Whether a process in the container, by its command line, may be that of a command: its shell, a program
-/// that this has started, or a runtime that is about to become it (runc, libcontainer, `runc init`; crun, `crun exec`).
+/// that this has started, or a runtime that is about to become it (runc, libcontainer, `runc init`; crun,
+/// `crun exec`).
 pub fn may_be_command(command_line: &[u8]) -> bool {
     let mut arguments = command_line.split(|byte| *byte == 0);
     let program = arguments.next().unwrap_or_default();
     let rest: Vec<&[u8]> = arguments.collect();
-    let makes_one = |argument: &&[u8]| argument.starts_with(b"./.ttyplugd.");
+    let temporary = format!("./{TEMPORARY_PREFIX}");
+    let makes_one = |argument: &&[u8]| argument.starts_with(temporary.as_bytes());
     let is_runc = matches!(rest[..], [b"init", b""] | [b"init"]);
     let is_crun = program.ends_with(b"crun") && rest.contains(&&b"exec"[..]);
     is_runc || is_crun || rest.contains(&SCRIPT.as_bytes()) || rest.iter().any(makes_one)

@@ -59,9 +59,8 @@ impl Daemon {
 
     /// What wrappers tell of the containers of an engine counts once that has listed its own.
     fn hear_wrappers_again(&self, engine: &EngineName) {
-        let told = self.followed.list_again(&EngineName::TOLD);
-        if let Some(told) = told.filter(|_| *engine != EngineName::TOLD) {
-            told.notify_one();
+        if *engine != EngineName::TOLD {
+            self.list_again(&EngineName::TOLD);
         }
     }
 
@@ -146,6 +145,7 @@ impl Daemon {
         again.iter().for_each(|again| again.notify_one());
     }
 
+    /// Takes in how a container is now.
     fn take_in(&mut self, name: &EngineName, id: ContainerId, container: Container) {
         let mut state = self.shared.state.borrow_mut();
         if !state.hear(name, &id) {
