@@ -108,6 +108,11 @@ impl Work {
         failing.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
+    /// Whether it is due, or waits for a time.
+    pub fn is_pending(&self) -> bool {
+        !matches!(self.stage, Stage::Idle | Stage::Running { .. })
+    }
+
     pub fn is_running(&self) -> bool {
         matches!(self.stage, Stage::Running { .. })
     }

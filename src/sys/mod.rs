@@ -27,3 +27,4 @@ pub mod replacement;
 pub mod seccomp;
 pub mod socket;
 pub mod trusted_file;
+pub mod turns;

@@ -45,6 +45,11 @@ impl Api {
 
     /// `None` where there is no such container.
     pub(in crate::engine) async fn describe(&self, id: &ContainerId) -> Result<Option<Described>> {
+        let described = self.questions.take(self.ask(id)).await;
+        described.expect("its turns are never closed")
+    }
+
+    async fn ask(&self, id: &ContainerId) -> Result<Option<Described>> {
         let before = self.described.borrow().changes();
         let response = match self.call(self.docker.inspect_container(&id.id, None)).await {
             Ok(response) => response,

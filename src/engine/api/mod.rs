@@ -17,6 +17,7 @@ use crate::engine::error::EngineError;
 use crate::engine::labels::Labels;
 use crate::engine::places::Place;
 use crate::model::inventory::{Container, ContainerId, ContainerState, EngineName};
+use crate::sys::turns::Turns;
 
 mod container;
 mod error;
@@ -35,6 +36,13 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// does not end, and for longer if the definition says so (docker-run(1), --stop-timeout).
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
 
+/// How many containers the engine is asked about at once. Each question has a connection, with buffers at
+/// both ends.
+const QUESTIONS: usize = 8;
+
+/// How long one of them may keep the others waiting.
+const QUESTION_TURN: Duration = Duration::from_secs(1);
+
 /// A connection to an engine that has this API.
 #[derive(Debug)]
 pub struct Api {
@@ -43,6 +51,7 @@ pub struct Api {
     socket: String,
     labels: Rc<Labels>,
     described: RefCell<Cache>,
+    questions: Turns,
     /// `None` where it was not asked for at the connection.
     version: Option<String>,
     is_podman: bool,
@@ -66,6 +75,7 @@ impl Api {
             socket: socket.clone(),
             labels,
             described: RefCell::default(),
+            questions: Turns::new(QUESTIONS, QUESTION_TURN),
             is_podman: place.name == EngineName::PODMAN,
             version: None,
         };
