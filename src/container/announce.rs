@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use anyhow::Context;
 use nix::sched::{CloneFlags, setns};
@@ -26,6 +25,9 @@ const UDEV: u32 = 2;
 /// Sends one uevent per announcement in a container's network namespace. It sends nothing in the
 /// host's, where udevd has sent its own.
 ///
+/// The calling thread enters that namespace, and must not be one that other work is done in: it may be
+/// unable to leave it.
+///
 /// # Errors
 /// The container has ended, or CAP_SYS_ADMIN or CAP_NET_ADMIN is missing.
 pub fn announce(
@@ -37,25 +39,24 @@ pub fn announce(
     let network = File::from(rootfs.namespace("net")?);
     // The daemon runs in the host's namespace, since udevd's messages reach no other. Two
     // descriptors of one namespace have the same device and inode number (namespaces(7)).
-    let host = std::fs::metadata("/proc/self/ns/net")?;
-    let own = network.metadata()?;
-    if (host.dev(), host.ino()) == (own.dev(), own.ino()) {
+    let host = File::open("/proc/self/ns/net")?;
+    let (of_host, own) = (host.metadata()?, network.metadata()?);
+    if (of_host.dev(), of_host.ino()) == (own.dev(), own.ino()) {
         return Ok(());
     }
     let message = |announcement: &Announcement| {
         announcement.message(action, SEQUENCE.fetch_add(1, Ordering::Relaxed))
     };
     let messages: Vec<_> = announcements.iter().map(message).collect();
-    // setns(2) changes the network namespace of the calling thread alone, and this thread ends.
-    let sender = thread::Builder::new().name("ttyplugd-announce".into());
-    let sender = sender.spawn(move || send(&network, &messages))?;
-    let sent = sender.join();
-    sent.unwrap_or_else(|_| Err(io::Error::other("the sending thread panicked")))
-        .context("cannot send uevents in the container")
+    // setns(2) changes the network namespace of the calling thread alone.
+    setns(&network, CloneFlags::CLONE_NEWNET).context("cannot enter the container's network")?;
+    let sent = send(&messages);
+    // A namespace that a thread is in outlives its container, with its addresses.
+    setns(&host, CloneFlags::CLONE_NEWNET).context("cannot leave the container's network")?;
+    sent.context("cannot send uevents in the container")
 }
 
-fn send(network: &File, messages: &[Vec<u8>]) -> io::Result<()> {
-    setns(network, CloneFlags::CLONE_NEWNET)?;
+fn send(messages: &[Vec<u8>]) -> io::Result<()> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,

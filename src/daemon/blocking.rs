@@ -33,6 +33,8 @@ pub enum Part {
     Group,
     /// Its unit, for which systemd is asked.
     Unit,
+    /// Its network namespace, which the thread enters.
+    Network,
 }
 
 /// Such work. Each part has threads of its own: access is revoked at once, whatever the file systems of
@@ -42,6 +44,7 @@ pub struct Blocking {
     roots: Crew,
     groups: Crew,
     units: Crew,
+    networks: Crew,
     limit: Duration,
     /// The work that did not end in time. A blocked thread cannot be stopped, so no more work begins on
     /// the same part of the container, in any start, until it ends.
@@ -63,6 +66,7 @@ impl Blocking {
             roots: Crew::by_cores(TURN),
             groups: Crew::by_cores(TURN),
             units: Crew::new(UNITS, TURN),
+            networks: Crew::new(1, TURN),
             limit,
             hanging: RefCell::default(),
             pending: Cell::default(),
@@ -124,6 +128,7 @@ impl Blocking {
             Part::Root => &self.roots,
             Part::Group => &self.groups,
             Part::Unit => &self.units,
+            Part::Network => &self.networks,
         }
     }
 
@@ -175,6 +180,11 @@ impl Part {
                 Failure::Right,
                 "telling systemd of the container's device access takes too long",
                 "check whether systemd answers: systemctl status",
+            ),
+            Self::Network => Problem::passing(
+                Failure::Look,
+                "sending uevents in the container takes too long",
+                "wait; ttyplugd tries again",
             ),
         }
     }

@@ -64,7 +64,7 @@ impl Handle<'_> {
         if announcements.is_empty() || !self.announces() {
             return;
         }
-        let work = self.run(Part::Root, move |entrance| {
+        let work = self.run(Part::Network, move |entrance| {
             announce(&entrance.rootfs, action, &announcements)
         });
         if let Ok(Err(error)) = work.await {
