@@ -20,7 +20,7 @@ pub struct Question {
     pub accounts: bool,
     /// The real paths of directories, which a command needs.
     pub real: bool,
-    /// What a killed daemon has left.
+    /// What a killed daemon or command has left, also where ports have links by default.
     pub leftovers: bool,
 }
 
@@ -50,11 +50,8 @@ pub fn observe(entered: &Entered<'_>, question: &Question) -> anyhow::Result<Vie
         ..Actual::default()
     };
     let mut real = BTreeMap::new();
-    let directories: BTreeSet<&str> = paths
-        .iter()
-        .map(NodePath::directory)
-        .chain(LINK_DIRECTORIES)
-        .collect();
+    let links = LINK_DIRECTORIES.into_iter().filter(|_| question.leftovers);
+    let directories: BTreeSet<&str> = paths.iter().map(NodePath::directory).chain(links).collect();
     let mut open = BTreeMap::new();
     for directory in directories {
         let opened = match entered.directory(directory) {

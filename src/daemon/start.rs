@@ -125,6 +125,8 @@ pub struct Start {
     entrance: Entrance,
     /// It was not compared with a plan yet. A command of an earlier daemon may still run in it.
     unseen: Cell<bool>,
+    /// No temporary file of ours is in its directories: one was looked for after the last change.
+    swept: Cell<bool>,
     /// A command in the container has failed where namespace injection then worked.
     exec_fails: Cell<bool>,
     /// Somebody is stopping the container.
@@ -148,6 +150,7 @@ impl Start {
             running: RefCell::new(Rc::new(running)),
             entrance,
             unseen: Cell::new(true),
+            swept: Cell::new(false),
             exec_fails: Cell::new(false),
             stopping: Cell::new(false),
             access: Mutex::default(),
@@ -185,6 +188,14 @@ impl Start {
         self.unseen.replace(false)
     }
 
+    pub fn is_swept(&self) -> bool {
+        self.swept.get()
+    }
+
+    pub fn set_swept(&self, swept: bool) {
+        self.swept.set(swept);
+    }
+
     pub fn exec_fails(&self) -> bool {
         self.exec_fails.get()
     }
@@ -208,6 +219,7 @@ impl Start {
 
     /// A command begins that has to make these entries. Returns when, which identifies it.
     pub fn begin_command(&self, entries: &Record) -> Instant {
+        self.set_swept(false);
         let begun = Instant::now();
         let entries = entries.clone();
         self.commands

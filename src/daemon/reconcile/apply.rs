@@ -207,6 +207,8 @@ impl Handle<'_> {
             }
             Method::Namespace => {
                 let (ops, question) = (seen.plan.ops.clone(), self.question(record));
+                let was_swept = self.start.is_swept();
+                self.start.set_swept(false);
                 let work = move |entrance: &Entrance| -> anyhow::Result<_> {
                     let entered = entrance.rootfs.enter()?;
                     let done = inject(&entered, &ops);
@@ -221,6 +223,7 @@ impl Handle<'_> {
                     .run(Part::Root, work)
                     .await?
                     .map_err(|error| not_seen(&error))?;
+                self.start.set_swept(was_swept && done.is_ok());
                 (Outcome::Namespace(done), self.compare(view, record))
             }
         };

@@ -30,10 +30,15 @@ impl Handle<'_> {
     }
 
     async fn ask(&self, question: Question, record: &Record) -> Result<Seen, Problem> {
+        let looks_for_leftovers = question.leftovers;
         let look = self.run(Part::Root, move |entrance| {
             observe(&entrance.rootfs.enter()?, &question)
         });
         let view = look.await?.map_err(|error| not_seen(&error))?;
+        if looks_for_leftovers {
+            let is_swept = view.actual.leftovers.is_empty() && !self.start.has_unfinished();
+            self.start.set_swept(is_swept);
+        }
         Ok(self.compare(view, record))
     }
 
@@ -101,7 +106,7 @@ impl Handle<'_> {
             paths: wanted.chain(record.keys()).cloned().collect(),
             accounts: self.nodes().any(names_account),
             real: self.inject_policy != InjectPolicy::Namespace,
-            leftovers: true,
+            leftovers: !self.start.is_swept(),
         }
     }
 }
