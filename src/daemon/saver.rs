@@ -11,6 +11,10 @@ use crate::daemon::shared::Shared;
 use crate::store::Known;
 use crate::sys::backoff::backoff;
 
+/// How long a write waits for what changes at the same time, and for the containers, whose ports are more
+/// urgent.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// How long a write may take before that is reported.
 const SLOW: Duration = Duration::from_secs(10);
 
@@ -18,22 +22,34 @@ const SLOW: Duration = Duration::from_secs(10);
 /// what was written before.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// One write at a time, and the next try after one that failed.
+/// One write at a time, and when the next one is.
 #[derive(Debug, Default)]
 pub struct Saver {
     writing: Option<JoinHandle<anyhow::Result<()>>>,
     /// When the write is reported as slow; `None` once it was.
     slow_at: Option<Instant>,
     failures: u32,
-    retry_at: Option<Instant>,
+    /// When the next write begins, if something is not written.
+    next: Option<Instant>,
 }
 
 impl Saver {
-    /// Starts to write, if something is not written yet.
+    /// Starts to write what is not written, once its time has come.
     pub fn start(&mut self, known: &mut Known, now: Instant) {
-        if self.writing.is_some() || self.retry_at.is_some_and(|retry| now < retry) {
+        if self.writing.is_some() || !known.has_unwritten() {
             return;
         }
+        let next = *self.next.get_or_insert(now + PAUSE);
+        if next <= now {
+            self.begin(known, now);
+        }
+    }
+
+    fn begin(&mut self, known: &mut Known, now: Instant) {
+        if self.writing.is_some() {
+            return;
+        }
+        self.next = None;
         if let Some(files) = known.begin_write() {
             self.writing = Some(spawn_blocking(move || files.write()));
             self.slow_at = Some(now + SLOW);
@@ -61,16 +77,16 @@ impl Saver {
 
     fn plan_retry(&mut self, has_failed: bool) {
         let pause = has_failed.then(|| backoff(self.failures).min(LONGEST_PAUSE));
-        self.retry_at = pause.map(|pause| Instant::now() + pause);
+        self.next = pause.map(|pause| Instant::now() + pause);
         self.failures = match has_failed {
             true => self.failures + 1,
             false => 0,
         };
     }
 
-    /// When the next try is due.
+    /// When the next write is due.
     pub fn wake(&self) -> Option<Instant> {
-        self.retry_at.filter(|_| self.writing.is_none())
+        self.next.filter(|_| self.writing.is_none())
     }
 
     /// Writes what is left, before the daemon ends.
@@ -80,8 +96,7 @@ impl Saver {
                 let known = &mut shared.state.borrow_mut().store.known;
                 known.end_write(written.is_ok());
             }
-            self.retry_at = None;
-            self.start(&mut shared.state.borrow_mut().store.known, Instant::now());
+            self.begin(&mut shared.state.borrow_mut().store.known, Instant::now());
             self.next().await;
         };
         let _ = timeout(limit, finish).await;
@@ -98,6 +113,10 @@ pub enum Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fixtures::container;
+    use crate::model::inventory::{ContainerId, Inventory};
+    use crate::plan::assign::Assignments;
+    use crate::store::Store;
 
     #[test]
     fn a_disk_that_was_full_for_long_is_written_to_soon_after_it_has_room() {
@@ -109,5 +128,35 @@ mod tests {
         assert!(wake <= Instant::now() + Duration::from_secs(10));
         saver.plan_retry(false);
         assert_eq!(saver.wake(), None);
+    }
+
+    #[tokio::test]
+    async fn what_changes_at_the_same_time_is_written_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut known = Store::read(directory.path(), directory.path()).known;
+        let (mut saver, now) = (Saver::default(), Instant::now());
+        saver.start(&mut known, now);
+        assert_eq!(saver.wake(), None);
+        for ids in [1, 2] {
+            let containers = (0..ids).map(|id| {
+                let id = ContainerId::of_docker(id.to_string());
+                (id, container("app", &[]))
+            });
+            let inventory = Inventory {
+                containers: containers.collect(),
+                ..Inventory::default()
+            };
+            known.put(&inventory, &Assignments::default(), |_| true, |_| false);
+            saver.start(&mut known, now);
+            assert_eq!(saver.wake(), Some(now + PAUSE));
+        }
+        saver.start(&mut known, now + PAUSE);
+        assert_eq!(saver.wake(), None);
+        assert!(matches!(saver.next().await, Some(Saved::Ended(Ok(())))));
+        known.end_write(true);
+        saver.start(&mut known, now + PAUSE);
+        assert!(saver.next().await.is_none());
+        let written = Store::read(directory.path(), directory.path()).known;
+        assert_eq!(written.ids().count(), 2);
     }
 }

@@ -228,6 +228,11 @@ impl Known {
         }
     }
 
+    /// Whether a file has changed, or could not be written before.
+    pub fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
     /// The files that have changed, or could not be written before; `None` if there are none. One
     /// write at a time, which [`Self::end_write`] ends.
     pub fn begin_write(&mut self) -> Option<Files> {
