@@ -88,6 +88,10 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How long after a loss of uevents the devices are looked at again: many more may still come.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 
+/// The pause between two lines for `systemctl status`. Each counts over all containers, and there is a turn of
+/// the loop after the work on each of them.
+const STATUS_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long running work may take after the daemon was told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
@@ -115,6 +119,9 @@ struct Daemon {
     turn: Instant,
     /// The last status that the service manager has got.
     status: String,
+    /// From when on it may get the next, and whether anything has happened since it got the last.
+    next_status: Instant,
+    status_is_old: bool,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -231,6 +238,8 @@ impl Daemon {
             leaving: BTreeSet::new(),
             turn: Instant::now(),
             status: String::new(),
+            next_status: Instant::now(),
+            status_is_old: false,
         }
     }
 
@@ -450,14 +459,20 @@ impl Daemon {
         let retry = self.scheduler.wake(self.turn);
         let wakes = retry.into_iter().chain(self.saver.wake());
         let wakes = wakes.chain(self.next_look).chain([self.next_resync]);
+        let wakes = wakes.chain(self.status_is_old.then_some(self.next_status));
         let wakes = wakes.chain(watchdog.map(|watchdog| watchdog.next));
         let report = log_report::report_missing();
         let wakes = wakes.chain(report.map(|left| Instant::now() + left));
         wakes.min().unwrap_or(self.next_resync)
     }
 
-    /// Sends the service manager the line that `systemctl status` shows.
+    /// Sends the service manager the line that `systemctl status` shows, or lets the next turn do so.
     fn notify_status(&mut self) {
+        self.status_is_old = self.turn < self.next_status;
+        if self.status_is_old {
+            return;
+        }
+        self.next_status = self.turn + STATUS_PAUSE;
         let state = self.shared.state.borrow();
         let devices = state.inventory.devices.values();
         let offered = devices.filter(|device| device.is_offered()).count();
