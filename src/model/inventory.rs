@@ -88,9 +88,10 @@ impl fmt::Display for EngineName {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub struct ContainerId {
-    pub engine: EngineName,
-    /// Mostly 64 hexadecimal digits. It has no slash (runc, `validateID`).
+    /// Mostly 64 hexadecimal digits. It has no slash (runc, `validateID`). It differs where two are
+    /// compared, and stands first for that.
     pub id: String,
+    pub engine: EngineName,
 }
 
 impl ContainerId {
