@@ -157,11 +157,7 @@ async fn run(
     since: std::time::Instant,
     turns: Rc<Turns>,
 ) -> (ContainerId, Left) {
-    // The work needs kilobytes, which it has while it is its turn: there may be some for every container.
-    let work = async {
-        let job = Job::new(&shared, engine.as_deref(), &id, &name, since);
-        Box::pin(reconcile(job)).await
-    };
-    let left = turns.take(work).await.unwrap_or_default();
+    let job = Job::new(&shared, engine.as_deref(), &id, &name, since);
+    let left = turns.take(|| reconcile(job)).await.unwrap_or_default();
     (id, left)
 }

@@ -1,6 +1,5 @@
 //! Limits how much is done at a time. What takes long waits for something, and others do not wait for it.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -22,13 +21,13 @@ impl Turns {
         }
     }
 
-    /// Does some work once it is its turn. Work that takes longer goes on without its turn, which the next
-    /// one has then.
+    /// Does some work once it is its turn, and needs no memory for it before. Work that takes longer goes on
+    /// without its turn, which the next one has then.
     ///
     /// `None` if no turns are given any more.
-    pub async fn take<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn take<W: Future>(&self, work: impl FnOnce() -> W) -> Option<W::Output> {
         let turn = self.free.acquire().await.ok()?;
-        let mut work = pin!(work);
+        let mut work = Box::pin(work());
         if let Ok(result) = timeout(self.longest, work.as_mut()).await {
             return Some(result);
         }
@@ -65,7 +64,7 @@ mod tests {
             yield_now().await;
             now.set(now.get() - 1);
         };
-        let all = join_all((0..20).map(|_| turns.take(work()))).await;
+        let all = join_all((0..20).map(|_| turns.take(work))).await;
         assert!(all.iter().all(Option::is_some));
         assert_eq!(most.get(), 3);
     }
@@ -73,9 +72,9 @@ mod tests {
     #[tokio::test]
     async fn what_hangs_has_one_turn_and_goes_on_after_it() {
         let turns = Turns::new(1, TURN);
-        let hanging = turns.take(timeout(10 * TURN, pending::<()>()));
+        let hanging = turns.take(|| timeout(10 * TURN, pending::<()>()));
         let begin = Instant::now();
-        let behind = async { (turns.take(async {}).await, begin.elapsed()) };
+        let behind = async { (turns.take(|| async {}).await, begin.elapsed()) };
         let (hanging, (behind, waited)) = tokio::join!(hanging, behind);
         assert!(hanging.is_some_and(|ended| ended.is_err()) && behind.is_some());
         assert!(waited >= TURN && waited < 10 * TURN, "{waited:?}");
@@ -85,6 +84,6 @@ mod tests {
     async fn nothing_is_begun_once_no_turns_are_given() {
         let turns = Turns::new(1, TURN);
         turns.close();
-        assert_eq!(turns.take(async {}).await, None);
+        assert_eq!(turns.take(|| async {}).await, None);
     }
 }

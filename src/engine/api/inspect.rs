@@ -45,7 +45,7 @@ impl Api {
 
     /// `None` where there is no such container.
     pub(in crate::engine) async fn describe(&self, id: &ContainerId) -> Result<Option<Described>> {
-        let described = self.questions.take(self.ask(id)).await;
+        let described = self.questions.take(|| self.ask(id)).await;
         described.expect("its turns are never closed")
     }
 
