@@ -1,5 +1,5 @@
-//! Runs work that may hang, on a container's file systems or on systemd, in threads of its own and
-//! with a time limit.
+//! Runs work that may hang, on a container's file systems or on systemd, and work that changes its thread,
+//! in threads of its own and with a time limit.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -184,7 +184,7 @@ impl Part {
             Self::Network => Problem::passing(
                 Failure::Look,
                 "sending uevents in the container takes too long",
-                "wait; ttyplugd tries again",
+                "start the application again if it has to hear of the port",
             ),
         }
     }

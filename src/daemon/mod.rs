@@ -88,8 +88,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How long after a loss of uevents the devices are looked at again: many more may still come.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 
-/// The pause between two lines for `systemctl status`. Each counts over all containers, and there is a turn of
-/// the loop after the work on each of them.
+/// The pause between two lines for `systemctl status`. Composing one counts all containers, and the loop turns
+/// after the work on each of them.
 const STATUS_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long running work may take after the daemon was told to stop.
@@ -497,6 +497,9 @@ impl Daemon {
     /// Waits for the running work, and for what is to be written. The nodes stay, and applications
     /// go on using them.
     async fn drain(&mut self) {
+        let begun = Instant::now();
+        self.saver
+            .begin(&mut self.shared.state.borrow_mut().store.known, begun);
         if !self.scheduler.drain(DRAIN_LIMIT).await {
             end_leftovers(script::MARK).await;
             tracing::warn!(

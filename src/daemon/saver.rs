@@ -45,7 +45,8 @@ impl Saver {
         }
     }
 
-    fn begin(&mut self, known: &mut Known, now: Instant) {
+    /// Starts to write at once what is not written.
+    pub fn begin(&mut self, known: &mut Known, now: Instant) {
         if self.writing.is_some() {
             return;
         }
@@ -113,6 +114,8 @@ pub enum Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::Settings;
+    use crate::daemon::state::State;
     use crate::model::fixtures::container;
     use crate::model::inventory::{ContainerId, Inventory};
     use crate::plan::assign::Assignments;
@@ -158,5 +161,26 @@ mod tests {
         assert!(saver.next().await.is_none());
         let written = Store::read(directory.path(), directory.path()).known;
         assert_eq!(written.ids().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_has_just_changed_is_written_before_the_daemon_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = || Store::read(directory.path(), directory.path());
+        let state = State::new(Settings::default(), Inventory::default(), store());
+        let shared = Shared::new(state);
+        let app = (ContainerId::of_docker("1".into()), container("app", &[]));
+        let inventory = Inventory {
+            containers: [app].into(),
+            ..Inventory::default()
+        };
+        let mut saver = Saver::default();
+        {
+            let known = &mut shared.state.borrow_mut().store.known;
+            known.put(&inventory, &Assignments::default(), |_| true, |_| false);
+            saver.start(known, Instant::now());
+        }
+        saver.finish(&shared, SLOW).await;
+        assert_eq!(store().known.ids().count(), 1);
     }
 }

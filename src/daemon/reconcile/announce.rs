@@ -67,13 +67,16 @@ impl Handle<'_> {
         let work = self.run(Part::Network, move |entrance| {
             announce(&entrance.rootfs, action, &announcements)
         });
-        if let Ok(Err(error)) = work.await {
-            tracing::warn!(
-                message_id = kind::NOT_ANNOUNCED,
-                container_id = self.id().id,
-                engine = self.engine_name(),
-                "{error:#}"
-            );
-        }
+        let error = match work.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(problem) => problem.cause,
+        };
+        tracing::warn!(
+            message_id = kind::NOT_ANNOUNCED,
+            container_id = self.id().id,
+            engine = self.engine_name(),
+            "{error}"
+        );
     }
 }
