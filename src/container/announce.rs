@@ -25,8 +25,7 @@ const UDEV: u32 = 2;
 /// Sends one uevent per announcement in a container's network namespace. It sends nothing in the
 /// host's, where udevd has sent its own.
 ///
-/// The calling thread enters that namespace, and must not be one that other work is done in: it may be
-/// unable to leave it.
+/// The calling thread enters that namespace, and must be one that announces alone: it may fail to return.
 ///
 /// # Errors
 /// The container has ended, or CAP_SYS_ADMIN or CAP_NET_ADMIN is missing.

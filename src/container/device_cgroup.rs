@@ -62,8 +62,8 @@ const CRUN_PINS: &str = "/sys/fs/bpf/crun";
 /// src/libsystemd/sd-bus/bus-internal.h, `BUS_DEFAULT_TIMEOUT`).
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(30);
 
-/// What most lists of devices have room in. The file tells no size, and would be read in small pieces.
-const LIST: usize = 1024;
+/// Most lists of devices fit in it. The file reports no size, and would be read in small pieces.
+const USUAL_LIST: usize = 1024;
 
 /// How many groups and processes of a container are looked at. The container can make many.
 const MOST_GROUPS: usize = 256;
@@ -120,7 +120,7 @@ impl DeviceGroup {
 
     /// Reads the rules of version 1 (kernel, Documentation/admin-guide/cgroup-v1/devices.rst).
     fn list(&self) -> anyhow::Result<DeviceRules> {
-        let mut list = String::with_capacity(LIST);
+        let mut list = String::with_capacity(USUAL_LIST);
         let read = self.file("devices.list", OFlag::O_RDONLY);
         read.and_then(|mut file| file.read_to_string(&mut list))
             .with_context(|| format!("cannot read {}/devices.list", self.path.outer.display()))?;

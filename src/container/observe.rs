@@ -20,7 +20,8 @@ pub struct Question {
     pub accounts: bool,
     /// The real paths of directories, which a command needs.
     pub real: bool,
-    /// What a killed daemon or command has left, also where ports have links by default.
+    /// The temporary files that a killed daemon or command has left, in the directories of `paths` and of the
+    /// usual links.
     pub leftovers: bool,
 }
 
@@ -30,6 +31,8 @@ pub struct View {
     pub actual: Actual,
     /// Every directory in which ttyplugd may write, with its real path in the container, if asked for.
     pub real: BTreeMap<String, String>,
+    /// Leftovers were looked for wherever they can be, and there are none.
+    pub is_swept: bool,
     /// The contents of the container's /etc/passwd; empty if there is none, or it was not asked for.
     pub passwd: String,
     /// The same of its /etc/group.
@@ -53,10 +56,14 @@ pub fn observe(entered: &Entered<'_>, question: &Question) -> anyhow::Result<Vie
     let links = LINK_DIRECTORIES.into_iter().filter(|_| question.leftovers);
     let directories: BTreeSet<&str> = paths.iter().map(NodePath::directory).chain(links).collect();
     let mut open = BTreeMap::new();
+    let mut is_swept = question.leftovers;
     for directory in directories {
         let opened = match entered.directory(directory) {
             Ok(opened) => Ok(opened),
-            Err(RootError::Forbidden(forbidden)) => Err(forbidden),
+            Err(RootError::Forbidden(forbidden)) => {
+                is_swept &= !forbidden.may_pass;
+                Err(forbidden)
+            }
             Err(RootError::Other(error)) => return Err(error),
         };
         if let Ok(opened) = &opened {
@@ -87,9 +94,11 @@ pub fn observe(entered: &Entered<'_>, question: &Question) -> anyhow::Result<Vie
         false => String::new(),
     });
     entered.is_there()?;
+    is_swept &= actual.leftovers.is_empty();
     Ok(View {
         actual,
         real,
+        is_swept,
         passwd,
         group,
     })

@@ -125,7 +125,8 @@ pub struct Start {
     entrance: Entrance,
     /// It was not compared with a plan yet. A command of an earlier daemon may still run in it.
     unseen: Cell<bool>,
-    /// No temporary file of ours is in its directories: one was looked for after the last change.
+    /// The last look for temporary files of ours has found none, and nothing that may leave one was begun
+    /// since.
     swept: Cell<bool>,
     /// A command in the container has failed where namespace injection then worked.
     exec_fails: Cell<bool>,
@@ -435,6 +436,17 @@ mod tests {
         let node = "/dev/zwave".parse().expect("it is a path");
         let made = Made::node("188:0".parse().expect("it is a number"), None);
         Record::from([(node, BTreeSet::from([made]))])
+    }
+
+    #[test]
+    fn temporary_files_are_looked_for_after_a_command() {
+        let start = Start::own("1");
+        assert!(!start.is_swept());
+        start.set_swept(true);
+        let begun = start.begin_command(&record());
+        assert!(!start.is_swept());
+        start.end_command(begun);
+        assert!(!start.is_swept());
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Handle<'_> {
     pub async fn look_before(&self) -> Result<Before, Problem> {
         let record = self.record();
         let is_first = self.start.begin_first_look();
-        if is_first && !record.is_empty() {
+        if is_first && (!record.is_empty() || self.records_are_lost()) {
             // Those of a command of an earlier daemon, for all that is known.
             self.start.begin_command(&record);
         }

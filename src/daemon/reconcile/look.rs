@@ -36,7 +36,7 @@ impl Handle<'_> {
         });
         let view = look.await?.map_err(|error| not_seen(&error))?;
         if looks_for_leftovers {
-            let is_swept = view.actual.leftovers.is_empty() && !self.start.has_unfinished();
+            let is_swept = view.is_swept && !self.start.has_unfinished();
             self.start.set_swept(is_swept);
         }
         Ok(self.compare(view, record))

@@ -1,6 +1,10 @@
 //! Applications in a container hear of their ports as those on the host do: a real libudev listens.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::testbed::proxy::Proxy;
 use crate::testbed::{Container, Port, Process, Recipe, Testbed, until};
@@ -71,6 +75,28 @@ fn a_plug_and_an_unplug_are_heard_with_the_names_that_the_container_has() {
     other.plug();
     listener.hears(1, &["ACTION=add", &of(&other)]);
     listener.has_heard(2, &["ACTION=add"]);
+    daemon.stop();
+}
+
+/// A network namespace outlives its container while a thread is in it, and its addresses with it.
+#[test]
+fn no_thread_stays_in_the_network_of_a_container() {
+    let (_bed, container, daemon, port) = unplugged();
+    let listener = Listener::start(&container);
+    port.plug();
+    listener.hears(1, &["ACTION=add", &of(&port)]);
+    // A thread that has nothing to do is kept for longer.
+    sleep(Duration::from_millis(50));
+    let process = PathBuf::from(format!("/proc/{}", daemon.pid()));
+    let network = |of: PathBuf| fs::read_link(of.join("ns/net")).ok();
+    let threads = fs::read_dir(process.join("task")).expect("the daemon runs");
+    let networks = threads.filter_map(|thread| network(thread.expect("it is read").path()));
+    let own = network(process.clone()).expect("the daemon runs");
+    let networks: Vec<_> = networks.collect();
+    assert!(
+        networks.iter().all(|network| *network == own),
+        "{own:?} {networks:?}"
+    );
     daemon.stop();
 }
 

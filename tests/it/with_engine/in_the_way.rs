@@ -124,3 +124,22 @@ fn temporary_names_of_a_killed_run_are_swept() {
     port.plug();
     container.has_only(&[&port]);
 }
+
+#[test]
+fn more_temporary_names_than_are_swept_at_a_time_are_swept_one_after_the_other() {
+    let bed = Testbed::with_config(ZWAVE);
+    let container = Recipe::new("zwave").start();
+    let port = stick(63);
+    let minor = port.minor();
+    container.sh(&format!(
+        "for i in $(seq 80); do mknod /dev/.ttyplugd.$i c 4 {minor}; done"
+    ));
+    let daemon = bed.daemon();
+    port.plug();
+    container.has_port(&port);
+    // Each looks at the container again.
+    for _ in 0..2 {
+        daemon.reload();
+    }
+    container.has_only(&[&port]);
+}
