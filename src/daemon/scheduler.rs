@@ -28,7 +28,7 @@ const COMMAND_TURN: Duration = Duration::from_secs(1);
 /// In how many containers nodes are made from outside at once. More are no faster, and each needs memory.
 const FROM_OUTSIDE: usize = 64;
 
-/// How long one of them may keep the others waiting: many times what it takes.
+/// How long one of them may keep the others waiting. The work takes a small part of it.
 const OUTSIDE_TURN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]

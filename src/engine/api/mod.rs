@@ -40,8 +40,9 @@ const RESTART_LIMIT: Duration = Duration::from_secs(60);
 /// both ends.
 const QUESTIONS: usize = 8;
 
-/// How long one of them may keep the others waiting.
-const QUESTION_TURN: Duration = Duration::from_secs(1);
+/// How long one of them may keep the others waiting. An answer takes a small part of it, unless the engine
+/// waits for the container's lock, or does not answer at all.
+const QUESTION_TURN: Duration = Duration::from_millis(100);
 
 /// A connection to an engine that has this API.
 #[derive(Debug)]
