@@ -88,10 +88,9 @@ impl fmt::Display for EngineName {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub struct ContainerId {
-    /// Mostly 64 hexadecimal digits. It has no slash (runc, `validateID`). It is compared before the engine:
-    /// ids nearly always differ, engines rarely.
-    pub id: String,
     pub engine: EngineName,
+    /// Mostly 64 hexadecimal digits. It has no slash (runc, `validateID`).
+    pub id: String,
 }
 
 impl ContainerId {
