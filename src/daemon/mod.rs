@@ -497,9 +497,8 @@ impl Daemon {
     /// Waits for the running work, and for what is to be written. The nodes stay, and applications
     /// go on using them.
     async fn drain(&mut self) {
-        let begun = Instant::now();
         self.saver
-            .begin(&mut self.shared.state.borrow_mut().store.known, begun);
+            .begin(&mut self.shared.state.borrow_mut().store.known);
         if !self.scheduler.drain(DRAIN_LIMIT).await {
             end_leftovers(script::MARK).await;
             tracing::warn!(

@@ -29,7 +29,7 @@ pub struct Saver {
     /// When the write is reported as slow; `None` once it was.
     slow_at: Option<Instant>,
     failures: u32,
-    /// When the next write begins, if something is not written.
+    /// When the next write begins, if something is not written; `None` during a write.
     next: Option<Instant>,
 }
 
@@ -41,19 +41,19 @@ impl Saver {
         }
         let next = *self.next.get_or_insert(now + PAUSE);
         if next <= now {
-            self.begin(known, now);
+            self.begin(known);
         }
     }
 
     /// Starts to write at once what is not written.
-    pub fn begin(&mut self, known: &mut Known, now: Instant) {
+    pub fn begin(&mut self, known: &mut Known) {
         if self.writing.is_some() {
             return;
         }
         self.next = None;
         if let Some(files) = known.begin_write() {
             self.writing = Some(spawn_blocking(move || files.write()));
-            self.slow_at = Some(now + SLOW);
+            self.slow_at = Some(Instant::now() + SLOW);
         }
     }
 
@@ -87,7 +87,7 @@ impl Saver {
 
     /// When the next write is due.
     pub fn wake(&self) -> Option<Instant> {
-        self.next.filter(|_| self.writing.is_none())
+        self.next
     }
 
     /// Writes what is left, before the daemon ends.
@@ -97,7 +97,7 @@ impl Saver {
                 let known = &mut shared.state.borrow_mut().store.known;
                 known.end_write(written.is_ok());
             }
-            self.begin(&mut shared.state.borrow_mut().store.known, Instant::now());
+            self.begin(&mut shared.state.borrow_mut().store.known);
             self.next().await;
         };
         let _ = timeout(limit, finish).await;
