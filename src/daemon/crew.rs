@@ -131,6 +131,12 @@ impl Crew {
         let mut queue = self.queue();
         queue.waiting.push_back(task);
         self.fill(&mut queue);
+        let has_idle = queue.idle > 0;
+        // The thread that is woken needs the lock at once.
+        drop(queue);
+        if has_idle {
+            self.more.notify_one();
+        }
         Queued { result, stage }
     }
 
@@ -150,11 +156,8 @@ impl Crew {
         }
     }
 
-    /// Sees to threads for what waits.
+    /// Starts a thread if more waits than the idle ones can begin.
     fn fill(&self, queue: &mut Queue) {
-        if queue.idle > 0 {
-            self.more.notify_one();
-        }
         if queue.waiting.len() > queue.idle && queue.threads < self.most {
             let crew = self.clone();
             // Without memory for a thread, what is put next tries again.

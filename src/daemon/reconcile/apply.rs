@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::task::yield_now;
+
 use crate::config::settings::InjectPolicy;
 use crate::container::inject::{InjectError, inject};
 use crate::container::observe::{Question, observe};
@@ -249,6 +251,8 @@ impl Handle<'_> {
     /// Puts on record what is in place now and what a command may still make. Notes what is left as it
     /// is, and announces what is in place.
     async fn settle(&self, planned: &Record, seen: &Seen) -> Result<(), Stop> {
+        // Before that, the keepers are told what is ready.
+        yield_now().await;
         self.set_notes(&seen.plan.notes);
         let in_place = pruned(planned, &seen.view.actual);
         self.put_record(merged(in_place, self.start.unfinished()))

@@ -252,8 +252,8 @@ impl<'a> Handle<'a> {
         !self.denied.contains(&devnum)
     }
 
-    /// Sets all paths that are ready. Opens that wait for one of them go on before the work does
-    /// anything else.
+    /// Sets all paths that are ready. Opens that wait for one of them go on as soon as the work waits for
+    /// something, or yields.
     pub fn set_ready(&self, ready: BTreeMap<NodePath, DevNum>) {
         let mut state = self.job.state.borrow_mut();
         if state.lives.is_current(self.job.id, &self.start) && self.start.set_ready(ready) {
