@@ -23,6 +23,10 @@ use crate::model::{DevNum, Mode};
 /// A link for each tty, under its kernel name.
 const CLASS: &str = "/sys/class/tty";
 
+/// How the target of such a link begins, and that of a link in /sys/dev/char: it is relative (kernel,
+/// fs/kernfs/symlink.c, `kernfs_get_target_path`).
+const UP_TO_SYS: &str = "../..";
+
 /// The ttys as they were last described.
 #[derive(Debug, Default)]
 pub(super) struct Ttys {
@@ -103,14 +107,17 @@ impl Ttys {
 
 /// The device of this name in sysfs, if the kernel has it as a tty by class and by number.
 fn find(sysname: &OsStr) -> io::Result<Option<(udev::Device, DevNum)>> {
-    let syspath = fs::canonicalize(Path::new(CLASS).join(sysname))?;
-    let tty = udev::Device::from_syspath(&syspath)?;
+    let target = fs::read_link(Path::new(CLASS).join(sysname))?;
+    let Ok(below_sys) = target.strip_prefix(UP_TO_SYS) else {
+        return Ok(None);
+    };
+    let tty = udev::Device::from_syspath(&Path::new("/sys").join(below_sys))?;
     let Some(devnum) = devnum(&tty) else {
         return Ok(None);
     };
-    let is_it = syspath.file_name() == Some(sysname)
+    let is_it = target.file_name() == Some(sysname)
         && tty.subsystem() == Some(OsStr::new("tty"))
-        && fs::canonicalize(format!("/sys/dev/char/{devnum}"))? == syspath;
+        && fs::read_link(format!("/sys/dev/char/{devnum}"))? == target;
     Ok(is_it.then_some((tty, devnum)))
 }
 
@@ -162,11 +169,14 @@ fn convert(tty: &udev::Device, devnum: DevNum) -> Option<Device> {
     Some(Device { mode, ..device })
 }
 
-/// The driver of the nearest parent that has one; a tty itself has none. Parents on the serial-base
-/// bus do not count: since Linux 6.5 they are between a UART and its ttyS
+/// The driver of the nearest parent that has one; a tty itself has none, and a link to its parent
+/// (kernel, drivers/base/core.c, `device_add_class_symlinks`). Parents on the serial-base bus do not
+/// count: since Linux 6.5 they are between a UART and its ttyS
 /// (kernel, drivers/tty/serial/serial_base_bus.c).
 fn driver(tty: &udev::Device) -> Option<String> {
-    let mut device = tty.parent();
+    // libudev looks for its parent in one directory after the other.
+    let parent = tty.syspath().join("device");
+    let mut device = udev::Device::from_syspath(&parent).ok();
     while let Some(parent) = device {
         let between = parent.subsystem().is_some_and(|bus| bus == "serial-base");
         if let (false, Some(driver)) = (between, parent.driver()) {
