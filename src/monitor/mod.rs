@@ -17,16 +17,16 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt::RcvBufForce};
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use self::kernel::Kernel;
 use self::message::sysname;
+use self::pauses::Pauses;
 use self::socket::{BUFFER, receive_all};
 use self::ttys::Ttys;
 use crate::model::device::{Device, printable};
@@ -35,6 +35,7 @@ use crate::sys::async_fd::readable;
 
 mod kernel;
 pub mod message;
+mod pauses;
 mod socket;
 mod ttys;
 
@@ -70,8 +71,7 @@ pub struct Monitor {
     drops: u32,
     /// There was no udevd at the time of the subscription, so no event will ever arrive.
     inactive: bool,
-    /// Nothing is read before.
-    pause: Instant,
+    pauses: Pauses,
 }
 
 impl std::fmt::Debug for Monitor {
@@ -93,17 +93,6 @@ pub struct Received {
 
 /// How much of a message is read, in bytes: many times what udevd says of a tty.
 const LONGEST: usize = 32 << 10;
-
-/// How many times as long as the work on messages the pause after it is. The kernel drops what does
-/// not fit into the buffer meanwhile, so a flood of messages takes its sender more time than the
-/// daemon.
-const PAUSE: u32 = 4;
-
-/// The longest of these pauses, however long other processes made the work.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The pause after an error.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 impl Monitor {
     /// Subscribes. To be called before [`Monitor::enumerate`]: then no event is missed in between.
@@ -128,7 +117,7 @@ impl Monitor {
             kernel,
             ttys: Ttys::default(),
             inactive,
-            pause: Instant::now(),
+            pauses: Pauses::default(),
         })
     }
 
@@ -168,20 +157,17 @@ impl Monitor {
     /// # Errors
     /// A device cannot be looked at. An enumeration tells what has changed.
     pub async fn next(&mut self) -> anyhow::Result<Received> {
-        if self.pause > Instant::now() {
-            sleep_until(self.pause).await;
-        }
+        self.pauses.pause().await;
         tokio::select! {
             arrived = self.kernel.arrived() => arrived?,
             ready = self.socket.readable() => drop(ready?),
         }
         let begin = Instant::now();
         let received = self.receive();
-        let pause = match received {
-            Ok(_) => LONGEST_PAUSE.min(PAUSE * begin.elapsed()),
-            Err(_) => PAUSE_AFTER_ERROR,
-        };
-        self.pause = Instant::now() + pause;
+        match received {
+            Ok(_) => self.pauses.after_work(begin, begin.elapsed()),
+            Err(_) => self.pauses.after_error(Instant::now()),
+        }
         received
     }
 
