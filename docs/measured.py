@@ -175,7 +175,7 @@ def goals(bench):
 # What was measured to be the cause where a goal was missed.
 ONE = "some 1.5 ms of processor time of the daemon, in turns on its loop and on a thread that may hang"
 LOOKS = "0.4 ms of processor time for each container and plug, half of it in the kernel; two cores"
-SLOWEST = "13.9 ms in the run before, and 11.7 to 17.4 ms in six of 100 rounds; the host takes time from this virtual machine"
+SLOWEST = "12 to 13 ms in three runs of 100 rounds in which the host took 0.2 s from this virtual machine (steal, proc_stat(5)), 17 to 24 ms in five in which it took 1 to 2.3 s"
 EACH = "the same for each container, on two cores, and a record that is written whole; plug 8 ×, unplug 9.9 × in the run before"
 RELEASED = "0.6 to 0.8 ms in runs of 200 rounds in which the host took less time from this virtual machine (steal, proc_stat(5)); the median is less than half a millisecond"
 VERIFIED = "when a command ends, the engine keeps both cores busy; a keeper that was told waited 2.4 ms for one of them"

@@ -251,7 +251,7 @@ impl Handle<'_> {
     /// Puts on record what is in place now and what a command may still make. Notes what is left as it
     /// is, and announces what is in place.
     async fn settle(&self, planned: &Record, seen: &Seen) -> Result<(), Stop> {
-        // Before that, the keepers are told what is ready.
+        // The connections to keepers come first: opens wait for what is ready now.
         yield_now().await;
         self.set_notes(&seen.plan.notes);
         let in_place = pruned(planned, &seen.view.actual);
